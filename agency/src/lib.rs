@@ -1,0 +1,3 @@
+//! Who leads.
+pub mod configuration;
+pub mod ids;

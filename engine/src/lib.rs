@@ -1,0 +1,2 @@
+//! The log, the index and the disk of one shard.
+pub mod ids;
