@@ -1,6 +1,6 @@
 //! What the agency stores for one shard, and the only ways in which it may change.
 
-use crate::ids::{Epoch, NodeId, NodeSet, Version};
+use crate::ids::{Epoch, Incarnation, NodeId, NodeSet, Version};
 
 /// Why a configuration came to be; kept in the history that status shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +32,11 @@ pub struct Configuration {
     pub version: Version,
     /// The node that leads.
     pub leader: NodeId,
+    /// The one incarnation of the leader that may write this epoch (rule 18): the proposer's own running
+    /// incarnation for PROMOTE, the successor's as gossiped for HANDOFF, 1 for the founding. A node whose
+    /// incarnation is another one never leads this epoch; its warden proposes PROMOTE with
+    /// [`Why::LeaderRestarted`] instead. A death notice of this incarnation is proof that the lease is over.
+    pub leader_incarnation: Incarnation,
     /// Nodes that hold every acknowledged write; only they may be promoted.
     pub in_sync: NodeSet,
     /// All data nodes of the shard.
