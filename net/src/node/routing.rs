@@ -1,0 +1,49 @@
+//! The group as its clients see it: the topology from the configuration file and the warden's view.
+
+use crate::config::NodeConfig;
+use crate::resp::{NodeTopology, ShardTopology, Topology};
+use agency::events::{ClusterView, NodeView};
+use agency::ids::NodeId;
+use engine::ids::ShardId;
+
+/// What `MOVED`, `CLUSTER SLOTS` and the like are answered from.
+pub(super) fn topology(config: &NodeConfig, me: NodeId, view: &ClusterView) -> Topology {
+    let data: Vec<NodeId> = config.data_nodes().iter().collect();
+    let place = |node: NodeId| data.iter().position(|n| *n == node);
+    let nodes = data
+        .iter()
+        .filter_map(|node| {
+            let member = config.member(*node)?;
+            Some(NodeTopology {
+                name: member.name.clone(),
+                index: node.0,
+                host: member.host.clone(),
+                any_port: member.any_key_port(),
+                shard_ports: (0..config.shards).map(|shard| member.shard_port(ShardId(shard))).collect(),
+                up: *node == me || node_view(view, *node).is_none_or(|seen| seen.up),
+            })
+        })
+        .collect();
+    let shards = (0..config.shards)
+        .map(|id| {
+            let configuration = view.shards.get(id as usize).and_then(|shard| shard.configuration);
+            ShardTopology {
+                id,
+                slots: config.slots(ShardId(id)),
+                leader: configuration.and_then(|c| place(c.leader)),
+                members: (0..data.len()).collect(),
+                epoch: configuration.map_or(0, |c| c.epoch.0),
+            }
+        })
+        .collect();
+    Topology { group: config.group.0, shards, nodes, me: place(me).unwrap_or(0) }
+}
+
+fn node_view(view: &ClusterView, node: NodeId) -> Option<&NodeView> {
+    view.nodes.iter().find(|seen| seen.id == node)
+}
+
+/// Whether the node's own warden said that its process is dead: then a follower may be evicted at once.
+pub(super) fn proven_dead(view: &ClusterView, node: NodeId) -> bool {
+    node_view(view, node).is_some_and(|seen| !seen.up && seen.pid == 0 && seen.incarnation.0 != 0)
+}

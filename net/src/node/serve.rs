@@ -1,0 +1,368 @@
+//! What becomes of one request: executed here, forwarded to another shard, redirected, parked or refused.
+
+use super::access::{Access, Fetched, FetchedValue};
+use super::clients::{Client, Wait};
+use super::{Node, ReadFor, Role};
+use crate::mail::Mail;
+use crate::resp::{
+    self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Outcome, Parsed, Replica, Request, Route, TRY_AGAIN, parse, route,
+};
+use crate::seam::{Action, ConnId, Face};
+use agency::ids::Nanos;
+use engine::ids::{Lsn, ShardId};
+use engine::shard::{Decoded, Location, Op, View};
+
+/// A request that nobody can serve is parked this long before it is refused: long enough for a failover.
+const PARK_LIMIT: Nanos = Nanos(200_000_000);
+/// The same at a leader that is starting or handing over.
+const LEADER_PARK_LIMIT: Nanos = Nanos(3_000_000_000);
+/// Most expired keys deleted in one turn.
+const EXPIRED_PER_TURN: usize = 64;
+
+/// What is to be done with a request for keys of this shard.
+enum Standing {
+    Execute(View),
+    Park(Nanos),
+    Redirect,
+}
+
+/// Whether the request was dealt with.
+enum Flow {
+    Next,
+    /// Not yet: `Client::wait` says why. The request stays in the inbox.
+    Hold,
+}
+
+impl Node {
+    /// Serves requests from the front of `bytes` as far as possible; returns how many bytes were taken.
+    pub(super) fn serve_all(&mut self, client: &mut Client, bytes: &[u8], out: &mut Vec<Action>) -> usize {
+        let mut at = 0;
+        while !client.closing && Node::has_reply_room(client) {
+            match parse(&bytes[at..], &self.clients.limits, &mut client.parse) {
+                Parsed::Incomplete => break,
+                Parsed::Skipped { consumed } => at += consumed,
+                Parsed::Bad { consumed, reply, fatal } => {
+                    at += consumed;
+                    client.reply(self.turns, &reply);
+                    client.closing = fatal;
+                }
+                Parsed::Request { consumed, request } => {
+                    let whole = &bytes[at..at + consumed];
+                    match self.serve(client, &request, whole, out) {
+                        Flow::Next => at += consumed,
+                        Flow::Hold => return at,
+                    }
+                    if !matches!(client.wait, Wait::No) {
+                        return at;
+                    }
+                }
+            }
+        }
+        if client.closing { bytes.len() } else { at }
+    }
+
+    fn serve(&mut self, client: &mut Client, request: &Request<'_>, bytes: &[u8], out: &mut Vec<Action>) -> Flow {
+        let (slot, keys, write) = match route(request) {
+            Route::Error(reply) => {
+                client.reply(self.turns, &reply);
+                return Flow::Next;
+            }
+            Route::NoKeys => return self.execute(client, request, None, out),
+            Route::Keys { slot, keys, write } => (slot, keys, write),
+        };
+        if client.face == Face::Shard && keys.same(|slot| slot).is_none() {
+            client.reply(self.turns, CROSS_SLOT);
+            return Flow::Next;
+        }
+        let config = self.options.config.clone();
+        let owner = |slot| config.shard_of_slot(slot);
+        match keys.same(|slot| owner(slot).0) {
+            Some(shard) if shard == self.options.shard.0 => {}
+            Some(shard) if client.forwards() => {
+                let ticket = self.ticket();
+                client.expect_remote(ticket, 1, None);
+                self.forward(client, ShardId(shard), ticket, bytes.to_vec(), out);
+                return Flow::Next;
+            }
+            None if client.forwards() => {
+                self.scatter(client, request, out);
+                return Flow::Next;
+            }
+            _ => {
+                client.reply(self.turns, &self.topology.moved(slot));
+                return Flow::Next;
+            }
+        }
+        match self.standing(write, client.session.readonly) {
+            Standing::Execute(view) => self.execute(client, request, Some(view), out),
+            Standing::Redirect => {
+                client.wait = Wait::No;
+                client.reply(self.turns, &self.topology.moved(slot));
+                Flow::Next
+            }
+            Standing::Park(limit) => {
+                let since = match client.wait {
+                    Wait::Parked { since } => since,
+                    _ => self.now,
+                };
+                if self.now.0 >= since.0 + limit.0 {
+                    client.wait = Wait::No;
+                    let leads = matches!(self.role, Role::Leader(_));
+                    client.reply(self.turns, if leads { TRY_AGAIN } else { CLUSTER_DOWN });
+                    return Flow::Next;
+                }
+                client.wait = Wait::Parked { since };
+                Flow::Hold
+            }
+        }
+    }
+
+    fn standing(&self, write: bool, readonly: bool) -> Standing {
+        match &self.role {
+            Role::Leader(leader) if leader.serves() && self.stopping.is_none() => {
+                if write || self.lease_holds() {
+                    Standing::Execute(View::Newest)
+                } else {
+                    Standing::Park(PARK_LIMIT)
+                }
+            }
+            Role::Leader(_) => Standing::Park(LEADER_PARK_LIMIT),
+            Role::Follower(_) if readonly && !write => Standing::Execute(View::Committed),
+            Role::Follower(follower) => {
+                let broken = follower.lost_since().is_some_and(|at| self.now.0 < at.0 + PARK_LIMIT.0);
+                let shard = &self.topology.shards[self.options.shard.0 as usize];
+                let lost = self.update.is_none_or(|update| update.leader_lost) || broken;
+                if lost || self.topology.live_leader(shard).is_none() {
+                    Standing::Park(PARK_LIMIT)
+                } else {
+                    Standing::Redirect
+                }
+            }
+            Role::Idle => Standing::Park(PARK_LIMIT),
+        }
+    }
+
+    /// Runs a command. `view` is `None` for commands without keys, which any node answers.
+    fn execute(
+        &mut self,
+        client: &mut Client,
+        request: &Request<'_>,
+        view: Option<View>,
+        out: &mut Vec<Action>,
+    ) -> Flow {
+        let fetched = match std::mem::take(&mut client.wait) {
+            Wait::Reads { fetched, .. } => fetched,
+            _ => Vec::new(),
+        };
+        let replicas = if view.is_none() { self.replicas() } else { Vec::new() };
+        let default_ack = self.options.config.ack.level();
+        let level = client.session.ack.unwrap_or(default_ack);
+        let turn = self.turns;
+        let role = match (&self.role, &self.update) {
+            (Role::Leader(_), _) => resp::Role::Leader,
+            (_, Some(update)) if update.configuration.in_sync.contains(self.options.me) => resp::Role::Follower,
+            _ => resp::Role::Learner,
+        };
+        let others = &self.clients.map;
+        let wall_ms = self.wall_ms;
+        let describe = |lines: &mut String| others.values().for_each(|c| c.session.describe(wall_ms, lines));
+        self.clients.stats.commands_processed += 1;
+        let context = Context {
+            limits: &self.clients.limits,
+            topology: &self.topology,
+            shard: self.options.shard.0 as usize,
+            role,
+            leader_link_up: matches!(&self.role, Role::Follower(follower) if follower.streams()),
+            replicas: &replicas,
+            written_lsn: self.shard.tail().0,
+            committed_lsn: self.shard.committed().0,
+            default_ack,
+            port: client.port,
+            pid: self.options.pid,
+            uptime_s: wall_ms.saturating_sub(self.options.started_ms) / 1000,
+            version: env!("CARGO_PKG_VERSION"),
+            other_keys: 0,
+            stats: &self.clients.stats,
+            clients: &describe,
+        };
+        let mut access = Access {
+            shard: &mut self.shard,
+            view: view.unwrap_or(View::Committed),
+            wall_ms,
+            fetched: &fetched,
+            expired: &mut self.clients.expired,
+            wanted: Vec::new(),
+            wait: Lsn(0),
+            wrote: None,
+            no_room: false,
+        };
+        // The chunk is taken out of the client for the call, because the command also changes its session.
+        let mut bytes = std::mem::take(&mut client.chunk(turn, level).bytes);
+        let outcome = resp::execute(request, &mut client.session, &context, &mut access, &mut bytes);
+        let Access { wanted, wait, wrote, no_room, .. } = access;
+        let chunk = client.chunk(turn, level);
+        chunk.bytes = bytes;
+        if !matches!(outcome, Outcome::Blocked) {
+            chunk.read_upto = chunk.read_upto.max(wait);
+            chunk.leased |= view == Some(View::Newest) && wrote.is_none();
+            if let Some(end) = wrote {
+                chunk.wrote_upto = chunk.wrote_upto.max(end);
+                client.last_write = end;
+            }
+        }
+        client.drop_empty_chunk();
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Close => client.closing = true,
+            Outcome::Shutdown => out.push(Action::StopNode),
+            Outcome::Wait { replicas, timeout_ms } => self.wait_for_copies(client, 0, replicas, false, timeout_ms),
+            Outcome::WaitAof { local, replicas, timeout_ms } => {
+                self.wait_for_copies(client, local, replicas, true, timeout_ms)
+            }
+            Outcome::Blocked if no_room => {
+                client.wait = Wait::Room;
+                return Flow::Hold;
+            }
+            Outcome::Blocked => {
+                client.wait = Wait::Reads { outstanding: wanted.len(), fetched };
+                for want in wanted {
+                    let ticket = self.ticket();
+                    let reason = ReadFor::Client { conn: client.conn, at: want.at, key: want.key };
+                    self.reads.insert(ticket, reason);
+                    out.push(Action::Read { ticket, spec: want.spec });
+                }
+                return Flow::Hold;
+            }
+        }
+        Flow::Next
+    }
+
+    fn replicas(&self) -> Vec<Replica> {
+        let (Role::Leader(leader), Some(update)) = (&self.role, &self.update) else { return Vec::new() };
+        let place = |index: u8| self.topology.nodes.iter().position(|node| node.index == index);
+        leader
+            .followers()
+            .filter_map(|(node, cursors)| {
+                let in_sync = update.configuration.in_sync.contains(node);
+                Some(Replica { node: place(node.0)?, durable_lsn: cursors.durable.0, in_sync })
+            })
+            .collect()
+    }
+
+    /// The answer to a read for a held command.
+    pub(super) fn client_read_done(
+        &mut self,
+        conn: ConnId,
+        at: Location,
+        key: Box<[u8]>,
+        bytes: Option<&[u8]>,
+        out: &mut Vec<Action>,
+    ) {
+        let found = match bytes.map(|bytes| self.shard.decode(at, &key, bytes)) {
+            Some(Decoded::Value { value, expiry_ms }) => FetchedValue::Value { value, expiry_ms },
+            Some(Decoded::Missing) => FetchedValue::OtherKey,
+            Some(Decoded::More(spec)) => {
+                let ticket = self.ticket();
+                self.reads.insert(ticket, ReadFor::Client { conn, at, key });
+                return out.push(Action::Read { ticket, spec });
+            }
+            Some(Decoded::Corrupt) => FetchedValue::Failed("ERR the value's checksum does not match on this disk"),
+            None => FetchedValue::Failed("ERR the disk could not read the value"),
+        };
+        self.fetched(conn, Fetched { at, found }, out);
+    }
+
+    fn wait_for_copies(&mut self, client: &mut Client, local: u32, replicas: u32, aof: bool, timeout_ms: u64) {
+        if !matches!(self.role, Role::Leader(_)) {
+            let text: &[u8] = if aof {
+                b"-ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.\r\n"
+            } else {
+                b"-ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.\r\n"
+            };
+            return client.reply(self.turns, text);
+        }
+        let until = (timeout_ms > 0).then(|| Nanos(self.now.0 + timeout_ms.saturating_mul(1_000_000)));
+        client.wait = Wait::Copies { lsn: client.last_write, local, replicas, aof, until };
+        if self.count_copies(client) {
+            client.wait = Wait::No;
+        }
+    }
+
+    /// Answers a `WAIT` or `WAITAOF` whose copies are there or whose time is over.
+    pub(super) fn count_copies(&mut self, client: &mut Client) -> bool {
+        let Wait::Copies { lsn, local, replicas, aof, until } = client.wait else { return false };
+        let over = until.is_some_and(|until| self.now >= until);
+        let (copies, here) = match &self.role {
+            Role::Leader(leader) if aof => (leader.copies(lsn, |c| c.durable), self.shard.durable() >= lsn),
+            Role::Leader(leader) => (leader.copies(lsn, |c| c.received), true),
+            Role::Follower(_) | Role::Idle => {
+                client.closing = true;
+                return true;
+            }
+        };
+        if !over && (copies < replicas || (local > 0 && !here)) {
+            return false;
+        }
+        let text = if aof { format!("*2\r\n:{}\r\n:{copies}\r\n", u32::from(here)) } else { format!(":{copies}\r\n") };
+        client.reply(self.turns, text.as_bytes());
+        true
+    }
+
+    /// Deletes keys that were seen to have expired: the leader's frame decides, followers obey.
+    pub(super) fn drop_expired(&mut self) {
+        let mut expired = std::mem::take(&mut self.clients.expired);
+        if matches!(&self.role, Role::Leader(leader) if leader.serves()) {
+            expired.sort();
+            expired.dedup();
+            for key in expired.iter().take(EXPIRED_PER_TURN) {
+                let still = match self.shard.find(key, View::Newest) {
+                    engine::shard::Found::Here { expiry_ms, .. } => expiry_ms != 0 && expiry_ms <= self.wall_ms,
+                    _ => false,
+                };
+                if still && self.shard.append(&[Op::Delete { key }], self.wall_ms).is_err() {
+                    break;
+                }
+            }
+        }
+        expired.clear();
+        self.clients.expired = expired;
+    }
+
+    fn forward(&self, client: &Client, to: ShardId, ticket: u64, bytes: Vec<u8>, out: &mut Vec<Action>) {
+        let (from, conn, session) = (self.options.shard, client.conn, client.session.clone());
+        out.push(Action::Mail { to, mail: Box::new(Mail::Request { from, conn, ticket, session, bytes }) });
+    }
+
+    /// One request per key, where that keeps the command's meaning.
+    fn scatter(&mut self, client: &mut Client, request: &Request<'_>, out: &mut Vec<Action>) {
+        let Some(scatter) = resp::scatter(request) else {
+            return client.reply(self.turns, CROSS_SLOT);
+        };
+        let parts: Vec<(u16, Vec<u8>)> = scatter
+            .parts()
+            .map(|(slot, part)| {
+                let mut bytes = Vec::new();
+                part.encode(&mut bytes);
+                (slot, bytes)
+            })
+            .collect();
+        let first = self.next_ticket + 1;
+        self.next_ticket += parts.len() as u64;
+        client.expect_remote(first, parts.len(), Some(scatter.gather));
+        for (ticket, (slot, bytes)) in (first..).zip(parts) {
+            let owner = self.options.config.shard_of_slot(slot);
+            self.forward(client, owner, ticket, bytes, out);
+        }
+    }
+}
+
+/// The acknowledgement level of the configuration file as the protocol names it.
+impl crate::config::Ack {
+    pub(super) fn level(self) -> Ack {
+        match self {
+            crate::config::Ack::Durable => Ack::Durable,
+            crate::config::Ack::Received => Ack::Received,
+            crate::config::Ack::Local => Ack::Local,
+        }
+    }
+}
