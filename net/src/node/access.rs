@@ -6,7 +6,9 @@
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::ids::Lsn;
 use engine::disk::ReadSpec;
-use engine::shard::{AppendError, Found, Location, Op, Shard, View};
+use engine::error::AppendError;
+use engine::segment::Location;
+use engine::shard::{Found, Op, Shard, View};
 
 /// A value that was read from the disk for a blocked command.
 #[derive(Debug)]

@@ -84,7 +84,10 @@ pub(super) struct Client {
     backlog: usize,
     sending: bool,
     paused: bool,
-    listed: bool,
+    /// Is in `Clients::owed`.
+    owed: bool,
+    /// Is in `Clients::held`.
+    held: bool,
     forwarded: bool,
 }
 
@@ -106,7 +109,8 @@ impl Client {
             backlog: 0,
             sending: false,
             paused: false,
-            listed: false,
+            owed: false,
+            held: false,
             forwarded: false,
         }
     }
@@ -291,12 +295,13 @@ impl Node {
     /// Lists the client where it will be looked at again, and applies backpressure.
     fn put_back(&mut self, mut client: Client, out: &mut Vec<Action>) {
         let held = !matches!(client.wait, Wait::No);
-        if held && !self.clients.held.contains(&client.conn) {
+        if held && !client.held {
+            client.held = true;
             self.clients.held.push(client.conn);
         }
         let owes = !client.replies.is_empty() || client.closing;
-        if owes && !client.listed {
-            client.listed = true;
+        if owes && !client.owed {
+            client.owed = true;
             self.clients.owed.push(client.conn);
         }
         let paused = held && client.inbox.len() > HELD_REQUEST_BYTES;
@@ -343,6 +348,7 @@ impl Node {
     pub(super) fn retry_waiting(&mut self, out: &mut Vec<Action>) {
         for conn in std::mem::take(&mut self.clients.held) {
             let Some(mut client) = self.clients.map.remove(&conn) else { continue };
+            client.held = false;
             match client.wait {
                 Wait::No => self.serve_inbox(&mut client, out),
                 Wait::Parked { .. } | Wait::Room => self.serve_again(&mut client, out),
@@ -385,7 +391,7 @@ impl Node {
         let allowed = self.allowed();
         for conn in std::mem::take(&mut self.clients.owed) {
             let Some(mut client) = self.clients.map.remove(&conn) else { continue };
-            client.listed = false;
+            client.owed = false;
             let bytes = release(&mut client, &allowed, out);
             if !bytes.is_empty() {
                 self.clients.stats.net_output_bytes += bytes.len() as u64;

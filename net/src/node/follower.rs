@@ -8,7 +8,7 @@ use crate::seam::{Action, Landing, LinkId};
 use agency::configuration::Configuration;
 use agency::ids::{Nanos, NodeId};
 use engine::ids::{Epoch, Lsn};
-use engine::shard::{ReceiveError, RewindError};
+use engine::error::ReceiveError;
 
 /// First pause before the leader is called again; doubles up to [`RECONNECT_MOST`].
 const RECONNECT_FIRST: Nanos = Nanos(500_000);
@@ -156,7 +156,6 @@ impl Node {
         if common < self.shard.tail() {
             match self.shard.rewind_to(common, self.wall_ms) {
                 Ok(()) => {}
-                Err(RewindError::InFlight) => return out.push(Action::LinkClose { link }),
                 Err(error) => {
                     let reason = format!("the leader's log and this one part at LSN {common}: {error}");
                     return self.fail(reason, out);

@@ -1,6 +1,7 @@
 //! What a leader does: feed its followers, count their cursors, and ask for changes of the configuration.
 
 use super::{Node, ReadFor, Role, commit, engine_epoch, routing, settles};
+use crate::config::Ack;
 use crate::replication::message::{self, DAMAGED, EAGER, Header, Kind, Refusal};
 use crate::replication::peer::{APPEND_BYTES, Cursors, Peer};
 use crate::seam::{Action, Landing, LinkId};
@@ -9,7 +10,8 @@ use agency::events::{ShardRequest, ShardUpdate};
 use agency::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
 use engine::ids::{Epoch, Lsn};
 use engine::log::BufferRange;
-use engine::shard::{AppendError, Shard};
+use engine::error::AppendError;
+use engine::shard::Shard;
 use std::collections::BTreeMap;
 
 /// A learner this close to the end of the log, in bytes, is proposed for admission.
@@ -279,7 +281,7 @@ impl Node {
     /// Evictions and admissions. One change is asked for at a time.
     fn want_change(&mut self, out: &mut Vec<Action>) {
         let Some(configuration) = self.update.map(|update| update.configuration) else { return };
-        let evict_after = self.options.config.evict_after();
+        let evict_after = Nanos(self.options.config.timing.evict_after.0.as_nanos() as u64);
         let Role::Leader(leader) = &mut self.role else { return };
         let (now, end) = (self.attended, self.shard.tail());
         for peer in leader.peers.values_mut() {
@@ -296,7 +298,7 @@ impl Node {
                 Some(peer) if peer.cursors().is_some() => peer.silent_for(end, now),
                 _ => Nanos(now.0 - leader.missing_since[node.0 as usize].0),
             };
-            silent > evict_after || leader.untrusted.contains(*node) || routing::proven_dead(&self.view, *node)
+            silent > evict_after || leader.untrusted.contains(*node) || routing::is_gone(&self.view, *node)
         });
         let lost = lost.fold(NodeSet::default(), NodeSet::with);
         let change = if !lost.is_empty() {
@@ -321,7 +323,7 @@ impl Node {
         leader
             .followers()
             .filter(|(node, _)| !configuration.in_sync.contains(*node))
-            .find(|(node, cursors)| close(*cursors) && !routing::proven_dead(&self.view, *node))
+            .find(|(node, cursors)| close(*cursors) && !routing::is_gone(&self.view, *node))
             .map(|(node, _)| node)
     }
 
@@ -334,12 +336,13 @@ impl Node {
         if leader.pending.is_some() {
             return;
         }
-        let end = self.shard.tail();
-        let mut candidates = leader
+        let (to, since) = (handoff.to, handoff.since);
+        let best = leader
             .followers()
             .filter(|(node, _)| configuration.in_sync.contains(*node))
-            .filter(|(node, _)| handoff.to.is_none_or(|to| to == *node));
-        let best = candidates.by_ref().max_by_key(|(_, cursors)| cursors.durable);
+            .filter(|(node, _)| to.is_none_or(|to| to == *node))
+            .max_by_key(|(_, cursors)| cursors.durable);
+        let end = self.shard.tail();
         match best {
             Some((to, cursors)) if cursors.durable == end && self.shard.committed() == end && quiet => {
                 let request = self.ask(Change::Handoff(to), out);
@@ -347,7 +350,7 @@ impl Node {
                     leader.pending = request;
                 }
             }
-            Some(_) if self.now.0 < handoff.since.0 + DRAIN_PATIENCE.0 => {}
+            Some(_) if self.now.0 < since.0 + DRAIN_PATIENCE.0 => {}
             _ => leader.handoff = None,
         }
     }
@@ -359,7 +362,7 @@ impl Node {
             return;
         }
         let committed = self.shard.committed();
-        let eager = self.options.config.ack.needs_receipts() || self.clients.waits_for_receipts();
+        let eager = matches!(self.options.config.ack, Ack::Received) || self.clients.waits_for_receipts();
         let mut header = Header {
             kind: Kind::Append,
             shard: self.options.shard,
@@ -372,6 +375,8 @@ impl Node {
             b: 0,
             group: message::group_mark(self.options.config.group),
         };
+        let append_bytes = self.append_bytes();
+        let Role::Leader(leader) = &mut self.role else { return };
         let mut behind = Vec::new();
         for (node, peer) in &mut leader.peers {
             while !peer.reading && peer.sent < self.shard.tail() && peer.window() > 0 {
@@ -380,7 +385,7 @@ impl Node {
                     behind.push((*node, peer.link, peer.sent));
                     break;
                 }
-                let Some(range) = self.shard.send_range(peer.sent, APPEND_BYTES) else { break };
+                let Some(range) = self.shard.send_range(peer.sent, append_bytes) else { break };
                 header.lsn = range.start;
                 header.body_bytes = range.len;
                 peer.note_sent(range.len as u64, Some(range), committed, self.now);
@@ -396,11 +401,16 @@ impl Node {
         let lowest = leader.lowest_in_flight();
         self.shard.hold(lowest);
         for (node, link, from) in behind {
-            let (spec, skip, len) = self.shard.read_log(from, APPEND_BYTES);
+            let (spec, skip, len) = self.shard.read_log(from, append_bytes);
             let ticket = self.ticket();
             self.reads.insert(ticket, ReadFor::CatchUp { node, link, from, skip, len });
             out.push(Action::Read { ticket, spec });
         }
+    }
+
+    /// A follower takes at most half of its log buffer at once.
+    fn append_bytes(&self) -> usize {
+        APPEND_BYTES.min(self.shard.buffer().capacity() / 4)
     }
 
     pub(super) fn catch_up_read(

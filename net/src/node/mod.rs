@@ -28,7 +28,8 @@ use agency::ids::{Incarnation, Nanos, NodeId};
 use clients::Clients;
 use engine::disk::{DiskDone, DiskError, DiskOpKind};
 use engine::ids::{Epoch, Lsn, ShardId};
-use engine::shard::{Location, Shard};
+use engine::segment::Location;
+use engine::shard::Shard;
 use follower::Follower;
 use leader::Leader;
 use std::collections::{BTreeMap, HashMap};
@@ -291,7 +292,7 @@ impl Node {
         }
         match self.shard.disk_done(done) {
             Ok(()) => {
-                if self.shard.wants_retry() {
+                if self.shard.disk_full() {
                     self.prepare_retry_at.get_or_insert(Nanos(self.now.0 + PREPARE_RETRY.0));
                 }
             }
@@ -308,7 +309,7 @@ impl Node {
 
     fn read_done(&mut self, ticket: u64, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
         match self.reads.remove(&ticket) {
-            Some(ReadFor::Client { conn, at, key }) => self.client_read_done(conn, ticket, at, key, bytes, out),
+            Some(ReadFor::Client { conn, at, key }) => self.client_read_done(conn, at, key, bytes, out),
             Some(ReadFor::CatchUp { node, link, from, skip, len }) => match bytes {
                 Some(bytes) => self.catch_up_read(node, link, from, &bytes[skip..skip + len], out),
                 None => self.fail(format!("the disk failed: cannot read the log at LSN {from}"), out),

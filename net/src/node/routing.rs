@@ -3,8 +3,7 @@
 use crate::config::NodeConfig;
 use crate::resp::{NodeTopology, ShardTopology, Topology};
 use agency::events::{ClusterView, NodeView};
-use agency::ids::NodeId;
-use engine::ids::ShardId;
+use agency::ids::{NodeId, ShardId};
 
 /// What `MOVED`, `CLUSTER SLOTS` and the like are answered from.
 pub(super) fn topology(config: &NodeConfig, me: NodeId, view: &ClusterView) -> Topology {
@@ -43,7 +42,8 @@ fn node_view(view: &ClusterView, node: NodeId) -> Option<&NodeView> {
     view.nodes.iter().find(|seen| seen.id == node)
 }
 
-/// Whether the node's own warden said that its process is dead: then a follower may be evicted at once.
-pub(super) fn proven_dead(view: &ClusterView, node: NodeId) -> bool {
-    node_view(view, node).is_some_and(|seen| !seen.up && seen.pid == 0 && seen.incarnation.0 != 0)
+/// Whether a follower is to be evicted at once: its own warden said that its process is dead, or was itself
+/// silent for as long as a lease, or the agency knows the disk or the incarnation for a stranger (rule 8).
+pub(super) fn is_gone(view: &ClusterView, node: NodeId) -> bool {
+    node_view(view, node).is_some_and(|seen| seen.suspect || (!seen.up && seen.incarnation.0 != 0))
 }

@@ -3,6 +3,7 @@
 use super::access::{Access, Fetched, FetchedValue};
 use super::clients::{Client, Wait};
 use super::{Node, ReadFor, Role};
+use crate::config;
 use crate::mail::Mail;
 use crate::resp::{
     self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Outcome, Parsed, Replica, Request, Route, TRY_AGAIN, parse, route,
@@ -10,7 +11,8 @@ use crate::resp::{
 use crate::seam::{Action, ConnId, Face};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
-use engine::shard::{Decoded, Location, Op, View};
+use engine::segment::Location;
+use engine::shard::{Decoded, Found, Op, View};
 
 /// A request that nobody can serve is parked this long before it is refused: long enough for a failover.
 const PARK_LIMIT: Nanos = Nanos(200_000_000);
@@ -70,13 +72,18 @@ impl Node {
             Route::NoKeys => return self.execute(client, request, None, out),
             Route::Keys { slot, keys, write } => (slot, keys, write),
         };
-        if client.face == Face::Shard && keys.same(|slot| slot).is_none() {
+        let config = &self.options.config;
+        // Nearly every request has one key, whose slot is known already.
+        let (one_slot, owner) = if keys.clone().nth(1).is_none() {
+            (true, Some(config.shard_of_slot(slot).0))
+        } else {
+            (keys.same(|slot| slot).is_some(), keys.same(|slot| config.shard_of_slot(slot).0))
+        };
+        if client.face == Face::Shard && !one_slot {
             client.reply(self.turns, CROSS_SLOT);
             return Flow::Next;
         }
-        let config = self.options.config.clone();
-        let owner = |slot| config.shard_of_slot(slot);
-        match keys.same(|slot| owner(slot).0) {
+        match owner {
             Some(shard) if shard == self.options.shard.0 => {}
             Some(shard) if client.forwards() => {
                 let ticket = self.ticket();
@@ -155,7 +162,7 @@ impl Node {
             _ => Vec::new(),
         };
         let replicas = if view.is_none() { self.replicas() } else { Vec::new() };
-        let default_ack = self.options.config.ack.level();
+        let default_ack = level(self.options.config.ack);
         let level = client.session.ack.unwrap_or(default_ack);
         let turn = self.turns;
         let role = match (&self.role, &self.update) {
@@ -259,7 +266,9 @@ impl Node {
         out: &mut Vec<Action>,
     ) {
         let found = match bytes.map(|bytes| self.shard.decode(at, &key, bytes)) {
-            Some(Decoded::Value { value, expiry_ms }) => FetchedValue::Value { value, expiry_ms },
+            Some(Decoded::Value { value, expiry_ms }) => {
+                FetchedValue::Value { value: value.to_vec(), expiry_ms }
+            }
             Some(Decoded::Missing) => FetchedValue::OtherKey,
             Some(Decoded::More(spec)) => {
                 let ticket = self.ticket();
@@ -316,7 +325,7 @@ impl Node {
             expired.dedup();
             for key in expired.iter().take(EXPIRED_PER_TURN) {
                 let still = match self.shard.find(key, View::Newest) {
-                    engine::shard::Found::Here { expiry_ms, .. } => expiry_ms != 0 && expiry_ms <= self.wall_ms,
+                    Found::Here { expiry_ms, .. } => expiry_ms != 0 && expiry_ms <= self.wall_ms,
                     _ => false,
                 };
                 if still && self.shard.append(&[Op::Delete { key }], self.wall_ms).is_err() {
@@ -351,18 +360,16 @@ impl Node {
         client.expect_remote(first, parts.len(), Some(scatter.gather));
         for (ticket, (slot, bytes)) in (first..).zip(parts) {
             let owner = self.options.config.shard_of_slot(slot);
-            self.forward(client, owner, ticket, bytes, out);
+            self.forward(client, ShardId(owner.0), ticket, bytes, out);
         }
     }
 }
 
 /// The acknowledgement level of the configuration file as the protocol names it.
-impl crate::config::Ack {
-    pub(super) fn level(self) -> Ack {
-        match self {
-            crate::config::Ack::Durable => Ack::Durable,
-            crate::config::Ack::Received => Ack::Received,
-            crate::config::Ack::Local => Ack::Local,
-        }
+fn level(configured: config::Ack) -> Ack {
+    match configured {
+        config::Ack::Durable => Ack::Durable,
+        config::Ack::Received => Ack::Received,
+        config::Ack::Local => Ack::Local,
     }
 }

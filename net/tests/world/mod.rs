@@ -1,0 +1,427 @@
+//! A world of a few nodes for tests: the real node and engine over memory disks, links and a register that
+//! decides at once, under one virtual clock. The test says who is up and what is delayed.
+
+use agency::configuration::{Change, Configuration, Why};
+use agency::events::{Outcome, ShardRequest, ShardUpdate};
+use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
+use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
+use engine::ids::{GroupId, ShardId};
+use engine::io::buffers::MirrorBuffer;
+use engine::shard::{Shard, ShardOptions};
+use engine::testing::MemoryDisk;
+use net::config::{ByteSize, Member, NodeConfig};
+use net::node::{Node, NodeOptions};
+use net::seam::{Action, ConnId, Event, Face, Landing, Lease, LinkId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+pub const A: NodeId = NodeId(0);
+pub const B: NodeId = NodeId(1);
+const CLIENT: ConnId = ConnId(1 << 40);
+const GROUP: GroupId = GroupId(0xba70);
+const LATENCY: u64 = 20_000;
+const IDLE_TURN: u64 = 5_000_000;
+
+/// One end of a connection between two nodes.
+#[derive(Default)]
+struct End {
+    peer: Option<(usize, LinkId)>,
+    inbox: VecDeque<u8>,
+    wanted: Option<Landing>,
+    /// The accepting side has not read the first header yet.
+    unannounced: bool,
+}
+
+enum Delivery {
+    Disk(usize, DiskDone),
+    Read(usize, u64, ReadSpec),
+    Bytes(usize, LinkId, Vec<u8>),
+    Closed(usize, LinkId),
+    Turn(usize),
+}
+
+pub struct Host {
+    pub node: Option<Node>,
+    pub disk: MemoryDisk,
+    pub incarnation: u64,
+    pub replies: Vec<u8>,
+    pub client_closed: bool,
+    pub failed: Option<String>,
+    /// Disk operations take this long, in ns.
+    pub disk_delay: u64,
+    /// Log writes fail from now on.
+    pub disk_broken: bool,
+    /// Until when the lease holds, in ns.
+    pub lease_until: u64,
+    links: BTreeMap<LinkId, End>,
+    next_link: u64,
+}
+
+pub struct World {
+    pub now: u64,
+    pub hosts: Vec<Host>,
+    pub configuration: Configuration,
+    /// Requests are decided as they come; else they stay pending.
+    pub decides: bool,
+    pub asked: Vec<(NodeId, ShardRequest)>,
+    queue: BTreeMap<(u64, u64), Delivery>,
+    sequence: u64,
+    config: Arc<NodeConfig>,
+}
+
+impl World {
+    /// Two nodes, `A` the leader, both in sync, both up.
+    pub fn new() -> World {
+        let member = |name: &str, port_base| Member { name: name.into(), host: "127.0.0.1".into(), port_base, witness: false };
+        let mut config =
+            NodeConfig::new(GROUP, "a", "/nowhere".into(), vec![member("a", 7400), member("b", 7500)]);
+        config.segment_bytes = ByteSize(256 << 10);
+        config.max_value_bytes = ByteSize(64 << 10);
+        config.log_buffer_bytes = ByteSize(512 << 10);
+        let configuration = Configuration {
+            epoch: agency::ids::Epoch(1),
+            version: Version(1),
+            leader: A,
+            leader_incarnation: Incarnation(1),
+            in_sync: NodeSet::of(&[A, B]),
+            members: NodeSet::of(&[A, B]),
+            why: Why::Founded,
+            at_ms: 0,
+        };
+        let host = || Host {
+            node: None,
+            disk: MemoryDisk::new(),
+            incarnation: 0,
+            replies: Vec::new(),
+            client_closed: false,
+            failed: None,
+            disk_delay: 50_000,
+            disk_broken: false,
+            lease_until: u64::MAX,
+            links: BTreeMap::new(),
+            next_link: 0,
+        };
+        let mut world = World {
+            now: 1_000_000,
+            hosts: vec![host(), host()],
+            configuration,
+            decides: true,
+            asked: Vec::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+            config: Arc::new(config),
+        };
+        world.start(A);
+        world.start(B);
+        world
+    }
+
+    /// Starts a node's next incarnation over what its disk holds.
+    pub fn start(&mut self, node: NodeId) {
+        let host = &mut self.hosts[node.0 as usize];
+        host.incarnation += 1;
+        host.client_closed = false;
+        host.replies.clear();
+        let options = ShardOptions {
+            segment_bytes: self.config.segment_bytes.0,
+            max_value_bytes: self.config.max_value_bytes.0 as usize,
+            ..ShardOptions::new(GROUP, ShardId(0))
+        };
+        let buffer = MirrorBuffer::new(self.config.log_buffer_bytes.0 as usize).unwrap();
+        let shard = host.disk.open(&options, buffer).unwrap();
+        let options = NodeOptions {
+            me: node,
+            shard: ShardId(0),
+            config: self.config.clone(),
+            incarnation: Incarnation(host.incarnation),
+            pid: 1,
+            started_ms: 0,
+        };
+        host.node = Some(Node::new(options, shard));
+        self.deliver(node, Event::ClientOpened {
+            conn: CLIENT,
+            face: Face::AnyKey,
+            peer: "127.0.0.1:1".into(),
+            local: "127.0.0.1:7400".into(),
+        });
+        let update = self.update(0, Outcome::None);
+        self.deliver(node, Event::Update(update));
+    }
+
+    /// Kills a node: all in memory is gone, writes in flight never happen, its links close.
+    pub fn kill(&mut self, node: NodeId) {
+        let place = node.0 as usize;
+        self.hosts[place].node = None;
+        self.hosts[place].disk.crash();
+        self.queue.retain(|_, delivery| match delivery {
+            Delivery::Disk(host, _) | Delivery::Read(host, ..) | Delivery::Bytes(host, ..) => *host != place,
+            Delivery::Closed(host, _) | Delivery::Turn(host) => *host != place,
+        });
+        for (_, end) in std::mem::take(&mut self.hosts[place].links) {
+            if let Some((peer, link)) = end.peer {
+                self.later(LATENCY, Delivery::Closed(peer, link));
+            }
+        }
+    }
+
+    /// Decides a configuration and tells every running node.
+    pub fn decide(&mut self, change: impl FnOnce(&mut Configuration)) {
+        self.configuration.version.0 += 1;
+        change(&mut self.configuration);
+        self.publish(None, Outcome::None);
+    }
+
+    /// PROMOTE as the warden of `node` would have it decided: the old leader leaves the in-sync set.
+    pub fn promote(&mut self, node: NodeId) {
+        let incarnation = Incarnation(self.hosts[node.0 as usize].incarnation);
+        self.decide(|c| {
+            if c.leader != node {
+                c.in_sync = c.in_sync.without(c.leader);
+            }
+            c.epoch.0 += 1;
+            c.leader = node;
+            c.leader_incarnation = incarnation;
+            c.why = Why::LeaderDied;
+        });
+    }
+
+    /// Asks a leader to hand over to its best follower.
+    pub fn hand_off(&mut self, node: NodeId) {
+        self.deliver(node, Event::HandoffWanted(None));
+    }
+
+    pub fn node(&self, node: NodeId) -> &Node {
+        self.hosts[node.0 as usize].node.as_ref().expect("the node is up")
+    }
+
+    /// The engine's cursors: (tail, durable, committed).
+    pub fn cursors(&self, node: NodeId) -> (u64, u64, u64) {
+        let shard: &Shard = self.node(node).engine();
+        (shard.tail().0, shard.durable().0, shard.committed().0)
+    }
+
+    /// Sends a command and runs the world until its reply is there; panics after a virtual second.
+    pub fn ask(&mut self, node: NodeId, command: &str) -> String {
+        self.send(node, command);
+        self.run_until("a reply", |world| !world.hosts[node.0 as usize].replies.is_empty());
+        self.take_replies(node)
+    }
+
+    pub fn send(&mut self, node: NodeId, command: &str) {
+        let line = format!("{command}\r\n");
+        self.deliver(node, Event::ClientBytes { conn: CLIENT, bytes: line.as_bytes() });
+    }
+
+    pub fn take_replies(&mut self, node: NodeId) -> String {
+        String::from_utf8(std::mem::take(&mut self.hosts[node.0 as usize].replies)).unwrap()
+    }
+
+    /// Runs until the condition holds; panics after a virtual second without it.
+    pub fn run_until(&mut self, what: &str, mut condition: impl FnMut(&World) -> bool) {
+        let limit = self.now + 1_000_000_000;
+        while !condition(self) {
+            assert!(self.now < limit, "waited in vain for {what}");
+            self.step();
+        }
+    }
+
+    /// Runs for this many virtual milliseconds.
+    pub fn run_ms(&mut self, ms: u64) {
+        let limit = self.now + ms * 1_000_000;
+        while self.now < limit {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let Some(((at, _), delivery)) = self.queue.pop_first() else { panic!("nothing will ever happen") };
+        self.now = self.now.max(at);
+        match delivery {
+            Delivery::Disk(host, done) => self.deliver(NodeId(host as u8), Event::Disk(done)),
+            Delivery::Read(host, ticket, spec) => {
+                let bytes = self.hosts[host].disk.read(spec);
+                self.deliver(NodeId(host as u8), Event::ReadDone { ticket, bytes: Some(&bytes) });
+            }
+            Delivery::Bytes(host, link, bytes) => {
+                if let Some(end) = self.hosts[host].links.get_mut(&link) {
+                    end.inbox.extend(bytes);
+                    self.receive(host, link);
+                }
+            }
+            Delivery::Closed(host, link) => {
+                if self.hosts[host].links.remove(&link).is_some() && self.hosts[host].node.is_some() {
+                    self.deliver(NodeId(host as u8), Event::LinkClosed { link });
+                }
+            }
+            Delivery::Turn(host) => self.turn(host, Vec::new()),
+        }
+    }
+
+    fn later(&mut self, delay: u64, delivery: Delivery) {
+        self.sequence += 1;
+        self.queue.insert((self.now + delay, self.sequence), delivery);
+    }
+
+    fn deliver(&mut self, node: NodeId, event: Event<'_>) {
+        let host = node.0 as usize;
+        let mut actions = Vec::new();
+        let now = Nanos(self.now);
+        let Some(node) = &mut self.hosts[host].node else { return };
+        node.handle(now, event, &mut actions);
+        self.turn(host, actions);
+    }
+
+    fn turn(&mut self, host: usize, mut actions: Vec<Action>) {
+        let now = Nanos(self.now);
+        let lease =
+            Lease { epoch: self.configuration.epoch, until: Nanos(self.hosts[host].lease_until) };
+        let Some(node) = &mut self.hosts[host].node else { return };
+        node.finish_turn(now, self.now / 1_000_000, lease, &mut actions);
+        let due = node.deadline().0.clamp(self.now + 1000, self.now + IDLE_TURN);
+        self.queue.retain(|_, delivery| !matches!(delivery, Delivery::Turn(other) if *other == host));
+        self.later(due - self.now, Delivery::Turn(host));
+        for action in actions {
+            self.carry_out(host, action);
+        }
+    }
+
+    fn carry_out(&mut self, host: usize, action: Action) {
+        match action {
+            Action::ClientSend { conn, bytes } => {
+                self.hosts[host].replies.extend_from_slice(&bytes);
+                self.deliver(NodeId(host as u8), Event::ClientSent { conn });
+            }
+            Action::ClientClose { .. } => self.hosts[host].client_closed = true,
+            Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped | Action::StopNode => {}
+            Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
+            Action::LinkReceive { link, into } => {
+                if let Some(end) = self.hosts[host].links.get_mut(&link) {
+                    end.wanted = Some(into);
+                    self.receive(host, link);
+                }
+            }
+            Action::LinkSend { link, bytes } => self.transmit(host, link, bytes),
+            Action::LinkSendLog { link, header, range } => {
+                let Some(node) = &self.hosts[host].node else { return };
+                let bytes = [header.as_slice(), node.engine().bytes(range)].concat();
+                self.transmit(host, link, bytes);
+                self.deliver(NodeId(host as u8), Event::LinkSentLog { link, range });
+            }
+            Action::LinkClose { link } => {
+                if let Some(end) = self.hosts[host].links.get_mut(&link) {
+                    if let Some((peer, peer_link)) = end.peer.take() {
+                        self.later(LATENCY, Delivery::Closed(peer, peer_link));
+                    }
+                    self.later(0, Delivery::Closed(host, link));
+                }
+            }
+            Action::Disk(op) => self.disk(host, op),
+            Action::Read { ticket, spec } => {
+                let delay = self.hosts[host].disk_delay;
+                self.later(delay, Delivery::Read(host, ticket, spec));
+            }
+            Action::Request(request) => self.request(NodeId(host as u8), request),
+            Action::Fail { reason } => self.hosts[host].failed = Some(reason),
+        }
+    }
+
+    fn disk(&mut self, host: usize, op: DiskOp) {
+        let delay = self.hosts[host].disk_delay;
+        let Some(node) = &self.hosts[host].node else { return };
+        let broken = self.hosts[host].disk_broken && matches!(op.kind, DiskOpKind::WriteLog { .. });
+        let ticket = op.ticket;
+        let done = if broken {
+            DiskDone { ticket, result: Err(DiskError::Failed { errno: 5 }) }
+        } else {
+            self.hosts[host].disk.carry_out(node.engine(), op)
+        };
+        self.later(delay, Delivery::Disk(host, done));
+    }
+
+    fn connect(&mut self, host: usize, link: LinkId, to: usize) {
+        if self.hosts[to].node.is_none() {
+            self.hosts[host].links.insert(link, End::default());
+            return self.later(LATENCY, Delivery::Closed(host, link));
+        }
+        self.hosts[to].next_link += 1;
+        let accepted = LinkId(1 << 32 | self.hosts[to].next_link);
+        self.hosts[host].links.insert(link, End { peer: Some((to, accepted)), ..End::default() });
+        let unannounced = End { peer: Some((host, link)), unannounced: true, ..End::default() };
+        self.hosts[to].links.insert(accepted, unannounced);
+        self.deliver(NodeId(host as u8), Event::LinkConnected { link });
+    }
+
+    fn transmit(&mut self, host: usize, link: LinkId, bytes: Vec<u8>) {
+        let Some(end) = self.hosts[host].links.get(&link) else { return };
+        if let Some((peer, peer_link)) = end.peer {
+            self.later(LATENCY, Delivery::Bytes(peer, peer_link, bytes));
+        }
+    }
+
+    fn receive(&mut self, host: usize, link: LinkId) {
+        let Some(end) = self.hosts[host].links.get_mut(&link) else { return };
+        let header = net::replication::message::HEADER_BYTES;
+        if end.unannounced {
+            if end.inbox.len() >= header {
+                end.unannounced = false;
+                let bytes: Vec<u8> = end.inbox.drain(..header).collect();
+                self.deliver(NodeId(host as u8), Event::LinkAccepted { link, header: &bytes });
+            }
+            return;
+        }
+        match end.wanted {
+            Some(Landing::Memory(len)) if end.inbox.len() >= len => {
+                end.wanted = None;
+                let bytes: Vec<u8> = end.inbox.drain(..len).collect();
+                self.deliver(NodeId(host as u8), Event::LinkBytes { link, bytes: &bytes });
+            }
+            Some(Landing::Log(range)) if end.inbox.len() >= range.len => {
+                end.wanted = None;
+                let bytes: Vec<u8> = end.inbox.drain(..range.len).collect();
+                if let Some(node) = &mut self.hosts[host].node {
+                    node.land(range, &bytes);
+                }
+                self.deliver(NodeId(host as u8), Event::LinkLanded { link });
+            }
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, from: NodeId, request: ShardRequest) {
+        self.asked.push((from, request));
+        if !self.decides {
+            return;
+        }
+        if request.on_top_of != self.configuration {
+            return self.publish(Some((from, request.id)), Outcome::Refused);
+        }
+        let configuration = &mut self.configuration;
+        configuration.version.0 += 1;
+        match request.change {
+            Change::Evict(lost) => configuration.in_sync.0 &= !lost.0,
+            Change::Admit(learner) => configuration.in_sync = configuration.in_sync.with(learner),
+            Change::Handoff(to) => {
+                configuration.epoch.0 += 1;
+                configuration.leader = to;
+                configuration.leader_incarnation = Incarnation(self.hosts[to.0 as usize].incarnation);
+            }
+            Change::Promote(..) => unreachable!("a node does not ask for its own promotion"),
+        }
+        self.publish(Some((from, request.id)), Outcome::Decided);
+    }
+
+    fn update(&self, request: u64, outcome: Outcome) -> ShardUpdate {
+        ShardUpdate { configuration: self.configuration, request, outcome, leader_lost: false }
+    }
+
+    fn publish(&mut self, answer: Option<(NodeId, u64)>, outcome: Outcome) {
+        for host in 0..self.hosts.len() {
+            let node = NodeId(host as u8);
+            let update = match answer {
+                Some((to, id)) if to == node => self.update(id, outcome),
+                _ => self.update(0, Outcome::None),
+            };
+            self.deliver(node, Event::Update(update));
+        }
+    }
+}
