@@ -152,7 +152,7 @@ impl Shard {
         }
     }
 
-    fn poll_prepare(&mut self) -> Option<DiskOp> {
+    pub(crate) fn poll_prepare(&mut self) -> Option<DiskOp> {
         self.segments.want_spare();
         let ticket = self.flights.last_ticket + 1;
         let (segment, file) = self.segments.files_mut().find(|(_, file)| **file == FileState::Wanted)?;

@@ -30,5 +30,9 @@ pub mod shard;
 pub mod slot;
 pub mod superblock;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod validate;
 mod write_path;
