@@ -84,8 +84,9 @@ impl Shard {
         if let Some(write) = self.flights.writes.iter_mut().find(|write| write.ticket == ticket) {
             result?;
             write.done = true;
-            while let Some(write) = self.flights.writes.pop_front_if(|write| write.done) {
+            while let Some(write) = self.flights.writes.front().filter(|write| write.done) {
                 self.durable = self.durable.max(write.end);
+                self.flights.writes.pop_front();
             }
             self.apply();
             return Ok(());
@@ -218,7 +219,7 @@ impl Shard {
             return;
         }
         let fill = self.segments.current().fill(self.end, self.options.segment_bytes);
-        let len = fill.to_block_end();
+        let len = fill.filler_len();
         if fill.fits(len, 0, false) && self.buffer.has_room(self.keep_from(), self.end.advance(len)) {
             self.push_filler(FrameKind::Pad, self.last_epoch(), 0);
         }

@@ -54,7 +54,7 @@ struct Partition {
 impl Partition {
     /// `tag * capacity >> 56` without overflow: the lower bits of the tag hardly matter.
     fn home(tag: u64, capacity: usize) -> usize {
-        ((tag >> 24) * capacity as u64 >> 32) as usize
+        (((tag >> 24) * capacity as u64) >> 32) as usize
     }
 
     fn is_free(&self, at: usize) -> bool {

@@ -47,7 +47,7 @@ pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
 const _: () = assert!(MAX_SEGMENT_BYTES / FRAME_ALIGN <= 1 << 25);
 const _: () = assert!(MAX_WRITE_BYTES.is_multiple_of(BLOCK));
 const _: () = assert!(MIN_SEGMENT_BYTES.is_multiple_of(BLOCK) && MAX_SEGMENT_BYTES.is_multiple_of(BLOCK));
-const _: () = assert!(HEADER_BYTES as u64 % FRAME_ALIGN == 0);
+const _: () = assert!((HEADER_BYTES as u64).is_multiple_of(FRAME_ALIGN));
 
 /// The largest frame that a shard with this value limit accepts or sends: one operation with the longest key
 /// and value, or a batch of the same size.

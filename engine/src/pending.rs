@@ -60,7 +60,8 @@ impl Overlay {
 
     /// Takes the oldest operation if it ends at or before `bound`.
     pub fn pop(&mut self, bound: Lsn) -> Option<Pending> {
-        let pending = self.queue.pop_front_if(|pending| pending.end <= bound)?;
+        let pending = *self.queue.front().filter(|pending| pending.end <= bound)?;
+        self.queue.pop_front();
         if self.newest.get(&pending.hash) == Some(&self.front) {
             self.newest.remove(&pending.hash);
         }
@@ -70,7 +71,8 @@ impl Overlay {
 
     /// Drops the operations that end beyond `lsn`.
     pub fn cut(&mut self, lsn: Lsn) {
-        while let Some(pending) = self.queue.pop_back_if(|pending| pending.end > lsn) {
+        while let Some(&pending) = self.queue.back().filter(|pending| pending.end > lsn) {
+            self.queue.pop_back();
             if pending.earlier >= self.front {
                 self.newest.insert(pending.hash, pending.earlier);
             } else {

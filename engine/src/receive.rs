@@ -68,8 +68,8 @@ impl Shard {
         let entries = frame.operations().count();
         let fill = self.segments.current().fill(lsn, self.options.segment_bytes);
         let fits = match kind {
-            FrameKind::Seal => fill.to_block_end() == len && lsn > Lsn(0),
-            FrameKind::Pad => fill.to_block_end() == len && fill.fits(len, 0, false),
+            FrameKind::Seal => fill.filler_len() == len && lsn > Lsn(0),
+            FrameKind::Pad => fill.filler_len() == len && fill.fits(len, 0, false),
             _ => fill.fits(len, entries, epoch > last),
         };
         if !fits || len > self.options.max_frame() {

@@ -286,7 +286,7 @@ impl Fill {
     }
 
     /// Length of a seal or pad frame at this place.
-    pub fn to_block_end(&self) -> u64 {
+    pub fn filler_len(&self) -> u64 {
         block_ceil(self.offset + crate::frame::HEADER_BYTES as u64) - self.offset
     }
 }

@@ -125,7 +125,8 @@ pub struct Shard {
     pub(crate) durable: Lsn,
     pub(crate) committed: Lsn,
     pub(crate) applied: Lsn,
-    /// Where the log ended when the shard was opened: what is before needs no place in the log buffer.
+    /// Where the log ended when the shard was opened or began to lead: what is before is applied from its
+    /// place on disk and may leave the log buffer once it is durable.
     pub(crate) opened_at: Lsn,
     /// Sends need the log buffer from here on.
     pub(crate) hold: Option<Lsn>,

@@ -34,6 +34,9 @@ impl Shard {
         if epoch <= last {
             return Err(AppendError::OldEpoch { epoch, last });
         }
+        // What was received but is not known to be committed may fill the log buffer, and only this epoch can
+        // commit it: from here on it need not stay there.
+        self.opened_at = self.end;
         self.make_room(epoch, HEADER_BYTES as u64, 0, true, wall_ms)?;
         self.leading = true;
         let stamp = Stamp { epoch, lsn: self.end, expiry_ms: 0, wall_ms };
@@ -128,7 +131,7 @@ impl Shard {
     ) -> Result<(), AppendError> {
         let fill = self.segments.current().fill(self.end, self.options.segment_bytes);
         let fits = fill.fits(len, entries, starts_epoch);
-        let seal = if fits { 0 } else { fill.to_block_end() };
+        let seal = if fits { 0 } else { fill.filler_len() };
         if !self.buffer.has_room(self.keep_from(), self.end.advance(seal + len)) {
             return Err(AppendError::BufferFull);
         }
@@ -149,7 +152,7 @@ impl Shard {
     /// Appends a frame of zeros up to a block boundary.
     pub(crate) fn push_filler(&mut self, kind: FrameKind, epoch: Epoch, wall_ms: u64) {
         let fill = self.segments.current().fill(self.end, self.options.segment_bytes);
-        let len = fill.to_block_end() as usize;
+        let len = fill.filler_len() as usize;
         let stamp = Stamp { epoch, lsn: self.end, expiry_ms: 0, wall_ms };
         self.push_frame(kind, stamp, len, &[], len - HEADER_BYTES, |place| place.fill(0));
     }

@@ -19,6 +19,21 @@ use thiserror::Error;
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 const LOCK_RETRY: Duration = Duration::from_millis(2);
 
+/// Beginnings of the names that may lie in a directory before it is formatted: what an interrupted formatting
+/// leaves, the file system's own, and the files of the warden and its configuration, which share it.
+const MAY_BE_THERE: [&str; 10] = [
+    "lock",
+    "superblock.new",
+    "shard-",
+    "lost+found",
+    "node",
+    "agent",
+    "warden",
+    "incarnation",
+    "register",
+    "store",
+];
+
 /// What a new data directory is for.
 #[derive(Clone, Debug)]
 pub struct FormatOptions {
@@ -213,9 +228,7 @@ pub fn read_superblock(path: &Path) -> Result<Superblock, DirError> {
 fn foreign_entry(path: &Path) -> Result<Option<String>, DirError> {
     for entry in fs::read_dir(path).map_err(std_error(path))? {
         let name = entry.map_err(std_error(path))?.file_name().to_string_lossy().into_owned();
-        let ours = name == "lock" || name == "superblock.new" || name == "node.toml";
-        let agent = name.starts_with("agent") || name.starts_with("warden");
-        if !ours && !agent && !name.starts_with("shard-") && name != "lost+found" {
+        if !MAY_BE_THERE.iter().any(|known| name.starts_with(known)) {
             return Ok(Some(name));
         }
         let dir = path.join(&name);

@@ -362,7 +362,7 @@ fn a_full_disk_stops_appends_until_there_is_space() {
     let mut shard = open(&disk);
     settle(&mut shard, &mut disk);
     shard.begin_epoch(Epoch(1), 1).unwrap();
-    let mut put = |shard: &mut Shard, disk: &mut MemoryDisk| {
+    let put = |shard: &mut Shard, disk: &mut MemoryDisk| {
         settle(shard, disk);
         shard.commit_to(shard.durable());
         shard.append(&[Op::Put { key: b"k", value: &[7; 15_000], expiry_ms: 0 }], 1)

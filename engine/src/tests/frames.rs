@@ -66,3 +66,18 @@ fn a_frame_stands_only_where_it_may() {
     assert_eq!(fault(4096, 3, 2), Some(FrameFault::EpochTooHigh { found: Epoch(3), limit: Epoch(2) }));
     assert_eq!(check_frame(&[0; 64], Lsn(0), Epoch(1), Epoch(1)).err(), Some(FrameFault::Empty));
 }
+
+#[test]
+fn the_example_in_the_format_document_is_true() {
+    let document = include_str!("../../../docs/FORMAT.md");
+    let rows = document.lines().filter_map(|line| {
+        let (at, bytes) = line.split_once("  ")?;
+        (at.len() == 4 && at.starts_with("00")).then_some(bytes)
+    });
+    let words = rows.flat_map(|bytes| bytes.split_whitespace().take(16));
+    let example: Vec<u8> = words.map(|word| u8::from_str_radix(word, 16).unwrap()).collect();
+    let stamp = Stamp { epoch: Epoch(1), lsn: Lsn(48), expiry_ms: 0, wall_ms: 1_700_000_000_000 };
+    let mut bytes = vec![0xff; frame_len(8, 5)];
+    encode(&mut bytes, FrameKind::Put, stamp, b"greeting", 5, |place| place.copy_from_slice(b"hello"));
+    assert_eq!(example, bytes);
+}

@@ -99,7 +99,7 @@ fn a_deposed_leader_rewinds_and_follows() {
     let lost = put(&mut a, b"x", b"lost");
     assert_eq!(get(&mut a, &disk_a, b"x", View::Newest), (Some(b"lost".to_vec()), lost));
     assert_eq!(get(&mut a, &disk_a, b"x", View::Committed), (Some(b"shared".to_vec()), Lsn(0)));
-    for _ in 0..40 {
+    for _ in 0..25 {
         put(&mut a, b"y", &[1; 15_000]);
         settle(&mut a, &mut disk_a);
     }
@@ -124,6 +124,31 @@ fn a_deposed_leader_rewinds_and_follows() {
     assert_eq!(a.tail(), b.tail());
     assert_eq!(get(&mut a, &disk_a, b"x", View::Newest).0.unwrap(), b"new");
     assert_eq!(open(&disk_a).tail(), b.tail());
+}
+
+#[test]
+fn a_full_buffer_does_not_keep_a_follower_from_leading() {
+    let (mut disk_a, mut disk_b) =
+        (MemoryDisk::new(options().segment_bytes), MemoryDisk::new(options().segment_bytes));
+    let (mut a, mut b) = (open(&disk_a), open(&disk_b));
+    settle(&mut a, &mut disk_a);
+    settle(&mut b, &mut disk_b);
+    a.begin_epoch(Epoch(1), 1).unwrap();
+    let full = loop {
+        settle(&mut a, &mut disk_a);
+        settle(&mut b, &mut disk_b);
+        a.commit_to(a.durable());
+        a.append(&[Op::Put { key: b"k", value: &[1; 4000], expiry_ms: 0 }], 1).unwrap();
+        if let Err(error) = stream(&a, &disk_a, &mut b, Epoch(1)) {
+            break error;
+        }
+    };
+    assert_eq!(full, ReceiveError::Full);
+    let end = b.begin_epoch(Epoch(2), 1).unwrap();
+    settle(&mut b, &mut disk_b);
+    b.commit_to(end);
+    assert_eq!(b.applied(), end);
+    assert_eq!(get(&mut b, &disk_b, b"k", View::Committed).0.unwrap(), [1; 4000]);
 }
 
 #[test]
