@@ -1,0 +1,276 @@
+//! One shard: the log, the index, the disk's cursors, and what ties them together.
+//!
+//! Pure: it reads no clock and does no I/O. The driving contract: change it (`write_path`, `receive`), then
+//! call [`Shard::poll_disk`] until it has nothing more, and answer each operation with
+//! [`Shard::disk_done`]. The cursors keep this order at all times:
+//! `applied <= durable <= tail` and `applied <= committed <= tail`.
+
+use crate::cache::ValueCache;
+use crate::disk::ReadSpec;
+use crate::error::RecoverError;
+use crate::flush::Flights;
+use crate::history::EpochHistory;
+use crate::ids::{Epoch, GroupId, Lsn, ShardId};
+use crate::index::Index;
+use crate::io::buffers::MirrorBuffer;
+use crate::key::KeyHasher;
+use crate::limits::{
+    BLOCK, DATA_AND_SEAL_BYTES, DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES,
+    MAX_MAX_VALUE_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, max_frame_bytes,
+};
+use crate::log::{BufferRange, LogBuffer};
+use crate::pending::Overlay;
+use crate::rewind::Rewind;
+use crate::segment::Location;
+use crate::segments::Segments;
+use crate::slot::SLOTS;
+
+/// How a shard is set up.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    pub group: GroupId,
+    pub shard: ShardId,
+    pub segment_bytes: u64,
+    pub max_value_bytes: usize,
+    /// The value cache's budget.
+    pub cache_bytes: usize,
+    /// May several log writes be in flight?
+    pub pipeline_writes: bool,
+}
+
+impl ShardOptions {
+    /// The defaults for this shard.
+    pub fn new(group: GroupId, shard: ShardId) -> ShardOptions {
+        ShardOptions {
+            group,
+            shard,
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            max_value_bytes: DEFAULT_MAX_VALUE_BYTES,
+            cache_bytes: DEFAULT_CACHE_BYTES,
+            pipeline_writes: true,
+        }
+    }
+}
+
+/// One operation to be appended.
+#[derive(Clone, Copy, Debug)]
+pub enum Op<'a> {
+    /// `expiry_ms`: in ms since the epoch of Unix, 0 for never.
+    Put {
+        key: &'a [u8],
+        value: &'a [u8],
+        expiry_ms: u64,
+    },
+    Delete {
+        key: &'a [u8],
+    },
+}
+
+/// Which writes a read sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// All of the log: the leader's.
+    Newest,
+    /// The committed part: for reads that may be stale.
+    Committed,
+}
+
+/// What [`Shard::find`] found. `wait` is the LSN that must be committed before a reply may leave (rule 10);
+/// `Lsn(0)` if none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    Missing {
+        wait: Lsn,
+    },
+    Here {
+        value: &'a [u8],
+        expiry_ms: u64,
+        wait: Lsn,
+    },
+    /// Read `spec`, then [`Shard::decode`].
+    OnDisk {
+        at: Location,
+        spec: ReadSpec,
+        wait: Lsn,
+    },
+}
+
+/// What the blocks read from disk hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded<'b> {
+    Value {
+        value: &'b [u8],
+        expiry_ms: u64,
+    },
+    Missing,
+    /// The frame is longer than what was read: read this (it begins at the same place), then decode again.
+    More(ReadSpec),
+    /// The frame is damaged: fetch the value from a peer.
+    Corrupt,
+}
+
+/// One shard's log, index and disk cursors.
+pub struct Shard {
+    pub(crate) options: ShardOptions,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) buffer: LogBuffer,
+    pub(crate) segments: Segments,
+    pub(crate) history: EpochHistory,
+    pub(crate) overlay: Overlay,
+    pub(crate) index: Index,
+    pub(crate) cache: ValueCache,
+    pub(crate) keys_in_slot: Box<[u32]>,
+    /// The end of the log in memory.
+    pub(crate) end: Lsn,
+    pub(crate) durable: Lsn,
+    pub(crate) committed: Lsn,
+    pub(crate) applied: Lsn,
+    /// Where the log ended when the shard was opened or began to lead: what is before is applied from its
+    /// place on disk and may leave the log buffer once it is durable.
+    pub(crate) opened_at: Lsn,
+    /// Sends need the log buffer from here on.
+    pub(crate) hold: Option<Lsn>,
+    pub(crate) leading: bool,
+    pub(crate) flights: Flights,
+    pub(crate) rewind: Option<Rewind>,
+    /// Not whole before the log reaches this; see [`Shard::damaged`].
+    pub(crate) repair_until: Lsn,
+}
+
+impl ShardOptions {
+    /// Do these and a log buffer of `buffer_bytes` fit together?
+    ///
+    /// # Errors
+    /// [`RecoverError::Limit`] names the first that does not.
+    pub fn check(&self, buffer_bytes: usize) -> Result<(), RecoverError> {
+        let within = |what, found, min, max| {
+            if (min..=max).contains(&found) {
+                Ok(())
+            } else {
+                Err(RecoverError::Limit { what, found, min, max })
+            }
+        };
+        let frame = max_frame_bytes(self.max_value_bytes);
+        within("value limit", self.max_value_bytes as u64, 1, MAX_MAX_VALUE_BYTES as u64)?;
+        within("segment size", self.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)?;
+        within("segment size modulo a block", self.segment_bytes % BLOCK, 0, 0)?;
+        within("segment size", self.segment_bytes, frame + DATA_AND_SEAL_BYTES, MAX_SEGMENT_BYTES)?;
+        within("log buffer", buffer_bytes as u64, 2 * frame + 2 * BLOCK, u64::MAX)
+    }
+
+    /// The largest frame.
+    pub(crate) fn max_frame(&self) -> u64 {
+        max_frame_bytes(self.max_value_bytes)
+    }
+}
+
+impl Shard {
+    /// The end of the log: of what was appended or received, or where it is being rewound to.
+    pub fn tail(&self) -> Lsn {
+        self.rewind.as_ref().map_or(self.end, |rewind| rewind.to)
+    }
+
+    /// Everything below is on this node's disk.
+    pub fn durable(&self) -> Lsn {
+        self.durable.min(self.tail())
+    }
+
+    /// Everything below is known to be committed by the group.
+    pub fn committed(&self) -> Lsn {
+        self.committed
+    }
+
+    /// Everything below is in the index.
+    pub fn applied(&self) -> Lsn {
+        self.applied
+    }
+
+    pub fn last_epoch(&self) -> Epoch {
+        self.history.last_epoch()
+    }
+
+    pub fn history(&self) -> &EpochHistory {
+        &self.history
+    }
+
+    /// The first LSN that is still held in segments.
+    pub fn oldest(&self) -> Lsn {
+        self.segments.live[0].base
+    }
+
+    /// Was something that had been durable found missing or damaged when the shard was opened, and is it not
+    /// repaired yet? Such a shard must not lead (rule 12). It is whole again when its log has been received up
+    /// to where it had been, or when [`Shard::repaired`] is called.
+    pub fn damaged(&self) -> bool {
+        self.durable() < self.repair_until
+    }
+
+    /// The shard caught up with a leader: it holds everything that is committed.
+    pub fn repaired(&mut self) {
+        self.repair_until = Lsn(0);
+    }
+
+    /// Keys in the index, also those that have expired.
+    pub fn key_count(&self) -> u64 {
+        self.index.keys()
+    }
+
+    /// Keys in the index that belong to this slot.
+    pub fn key_count_in_slot(&self, slot: u16) -> u64 {
+        self.keys_in_slot[usize::from(slot) % SLOTS].into()
+    }
+
+    /// Memory of the index in bytes.
+    pub fn index_bytes(&self) -> usize {
+        self.index.memory_bytes()
+    }
+
+    pub fn options(&self) -> &ShardOptions {
+        &self.options
+    }
+
+    /// The memory of the log buffer.
+    pub fn buffer(&self) -> &MirrorBuffer {
+        self.buffer.ring()
+    }
+
+    /// The bytes of a range of the log buffer.
+    pub fn bytes(&self, range: BufferRange) -> &[u8] {
+        self.buffer.ring().slice(range.start.0, range.len)
+    }
+
+    /// Sends are outstanding or wanted from `lowest` on: keep the log buffer from there.
+    pub fn hold(&mut self, lowest: Option<Lsn>) {
+        self.hold = lowest;
+    }
+
+    /// The group has committed everything below `lsn`.
+    pub fn commit_to(&mut self, lsn: Lsn) {
+        self.committed = self.committed.max(lsn.min(self.tail()));
+        self.apply();
+    }
+
+    /// Brings the index up to what is both committed and durable.
+    pub(crate) fn apply(&mut self) {
+        let bound = self.committed.min(self.durable());
+        while let Some(pending) = self.overlay.pop(bound) {
+            self.apply_one(pending.hash, pending.location, pending.slot, pending.put);
+        }
+        self.applied = self.applied.max(bound);
+    }
+
+    pub(crate) fn apply_one(&mut self, hash: u128, location: Location, slot: u16, put: bool) {
+        let count = &mut self.keys_in_slot[usize::from(slot) % SLOTS];
+        if put {
+            *count += u32::from(self.index.put(hash, location));
+        } else if self.index.remove(hash) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// The log buffer must keep the bytes from here on.
+    pub(crate) fn keep_from(&self) -> Lsn {
+        let unapplied = self.applied.max(self.opened_at);
+        self.durable.min(unapplied).min(self.hold.unwrap_or(Lsn(u64::MAX)))
+    }
+}
