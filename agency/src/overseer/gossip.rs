@@ -17,7 +17,8 @@ impl Overseer {
         if !self.others().contains(node) {
             return;
         }
-        self.peer_mut(node).linked = up;
+        let peer = self.peer_mut(node);
+        (peer.linked, peer.fresh) = (up, up);
         self.view_dirty = true;
         if up {
             self.beat_now = true;
@@ -131,7 +132,8 @@ impl Overseer {
         suspects: NodeSet,
         beats: Vec<ShardBeat>,
     ) {
-        self.identify(from, report.incarnation, report.disk_id);
+        let fresh = std::mem::take(&mut self.peer_mut(from).fresh);
+        self.identify(from, report.incarnation, report.disk_id, fresh);
         let hears_us = hears.contains(self.options.me);
         let lease = self.options.timing.lease;
         let returned = self.silence(from) >= lease || !self.peer(from).met;

@@ -378,7 +378,7 @@ impl Overseer {
         };
         self.detector = Detector::new(self.options.shards);
         let disk_id = self.options.disk_id;
-        self.identify(self.options.me, incarnation, disk_id);
+        self.identify(self.options.me, incarnation, disk_id, true);
         for shard in &mut self.shards {
             shard.request = None;
             shard.published = None;

@@ -16,6 +16,8 @@ pub(super) struct Peer {
     pub linked: bool,
     /// Whether anything was heard from it in this life of the warden.
     pub met: bool,
+    /// It has not said who it is since the link came up.
+    pub fresh: bool,
     /// Time without a sign of life, in this warden's own ticks.
     pub silent: Duration,
     /// The same for "it does not hear us" (rule 16: one direction dead is link dead).
@@ -127,12 +129,15 @@ impl Overseer {
     }
 
     /// Compares what `node` says of itself with what it was last trusted with, and remembers the newer.
-    pub(super) fn identify(&mut self, node: NodeId, incarnation: Incarnation, disk_id: u128) {
+    /// An older incarnation counts only at the start of a link; later it is a message that was late.
+    pub(super) fn identify(&mut self, node: NodeId, incarnation: Incarnation, disk_id: u128, fresh: bool) {
         if !self.options.data_nodes.contains(node) || incarnation == Incarnation(0) {
             return;
         }
         let known = self.identities[usize::from(node.0)];
-        let strange = (known.disk_id != 0 && known.disk_id != disk_id) || incarnation < known.incarnation;
+        let judged = fresh || self.suspects.contains(node);
+        let older = incarnation < known.incarnation && judged;
+        let strange = (known.disk_id != 0 && known.disk_id != disk_id) || older;
         let trusted_anywhere =
             self.shards.iter().any(|s| s.decided.is_some_and(|c| c.in_sync.contains(node)));
         if strange && trusted_anywhere {
@@ -150,6 +155,7 @@ impl Overseer {
             self.suspects = self.suspects.without(node);
             self.view_dirty = true;
         }
+        let incarnation = if judged { incarnation } else { incarnation.max(known.incarnation) };
         let now = Identity { incarnation, disk_id };
         if known != now {
             self.identities[usize::from(node.0)] = now;
