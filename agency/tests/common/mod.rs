@@ -2,7 +2,7 @@
 //! nodes that run, hang and die. After every event the invariants of the whole group are checked.
 
 use agency::codec::Message;
-use agency::configuration::Configuration;
+use agency::configuration::{Change, Configuration};
 use agency::events::{Command, Event, Health, ShardProgress, ShardRequest, ShardUpdate};
 use agency::ids::{Epoch, Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
 use agency::overseer::{Overseer, OverseerOptions};
@@ -40,7 +40,6 @@ pub struct Member {
     pub updates: Vec<Option<ShardUpdate>>,
     pub leases: Vec<(Epoch, Nanos)>,
     pub kills: usize,
-    tick_at: Nanos,
 }
 
 #[derive(Clone)]
@@ -66,6 +65,7 @@ pub struct Group {
 }
 
 #[derive(Clone, Copy, PartialEq)]
+#[allow(dead_code, reason = "each test binary uses its part")]
 pub enum Fate {
     Deliver,
     Drop,
@@ -73,6 +73,7 @@ pub enum Fate {
     Twice(Duration),
 }
 
+#[allow(dead_code, reason = "each test binary uses its part")]
 impl Group {
     pub fn new() -> Group {
         let member = |i: u128| Member {
@@ -85,7 +86,6 @@ impl Group {
             updates: vec![None; usize::from(SHARDS)],
             leases: vec![(Epoch(0), Nanos(0)); usize::from(SHARDS)],
             kills: 0,
-            tick_at: Nanos(0),
         };
         Group {
             now: Nanos(1_000_000_000),
@@ -180,13 +180,19 @@ impl Group {
         }
     }
 
-    pub fn request(&mut self, n: NodeId, change: agency::configuration::Change) {
-        self.request += 1;
-        let on_top_of = self.config(n);
-        let id = self.request;
-        self.event(n, Event::Request(S, ShardRequest { id, on_top_of, change }));
+    pub fn request(&mut self, n: NodeId, change: Change) {
+        self.request_of(S, n, change);
     }
 
+    pub fn request_of(&mut self, shard: ShardId, n: NodeId, change: Change) {
+        self.request += 1;
+        let view = self.member(n).overseer.as_ref().expect("the warden runs").view();
+        let on_top_of = view.shards[usize::from(shard.0)].configuration.expect("the group is founded");
+        let id = self.request;
+        self.event(n, Event::Request(shard, ShardRequest { id, on_top_of, change }));
+    }
+
+    /// What shard 0 of `n` was told last.
     pub fn update(&self, n: NodeId) -> ShardUpdate {
         self.members[usize::from(n.0)].updates[0].expect("something was published")
     }
@@ -268,7 +274,6 @@ impl Group {
         let Some(overseer) = &m.overseer else { return };
         let at = overseer.deadline().max(now + Duration::from_micros(1)).min(now + ms(5));
         let life = m.life;
-        m.tick_at = at;
         self.push(at, n, life, Arrival::Tick);
     }
 
