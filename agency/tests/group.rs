@@ -2,7 +2,7 @@
 
 mod common;
 
-use agency::codec::Message;
+use agency::codec::{AcceptAnswer, Message};
 use agency::configuration::{Change, Why};
 use agency::events::{Health, Outcome};
 use agency::ids::{Epoch, Incarnation, NodeSet, ShardId, Version};
@@ -340,4 +340,27 @@ fn a_damaged_leader_is_relieved() {
     let mut g = Group::founded();
     g.member(A).node.as_mut().unwrap().health = Health::Damaged;
     g.time_until(promoted_to_b);
+}
+
+#[test]
+fn no_vote_counts_before_it_is_durable() {
+    let mut g = Group::founded();
+    g.store = Duration::from_secs(3600);
+    g.trace.clear();
+    g.kill_node(A);
+    g.run(ms(300));
+    assert_eq!(g.config(B).leader, A);
+    assert!(g.trace.iter().any(|t| matches!(t.3, Message::Accept(_))), "it was tried");
+    let votes = |m: &Message| matches!(m, Message::Accepted(items) if items.iter().any(|i| i.answer == AcceptAnswer::Accepted));
+    assert!(!g.trace.iter().any(|t| votes(&t.3)));
+}
+
+#[test]
+fn a_stall_of_the_whole_host_is_no_failover() {
+    let mut g = Group::founded();
+    // Nobody runs for two seconds; then everybody's late timers fire before the first message is read.
+    g.now = g.now + ms(2000);
+    g.run(ms(300));
+    assert_eq!(g.newest().version, Version(1));
+    assert!(g.lease(A));
 }

@@ -49,6 +49,8 @@ enum Arrival {
     Tick,
 }
 
+pub type Meddle = Box<dyn FnMut(NodeId, NodeId, &Message) -> Fate>;
+
 pub struct Group {
     pub now: Nanos,
     pub members: Vec<Member>,
@@ -57,11 +59,13 @@ pub struct Group {
     /// Directions that carry nothing.
     pub cut: HashSet<(NodeId, NodeId)>,
     /// Decides on each message whether it is delivered, and how much later again.
-    pub meddle: Box<dyn FnMut(NodeId, NodeId, &Message) -> Fate>,
+    pub meddle: Meddle,
     pub trace: Vec<(Nanos, NodeId, NodeId, Message)>,
     pub chosen: BTreeMap<(ShardId, Version), Configuration>,
     pub reigns: BTreeMap<(ShardId, Epoch), (NodeId, Incarnation)>,
     pub request: u64,
+    /// How long an image takes to become durable.
+    pub store: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -98,6 +102,7 @@ impl Group {
             chosen: BTreeMap::new(),
             reigns: BTreeMap::new(),
             request: 0,
+            store: STORE,
         }
     }
 
@@ -204,7 +209,7 @@ impl Group {
     }
 
     pub fn newest(&self) -> Configuration {
-        *self.chosen.iter().filter(|((s, _), _)| *s == S).next_back().expect("the group is founded").1
+        *self.chosen.iter().rfind(|((s, _), _)| *s == S).expect("the group is founded").1
     }
 
     pub fn lease(&self, n: NodeId) -> bool {
@@ -223,7 +228,7 @@ impl Group {
             match command {
                 Command::Send(to, message) => self.send(n, to, message),
                 Command::Store { ticket, image } => {
-                    self.push(now + STORE, n, life, Arrival::Stored(ticket, image));
+                    self.push(now + self.store, n, life, Arrival::Stored(ticket, image));
                 }
                 Command::Publish(shard, update) => self.publish(n, shard, update),
                 Command::Lease { shard, epoch, until } => {
