@@ -6,18 +6,33 @@
 //! the whole story; reading order: `shared_page`, `event_loop`, `watch`, `child`, `links`, `store`, `reset`.
 
 mod cell;
+mod child;
+mod event_loop;
+mod links;
+mod log;
+mod node_life;
 mod page_codec;
+mod report;
+mod reset;
+mod sched;
 pub mod shared_page;
+mod stall;
+pub mod store;
+mod watch;
 
 use crate::error::ImageError;
 use crate::events::{ClusterView, Command, Event};
 use crate::ids::{Incarnation, Nanos, NodeId};
 use crate::overseer::Overseer;
+use event_loop::EventLoop;
+use log::Log;
 use shared_page::ChildFds;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use store::Store;
 use thiserror::Error;
 
 /// The clock of everything in the warden: `CLOCK_BOOTTIME`.
@@ -82,6 +97,16 @@ pub enum ExitReason {
     NodeStopped,
 }
 
+impl ExitReason {
+    fn words(self) -> &'static str {
+        match self {
+            ExitReason::Stopped => "stopped in order",
+            ExitReason::NodeKilled => "stopped; the node did not stop in time and was killed",
+            ExitReason::NodeStopped => "the node stopped in order",
+        }
+    }
+}
+
 /// Why a warden cannot start or go on.
 #[derive(Debug, Error)]
 pub enum WardenError {
@@ -89,6 +114,8 @@ pub enum WardenError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("the agent's stored state cannot be used: {0}")]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     #[error("cannot {what}: {source}")]
     System { what: &'static str, source: io::Error },
 }
@@ -137,7 +164,34 @@ pub fn run<B: Brain>(
     make_brain: impl FnOnce(Option<&[u8]>, Nanos) -> Result<B, ImageError>,
     spawn: Option<Spawn>,
 ) -> Result<ExitReason, WardenError> {
-    let _ = (config, spawn);
-    make_brain(None, now())?;
-    Ok(ExitReason::Stopped)
+    assert_eq!(config.node.is_some(), spawn.is_some(), "a node needs its command, a witness has none");
+    let log = Arc::new(Log::start(&config.name).map_err(system("start a thread"))?);
+    let result = start(config, make_brain, spawn, &log);
+    match &result {
+        Ok(reason) => log.line(&format!("ends: {}", reason.words())),
+        Err(error) => log.line(&format!("ends: {error}")),
+    }
+    log.finish();
+    result
+}
+
+fn start<B: Brain>(
+    config: WardenConfig,
+    make_brain: impl FnOnce(Option<&[u8]>, Nanos) -> Result<B, ImageError>,
+    spawn: Option<Spawn>,
+    log: &Arc<Log>,
+) -> Result<ExitReason, WardenError> {
+    let store = Store::open(&config.dir, log)?;
+    let image = &store.stored().image;
+    let brain = make_brain(Some(image.as_slice()).filter(|i| !i.is_empty()), now())?;
+    let mut event_loop = EventLoop::new(config, brain, store, spawn, Arc::clone(log))?;
+    // Last, so that all that was set up is locked with the rest.
+    sched::lock_memory(log);
+    sched::prioritize(sched::LOOP_PRIORITY, Some(log));
+    event_loop.run()
+}
+
+/// Turns an error of the system into ours.
+fn system<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> WardenError {
+    move |source| WardenError::System { what, source: source.into() }
 }

@@ -31,6 +31,9 @@ const VIEW_WORDS: usize = VIEW_BYTES.div_ceil(8) + 1;
 pub const FAILURE_BYTES: usize = 504;
 const FAILURE_WORDS: usize = FAILURE_BYTES / 8 + 1;
 
+const NODE_READY: u32 = 1;
+const NODE_STOPPING: u32 = 2;
+
 const FAILURE_CLAIMED: u32 = 1;
 const FAILURE_WRITTEN: u32 = 2;
 
@@ -63,7 +66,7 @@ struct Header {
     layout: AtomicU64,
     shards: AtomicU64,
     incarnation: AtomicU64,
-    ready: AtomicU32,
+    state: AtomicU32,
     failure_state: AtomicU32,
     failure: Cell<FAILURE_WORDS>,
     view: Cell<VIEW_WORDS>,
@@ -206,12 +209,23 @@ impl SharedPage {
 
     /// Node: every port is open and every shard recovered. For the log; leading needs `Health::Ready`.
     pub fn set_node_ready(&self) {
-        self.header().ready.store(1, Release);
+        self.header().state.fetch_max(NODE_READY, AcqRel);
+    }
+
+    /// Node: an orderly stop has begun, whoever asked for it. Threads that end from now on are no crash:
+    /// what they still have to say to clients is not cut off by a reset.
+    pub fn set_node_stopping(&self) {
+        self.header().state.fetch_max(NODE_STOPPING, AcqRel);
     }
 
     /// Warden: whether the node called [`set_node_ready`](Self::set_node_ready).
     pub fn node_ready(&self) -> bool {
-        self.header().ready.load(Acquire) != 0
+        self.header().state.load(Acquire) >= NODE_READY
+    }
+
+    /// Warden: whether the node called [`set_node_stopping`](Self::set_node_stopping).
+    pub fn node_stopping(&self) -> bool {
+        self.header().state.load(Acquire) >= NODE_STOPPING
     }
 
     /// Warden: replaces the view of the group.
