@@ -1,0 +1,328 @@
+//! One warden's attempts to change one shard's register: the proposer's half of CASPaxos.
+//!
+//! Promises that a ballot is asked of others only after the own agent has durably promised it (so that no
+//! later life of this warden can use it again), and that it carries at most one value. A ballot can be kept
+//! prepared, so that the change itself is a single round trip. Which change to make is the overseer's.
+
+use crate::ballot::Ballot;
+use crate::codec::Proof;
+use crate::configuration::Configuration;
+use crate::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
+use std::time::Duration;
+
+/// How long a prepare may stay without a quorum before a higher ballot is tried.
+pub const PREPARE_RETRY: Duration = Duration::from_millis(50);
+/// How often an accept is repeated to agents that have not answered.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(20);
+/// The first wait of a proposer that was beaten twice; doubles with each further defeat.
+pub const BACKOFF: Duration = Duration::from_millis(5);
+/// How often that wait doubles at most.
+pub const BACKOFF_DOUBLINGS: u32 = 4;
+/// Times the proposer's own number: two that beat each other do not try again at the same time.
+pub const JITTER: Duration = Duration::from_millis(3);
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    Idle,
+    /// Waiting for the own agent's durable promise.
+    Home {
+        ballot: Ballot,
+    },
+    /// Waiting for a quorum of promises.
+    Preparing {
+        ballot: Ballot,
+        promised: NodeSet,
+        best: Option<(Ballot, Configuration)>,
+        since: Nanos,
+    },
+    /// A quorum promised; `best` is what it accepted last.
+    Prepared {
+        ballot: Ballot,
+        best: Option<(Ballot, Configuration)>,
+    },
+    /// Waiting for a quorum to accept.
+    Accepting {
+        ballot: Ballot,
+        value: Configuration,
+        accepted: NodeSet,
+    },
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Proposer {
+    me: NodeId,
+    agents: NodeSet,
+    /// How many promises and acceptances are needed.
+    needed: usize,
+    phase: Phase,
+    highest: Ballot,
+    defeats: u32,
+    /// No new attempt before this moment.
+    pub not_before: Nanos,
+    proof: Option<Proof>,
+    /// The own agent accepts only when all that is missing is its vote.
+    home_last: bool,
+    send_at: [Nanos; MAX_MEMBERS],
+    /// A value was sent for acceptance and it is not known what became of it.
+    pub unsettled: Option<Configuration>,
+}
+
+/// More than half of these agents.
+pub fn majority(agents: NodeSet) -> usize {
+    agents.len() / 2 + 1
+}
+
+impl Proposer {
+    /// A proposer of warden `me` that has yet to propose.
+    pub fn new(me: NodeId, agents: NodeSet) -> Proposer {
+        Proposer {
+            me,
+            agents,
+            needed: majority(agents),
+            phase: Phase::Idle,
+            highest: Ballot::ZERO,
+            defeats: 0,
+            not_before: Nanos(0),
+            proof: None,
+            home_last: false,
+            send_at: [Nanos(0); MAX_MEMBERS],
+            unsettled: None,
+        }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What travels with the value being proposed.
+    pub fn proof(&self) -> Option<Proof> {
+        self.proof
+    }
+
+    /// Takes a new ballot, above everything seen and above `home`, the own agent's promise. It is to be put
+    /// to the own agent alone. `everybody` asks for all agents' promises instead of a quorum's.
+    pub fn start(&mut self, home: Ballot, everybody: bool) -> Ballot {
+        self.needed = if everybody { self.agents.len() } else { majority(self.agents) };
+        let ballot = Ballot::above(self.highest.max(home), self.me);
+        self.highest = ballot;
+        self.phase = Phase::Home { ballot };
+        ballot
+    }
+
+    /// An agent promised. Returns the ballot if the others are to be asked now.
+    pub fn promised(
+        &mut self,
+        now: Nanos,
+        from: NodeId,
+        of: Ballot,
+        seen: Option<(Ballot, Configuration)>,
+    ) -> Option<Ballot> {
+        let (ballot, promised, best, since, first) = match self.phase {
+            Phase::Home { ballot } if ballot == of && from == self.me => {
+                (ballot, NodeSet::of(&[from]), seen, now, true)
+            }
+            Phase::Preparing { ballot, promised, best, since } if ballot == of => {
+                let newer = seen.map(|s| s.0) > best.map(|b| b.0);
+                (ballot, promised.with(from), if newer { seen } else { best }, since, false)
+            }
+            _ => return None,
+        };
+        self.phase = if promised.len() >= self.needed {
+            Phase::Prepared { ballot, best }
+        } else {
+            Phase::Preparing { ballot, promised, best, since }
+        };
+        first.then_some(ballot)
+    }
+
+    /// An agent knows a higher ballot; the attempt is over if it was with `of`.
+    pub fn beaten(&mut self, now: Nanos, of: Ballot, by: Ballot) {
+        self.highest = self.highest.max(by);
+        let ours = match self.phase {
+            Phase::Home { ballot } | Phase::Preparing { ballot, .. } | Phase::Accepting { ballot, .. } => {
+                ballot == of
+            }
+            Phase::Prepared { ballot, .. } => ballot == of && by > ballot,
+            Phase::Idle => false,
+        };
+        if ours {
+            // The first defeat is most often a stale ballot, not a rival: try again at once.
+            if self.defeats > 0 {
+                let doublings = (self.defeats - 1).min(BACKOFF_DOUBLINGS);
+                self.not_before = now + (BACKOFF * (1 << doublings) + JITTER * u32::from(self.me.0));
+            }
+            self.defeats += 1;
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// Proposes `value` with the prepared ballot.
+    ///
+    /// # Panics
+    /// If none is prepared.
+    pub fn propose(&mut self, now: Nanos, value: Configuration, proof: Option<Proof>, home_last: bool) {
+        let Phase::Prepared { ballot, .. } = self.phase else { panic!("no ballot is prepared") };
+        self.phase = Phase::Accepting { ballot, value, accepted: NodeSet::default() };
+        self.proof = proof;
+        self.home_last = home_last && self.needed > 1;
+        self.send_at = [now; MAX_MEMBERS];
+        self.unsettled = Some(value);
+    }
+
+    /// Agents to whom the accept is to be sent (again) now; they are not named again for a while.
+    pub fn to_send(&mut self, now: Nanos) -> NodeSet {
+        let Phase::Accepting { accepted, .. } = self.phase else { return NodeSet::default() };
+        let mut to = NodeSet::default();
+        for agent in self.agents.iter().filter(|a| !accepted.contains(*a)) {
+            if agent == self.me && self.home_last && accepted.len() + 1 < self.needed {
+                continue;
+            }
+            let at = &mut self.send_at[usize::from(agent.0)];
+            if *at <= now {
+                *at = now + ACCEPT_RETRY;
+                to = to.with(agent);
+            }
+        }
+        to
+    }
+
+    /// An agent accepted. Returns the value if it is thereby chosen.
+    pub fn accepted(&mut self, from: NodeId, of: Ballot) -> Option<Configuration> {
+        let Phase::Accepting { ballot, value, accepted } = &mut self.phase else { return None };
+        if *ballot != of {
+            return None;
+        }
+        *accepted = accepted.with(from);
+        (accepted.len() >= self.needed).then_some(*value)
+    }
+
+    /// An agent may accept only after `until`.
+    pub fn leased(&mut self, from: NodeId, of: Ballot, until: Nanos) {
+        if matches!(self.phase, Phase::Accepting { ballot, .. } if ballot == of) {
+            self.send_at[usize::from(from.0)] = until;
+        }
+    }
+
+    /// A link to this agent came up: what it may have missed is sent at once.
+    pub fn reachable(&mut self, agent: NodeId) {
+        self.send_at[usize::from(agent.0)] = Nanos(0);
+    }
+
+    /// `decided` is known; an attempt at the same or an older version is over.
+    pub fn learned(&mut self, decided: &Configuration) {
+        if self.unsettled.is_some_and(|value| value.version <= decided.version) {
+            self.unsettled = None;
+        }
+        self.defeats = 0;
+        self.not_before = Nanos(0);
+        match self.phase {
+            Phase::Accepting { value, .. } if value.version > decided.version => {}
+            Phase::Home { .. } | Phase::Preparing { .. } | Phase::Idle => {}
+            Phase::Accepting { .. } | Phase::Prepared { .. } => self.phase = Phase::Idle,
+        }
+    }
+
+    /// Ends the attempt, whatever becomes of it. Always safe; somebody else may have to settle it.
+    pub fn abandon(&mut self) {
+        self.phase = Phase::Idle;
+        self.unsettled = None;
+    }
+
+    /// The prepared ballot is of no use (any more).
+    pub fn spoil(&mut self) {
+        self.phase = Phase::Idle;
+    }
+
+    /// When this wants to be looked at again; `None` if only an answer can move it.
+    pub fn deadline(&self) -> Option<Nanos> {
+        match self.phase {
+            Phase::Accepting { accepted, .. } => self
+                .agents
+                .iter()
+                .filter(|a| !accepted.contains(*a))
+                .filter(|a| !(*a == self.me && self.home_last && accepted.len() + 1 < self.needed))
+                .map(|a| self.send_at[usize::from(a.0)])
+                .min(),
+            Phase::Preparing { since, .. } => Some(since + PREPARE_RETRY),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration::tests::founded;
+
+    const NOW: Nanos = Nanos(1_000);
+
+    fn prepared() -> (Proposer, Ballot) {
+        let mut p = Proposer::new(NodeId(1), NodeSet(0b111));
+        let ballot = p.start(Ballot::ZERO, false);
+        assert_eq!(p.promised(NOW, NodeId(0), ballot, None), None, "home promises first");
+        assert_eq!(p.promised(NOW, NodeId(1), ballot, None), Some(ballot));
+        assert_eq!(p.promised(NOW, NodeId(2), ballot, None), None);
+        (p, ballot)
+    }
+
+    #[test]
+    fn a_quorum_prepares_and_a_quorum_chooses() {
+        let (mut p, ballot) = prepared();
+        p.propose(NOW, founded(), None, false);
+        assert_eq!(p.to_send(NOW), NodeSet(0b111));
+        assert!(p.to_send(NOW).is_empty());
+        assert_eq!(p.to_send(NOW + ACCEPT_RETRY), NodeSet(0b111));
+        assert_eq!(p.accepted(NodeId(2), ballot), None);
+        assert_eq!(p.accepted(NodeId(2), ballot), None, "the same agent twice is one agent");
+        assert_eq!(p.accepted(NodeId(0), ballot), Some(founded()));
+    }
+
+    #[test]
+    fn the_own_vote_comes_last_where_nothing_proves_the_death() {
+        let (mut p, ballot) = prepared();
+        p.propose(NOW, founded(), None, true);
+        assert_eq!(p.to_send(NOW), NodeSet(0b101));
+        assert_eq!(p.accepted(NodeId(0), ballot), None);
+        assert_eq!(p.to_send(NOW), NodeSet(0b010));
+    }
+
+    #[test]
+    fn the_newest_accepted_value_is_kept() {
+        let mut p = Proposer::new(NodeId(0), NodeSet(0b111));
+        let ballot = p.start(Ballot::ZERO, false);
+        p.promised(NOW, NodeId(0), ballot, None);
+        let older = (Ballot { round: 1, node: NodeId(1) }, founded());
+        p.promised(NOW, NodeId(2), ballot, Some(older));
+        assert_eq!(p.phase(), Phase::Prepared { ballot, best: Some(older) });
+    }
+
+    #[test]
+    fn the_beaten_back_off_at_different_times() {
+        let mut waits = Vec::new();
+        for me in [0, 1] {
+            let mut p = Proposer::new(NodeId(me), NodeSet(0b111));
+            for round in 0..3 {
+                let ballot = p.start(Ballot::ZERO, false);
+                p.beaten(NOW, ballot, Ballot { round: 10 + round, node: NodeId(2) });
+                assert_eq!(p.phase(), Phase::Idle);
+                assert!(p.start(Ballot::ZERO, false).round > 10 + round);
+                p.spoil();
+            }
+            waits.push(p.not_before);
+        }
+        assert_eq!(waits[1].since(waits[0]), JITTER);
+    }
+
+    #[test]
+    fn a_late_answer_to_an_old_ballot_changes_nothing() {
+        let (mut p, ballot) = prepared();
+        let old = Ballot { round: 0, node: NodeId(1) };
+        p.beaten(NOW, old, Ballot { round: 9, node: NodeId(0) });
+        assert!(matches!(p.phase(), Phase::Prepared { ballot: b, .. } if b == ballot));
+        p.propose(NOW, founded(), None, false);
+        assert_eq!(p.accepted(NodeId(0), old), None);
+    }
+}
