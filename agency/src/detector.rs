@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_stands_is_called_after_hang_after_and_once() {
-        assert_eq!(ticks_to_hang(50, TICK, |_| ready(1)), Some((6, Hang::Loop(ShardId(0)))));
+        assert_eq!(ticks_to_hang(50, TICK, |_| ready(1)), Some((5, Hang::Loop(ShardId(0)))));
         assert_eq!(ticks_to_hang(50, TICK, ready), None);
         let mut d = Detector::new(1);
         let calls =

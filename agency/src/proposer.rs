@@ -58,6 +58,8 @@ pub struct Proposer {
     needed: usize,
     phase: Phase,
     highest: Ballot,
+    /// Agents that will not take part in the present attempt.
+    refused: NodeSet,
     defeats: u32,
     /// No new attempt before this moment.
     pub not_before: Nanos,
@@ -83,6 +85,7 @@ impl Proposer {
             needed: majority(agents),
             phase: Phase::Idle,
             highest: Ballot::ZERO,
+            refused: NodeSet::default(),
             defeats: 0,
             not_before: Nanos(0),
             proof: None,
@@ -108,6 +111,7 @@ impl Proposer {
         self.needed = if everybody { self.agents.len() } else { majority(self.agents) };
         let ballot = Ballot::above(self.highest.max(home), self.me);
         self.highest = ballot;
+        self.refused = NodeSet::default();
         self.phase = Phase::Home { ballot };
         ballot
     }
@@ -138,8 +142,8 @@ impl Proposer {
         first.then_some(ballot)
     }
 
-    /// An agent knows a higher ballot; the attempt is over if it was with `of`.
-    pub fn beaten(&mut self, now: Nanos, of: Ballot, by: Ballot) {
+    /// An agent knows a higher ballot. The attempt is over if it was with `of` and too few others are left.
+    pub fn beaten(&mut self, now: Nanos, from: NodeId, of: Ballot, by: Ballot) {
         self.highest = self.highest.max(by);
         let ours = match self.phase {
             Phase::Home { ballot } | Phase::Preparing { ballot, .. } | Phase::Accepting { ballot, .. } => {
@@ -148,7 +152,12 @@ impl Proposer {
             Phase::Prepared { ballot, .. } => ballot == of && by > ballot,
             Phase::Idle => false,
         };
-        if ours {
+        if !ours {
+            return;
+        }
+        self.refused = self.refused.with(from);
+        let home = matches!(self.phase, Phase::Home { .. });
+        if home || self.agents.len() - self.refused.len() < self.needed {
             // The first defeat is most often a stale ballot, not a rival: try again at once.
             if self.defeats > 0 {
                 let doublings = (self.defeats - 1).min(BACKOFF_DOUBLINGS);
@@ -169,6 +178,7 @@ impl Proposer {
         self.proof = proof;
         self.home_last = home_last && self.needed > 1;
         self.send_at = [now; MAX_MEMBERS];
+        self.refused = NodeSet::default();
         self.unsettled = Some(value);
     }
 
@@ -306,7 +316,8 @@ mod tests {
             let mut p = Proposer::new(NodeId(me), NodeSet(0b111));
             for round in 0..3 {
                 let ballot = p.start(Ballot::ZERO, false);
-                p.beaten(NOW, ballot, Ballot { round: 10 + round, node: NodeId(2) });
+                let by = Ballot { round: 10 + round, node: NodeId(2) };
+                p.beaten(NOW, NodeId(me), ballot, by);
                 assert_eq!(p.phase(), Phase::Idle);
                 assert!(p.start(Ballot::ZERO, false).round > 10 + round);
                 p.spoil();
@@ -320,7 +331,7 @@ mod tests {
     fn a_late_answer_to_an_old_ballot_changes_nothing() {
         let (mut p, ballot) = prepared();
         let old = Ballot { round: 0, node: NodeId(1) };
-        p.beaten(NOW, old, Ballot { round: 9, node: NodeId(0) });
+        p.beaten(NOW, NodeId(2), old, Ballot { round: 9, node: NodeId(0) });
         assert!(matches!(p.phase(), Phase::Prepared { ballot: b, .. } if b == ballot));
         p.propose(NOW, founded(), None, false);
         assert_eq!(p.accepted(NodeId(0), old), None);

@@ -19,6 +19,10 @@ pub const STARTUP_WAIT: Duration = Duration::from_millis(500);
 /// How long a leaderless shard's lesser candidate defers to a better one before it goes ahead anyway.
 pub const CANDIDATE_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long a ballot that was only kept ready is not prepared again after another's passed it: the other's
+/// change should be through by then.
+pub const COURTESY: Duration = Duration::from_millis(20);
+
 /// How long an accepted but not decided configuration lies around before a warden of a data node settles it.
 pub const SETTLE_AFTER: Duration = Duration::from_millis(100);
 

@@ -1,9 +1,35 @@
-//! The warden's whole brain as a pure state machine.
+//! The warden's whole brain as a pure state machine: it composes the agent, the proposers, the leases and
+//! the detector, and decides when which change is wanted.
+//!
+//! Driving contract: hand over one [`Event`] at a time, carry out the returned [`Command`]s in order, send an
+//! [`Event::Tick`] at [`Overseer::deadline`] and at least every `Timing::tick`. No I/O, no clock, no
+//! randomness: the same events give the same commands.
 
+mod agent;
+mod campaign;
+mod gossip;
+mod outbox;
+mod peers;
+mod requests;
+mod store;
+mod view;
+
+use crate::acceptor::Acceptor;
+use crate::codec::Message;
+use crate::configuration::Configuration;
+use crate::detector::Detector;
 use crate::error::ImageError;
-use crate::events::{ClusterView, Command, Event};
-use crate::ids::{Nanos, NodeId, NodeSet};
+use crate::events::{Command, Event, HISTORY_LIMIT, ShardUpdate};
+use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, Nanos, NodeId, NodeSet, ShardId, Version};
+use crate::lease::{Grantor, Holder};
+use crate::proposer::Proposer;
+use crate::register::{Identity, Image};
 use crate::timing::Timing;
+use outbox::Outbox;
+use peers::{OwnNode, Peer};
+use requests::Pending;
+use std::collections::VecDeque;
+use store::Store;
 
 /// What an overseer is told once, at its start. The same in all of a group's members but for `me`,
 /// `witness`, `warden_pid` and `disk_id`.
@@ -33,11 +59,68 @@ pub struct OverseerOptions {
     pub disk_id: u128,
 }
 
+/// All this warden has to do with one shard.
+struct Shard {
+    acceptor: Acceptor,
+    decided: Option<Configuration>,
+    /// The image of this ticket holds the newest configuration known here.
+    known_at: u64,
+    /// Only for an agent that lost its memory: this shard's was recovered.
+    joined: bool,
+    grantor: Grantor,
+    holder: Holder,
+    /// What the node was last told of its lease.
+    told: (Epoch, Nanos),
+    /// The lease was given up for a handoff whose outcome is open.
+    released: bool,
+    proposer: Proposer,
+    /// Ballots are not kept ready again before this moment.
+    courtesy_until: Nanos,
+    request: Option<Pending>,
+    published: Option<ShardUpdate>,
+    /// Since when nobody leads, as far as seen from here.
+    leaderless_since: Option<Nanos>,
+    /// Since when the own agent has accepted what is not known to be decided.
+    undecided_since: Option<Nanos>,
+}
+
+impl Shard {
+    /// The newest configuration known, decided or accepted.
+    fn newest(&self) -> Option<Configuration> {
+        let accepted = self.acceptor.accepted().map(|a| a.1);
+        match (accepted, self.decided) {
+            (Some(a), Some(d)) if a.version > d.version => Some(a),
+            (a, d) => d.or(a),
+        }
+    }
+}
+
 /// See the module.
 pub struct Overseer {
     options: OverseerOptions,
-    view_dirty: bool,
+    quorum: usize,
     now: Nanos,
+    wall_ms: u64,
+    silence_at: Nanos,
+    shards: Vec<Shard>,
+    peers: [Peer; MAX_MEMBERS],
+    node: OwnNode,
+    detector: Detector,
+    identities: [Identity; MAX_MEMBERS],
+    suspects: NodeSet,
+    history: VecDeque<(ShardId, Configuration)>,
+    joined: bool,
+    joining: bool,
+    store: Store,
+    outbox: Outbox,
+    log: Vec<String>,
+    /// Number of the newest heartbeat, and when the newest few were sent.
+    beat: u64,
+    sent: VecDeque<(u64, Nanos)>,
+    next_beat: Nanos,
+    beat_now: bool,
+    view_dirty: bool,
+    next_view: Nanos,
 }
 
 impl Overseer {
@@ -45,31 +128,263 @@ impl Overseer {
     ///
     /// # Errors
     /// The image is not usable; nothing may be done without it.
+    ///
+    /// # Panics
+    /// If the options contradict each other (our own bug: the configuration is checked when it is parsed).
     pub fn new(options: OverseerOptions, stored: Option<&[u8]>, now: Nanos) -> Result<Overseer, ImageError> {
-        if stored.is_some_and(|image| image.is_empty()) {
-            return Err(ImageError::Malformed);
+        assert_eq!(options.initial_leaders.len(), usize::from(options.shards), "one first leader per shard");
+        let image = stored.map(Image::decode).transpose()?;
+        if let Some(image) = &image {
+            if image.group != options.group {
+                return Err(ImageError::Group { stored: image.group, wanted: options.group });
+            }
+            if image.me != options.me {
+                return Err(ImageError::Member { stored: image.me.0, wanted: options.me.0 });
+            }
+            if image.shards.len() != usize::from(options.shards) {
+                let stored = image.shards.len() as u16;
+                return Err(ImageError::Shards { stored, wanted: options.shards });
+            }
         }
-        Ok(Overseer { options, view_dirty: true, now })
+        let shard = |i: usize| {
+            let stored = image.as_ref().map(|image| image.shards[i]).unwrap_or_default();
+            let mut shard = Shard {
+                acceptor: stored.acceptor,
+                decided: stored.decided,
+                known_at: 0,
+                joined: false,
+                grantor: Grantor::default(),
+                holder: Holder::default(),
+                told: (Epoch(0), Nanos(0)),
+                released: false,
+                proposer: Proposer::new(options.me, options.agents),
+                courtesy_until: Nanos(0),
+                request: None,
+                published: None,
+                leaderless_since: None,
+                undecided_since: None,
+            };
+            shard.grantor = Grantor::after_restart(now, shard.newest(), &options.timing);
+            shard
+        };
+        let shards = (0..usize::from(options.shards)).map(shard).collect();
+        let alone = options.agents.without(options.me).is_empty();
+        Ok(Overseer {
+            quorum: crate::proposer::majority(options.agents),
+            now,
+            wall_ms: 0,
+            silence_at: now,
+            shards,
+            peers: Default::default(),
+            node: OwnNode::default(),
+            detector: Detector::new(options.shards),
+            identities: image.as_ref().map(|i| i.identities).unwrap_or_default(),
+            suspects: NodeSet::default(),
+            history: image.as_ref().map(|i| i.history.iter().copied().collect()).unwrap_or_default(),
+            joined: alone || image.as_ref().is_some_and(|i| i.joined),
+            joining: false,
+            store: Store::default(),
+            outbox: Outbox::default(),
+            log: Vec::new(),
+            beat: 0,
+            sent: VecDeque::new(),
+            next_beat: now,
+            beat_now: false,
+            view_dirty: true,
+            next_view: now,
+            options,
+        })
     }
 
     /// Takes in one event and appends what is to be done about it. `wall_ms` is for people only.
     pub fn handle(&mut self, now: Nanos, wall_ms: u64, event: Event, out: &mut Vec<Command>) {
-        let _ = (wall_ms, event, out);
-        self.now = now;
+        // A clock that seems to go back (two threads, one reading) must not un-expire anything.
+        self.now = self.now.max(now);
+        self.wall_ms = wall_ms;
+        match event {
+            Event::Tick => {
+                self.count_silence();
+                if self.now >= self.next_view {
+                    self.next_view = self.now + view::VIEW_REFRESH;
+                    self.view_dirty = true;
+                }
+            }
+            Event::LinkUp(node) => self.link(node, true),
+            Event::LinkDown(node) => self.link(node, false),
+            Event::Message(from, message) => {
+                if self.others().contains(from) {
+                    self.on_message(from, message);
+                }
+            }
+            Event::Stored(ticket) => self.stored(ticket),
+            Event::NodeStarted(incarnation, pid) => self.on_node_started(incarnation, pid),
+            Event::NodeDied(incarnation) => self.on_node_died(incarnation),
+            Event::Progress(progress) => self.on_progress(progress, out),
+            Event::Request(shard, request) => {
+                if self.has(shard) {
+                    self.on_request(shard, request);
+                }
+            }
+        }
+        self.settle();
+        self.flush(out);
     }
 
     /// The next moment this wants an [`Event::Tick`].
     pub fn deadline(&self) -> Nanos {
-        self.now + self.options.timing.tick
+        let soonest = |a: Nanos, b: Option<Nanos>| b.map_or(a, |b| a.min(b));
+        let mut at = self.next_beat.min(self.silence_at + self.options.timing.tick);
+        for shard in &self.shards {
+            at = soonest(at, shard.proposer.deadline());
+            let silent = |c: Configuration| {
+                c.leader != self.options.me && self.silence(c.leader) > self.options.timing.link_silent_after
+            };
+            if shard.decided.is_some_and(silent) {
+                at = soonest(at, shard.grantor.until().filter(|until| *until > self.now));
+            }
+        }
+        at.max(self.now)
     }
 
-    /// What is known of the group.
-    pub fn view(&self) -> ClusterView {
-        ClusterView::default()
+    fn shard(&self, shard: ShardId) -> &Shard {
+        &self.shards[usize::from(shard.0)]
     }
 
-    /// Whether the view changed since this was last asked.
-    pub fn view_changed(&mut self) -> bool {
-        std::mem::take(&mut self.view_dirty)
+    fn shard_mut(&mut self, shard: ShardId) -> &mut Shard {
+        &mut self.shards[usize::from(shard.0)]
+    }
+
+    fn shard_ids(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.options.shards).map(ShardId)
+    }
+
+    fn say(&mut self, line: String) {
+        self.log.push(line);
+    }
+
+    fn on_message(&mut self, from: NodeId, message: Message) {
+        match message {
+            Message::Hello { .. } => {}
+            Message::Heartbeat { seq, report, hears, suspects, shards } => {
+                if shards.len() == self.shards.len() {
+                    self.on_heartbeat(from, seq, report, hears, suspects, shards);
+                }
+            }
+            Message::Granted { seq, incarnation, shards } => self.on_granted(from, seq, incarnation, shards),
+            Message::Died { incarnation, hung } => self.on_died(from, incarnation, hung),
+            Message::Prepare(items) => self.on_prepare(from, items),
+            Message::Promised(items) => self.on_promised(from, items),
+            Message::Accept(items) => self.on_accept(from, items),
+            Message::Accepted(items) => self.on_accepted(from, items),
+            Message::Decided(items) => {
+                for (shard, configuration) in items {
+                    if self.has(shard) {
+                        self.learn(shard, configuration);
+                    }
+                }
+            }
+            Message::Pull(items) => self.on_pull(from, items),
+        }
+    }
+
+    /// Lets the proposers act, and this warden's own agent answer them, until nothing moves.
+    fn settle(&mut self) {
+        self.consider_joining();
+        loop {
+            for shard in self.shard_ids() {
+                self.campaign(shard);
+            }
+            let to_me = self.outbox.take(self.options.me);
+            if to_me.is_empty() {
+                break;
+            }
+            for message in to_me {
+                self.on_message(self.options.me, message);
+            }
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<Command>) {
+        // A lease is given up before anybody can hear of it, and taken up last.
+        self.tell_leases(out);
+        if self.beat_now || self.now >= self.next_beat {
+            self.send_heartbeats();
+        }
+        for node in self.others().iter() {
+            for message in self.outbox.take(node) {
+                if self.peer(node).linked {
+                    out.push(Command::Send(node, message));
+                }
+            }
+        }
+        self.store_if_dirty(out);
+        self.publish(out);
+        self.tell_leases(out);
+        out.extend(self.log.drain(..).map(Command::Log));
+    }
+
+    /// A configuration is decided. Learning it again, or an older one, changes nothing.
+    fn learn(&mut self, shard: ShardId, configuration: Configuration) {
+        let known = self.shard(shard).decided.map_or(Version(0), |c| c.version);
+        if configuration.version <= known {
+            return;
+        }
+        let (next, beat, me) = (self.store.next(), self.beat, self.options.me);
+        let s = self.shard_mut(shard);
+        let reign_ends = s.decided.is_some_and(|d| !d.same_reign(&configuration));
+        // What this agent accepted durably it knows durably; leases need not wait for a second write.
+        if s.newest() != Some(configuration) {
+            s.known_at = next;
+        }
+        s.decided = Some(configuration);
+        s.courtesy_until = Nanos(0);
+        s.proposer.learned(&configuration);
+        s.leaderless_since = None;
+        s.undecided_since = None;
+        s.released = false;
+        if reign_ends {
+            s.holder.release(beat);
+        }
+        if let Some(request) = &mut s.request {
+            request.learned(&configuration);
+        }
+        if self.history.len() == HISTORY_LIMIT {
+            self.history.pop_front();
+        }
+        self.history.push_back((shard, configuration));
+        self.view_dirty = true;
+        if configuration.leader == me {
+            self.beat_now = true;
+        }
+        self.say(format!(
+            "shard {}: epoch {} version {}: node {} leads, in sync {:?} ({:?})",
+            shard.0,
+            configuration.epoch.0,
+            configuration.version.0,
+            configuration.leader.0,
+            configuration.in_sync,
+            configuration.why
+        ));
+    }
+
+    fn on_node_started(&mut self, incarnation: Incarnation, pid: u32) {
+        self.node = OwnNode {
+            pid,
+            incarnation,
+            running: true,
+            dead: self.node.dead,
+            hung: self.node.hung,
+            ..OwnNode::default()
+        };
+        self.detector = Detector::new(self.options.shards);
+        let disk_id = self.options.disk_id;
+        self.identify(self.options.me, incarnation, disk_id, true);
+        for shard in &mut self.shards {
+            shard.request = None;
+            shard.published = None;
+            shard.told = (Epoch(0), Nanos(0));
+        }
+        self.beat_now = true;
+        self.view_dirty = true;
     }
 }

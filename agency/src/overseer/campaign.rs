@@ -1,0 +1,336 @@
+//! Which change of a shard's configuration this warden wants, and the steps of its proposer towards it.
+//!
+//! Promises that a warden proposes leadership only for its own node, only if that is in sync and ready, and
+//! never changes a register in which it saw a value that it does not know to be decided before it has driven
+//! that value to a decision.
+
+use super::Overseer;
+use crate::codec::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
+use crate::configuration::{Change, Configuration, Why};
+use crate::events::{Health, Outcome};
+use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Version};
+use crate::proposer::{JITTER, Phase};
+use crate::timing::{CANDIDATE_PATIENCE, COURTESY, SETTLE_AFTER, STARTUP_WAIT};
+use std::cmp::Reverse;
+
+/// What this warden wants of one shard's register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    Nothing,
+    /// A memory, after the own one was lost.
+    Join,
+    /// A decision on what was accepted but is not known to be decided.
+    Settle,
+    Found,
+    /// What the node's shard asked for.
+    Request,
+    Promote(Why),
+    /// A ballot prepared ahead of the leader's death.
+    KeepReady,
+}
+
+impl Overseer {
+    fn want(&self, shard: ShardId) -> Want {
+        let s = self.shard(shard);
+        if !self.joined {
+            let all_met = self.others().iter().all(|n| self.peer(n).met);
+            return if !self.joining && !s.joined && all_met { Want::Join } else { Want::Nothing };
+        }
+        if self.options.witness {
+            return Want::Nothing;
+        }
+        let me = self.options.me;
+        let late = s.undecided_since.is_some_and(|since| self.now.since(since) >= SETTLE_AFTER);
+        let unsettled = s.proposer.unsettled.is_some() || late;
+        let Some(c) = s.decided else {
+            return if unsettled {
+                Want::Settle
+            } else if self.options.initial_leaders[usize::from(shard.0)] == me && self.may_found(shard) {
+                Want::Found
+            } else {
+                Want::Nothing
+            };
+        };
+        if self.leads(&c) {
+            let pending = s.request.is_some_and(|r| r.outcome == Outcome::Pending);
+            return match (unsettled, pending) {
+                (_, true) => Want::Request,
+                (true, false) => Want::Settle,
+                (false, false) => Want::Nothing,
+            };
+        }
+        match self.leaderless(shard) {
+            Some(why) if self.may_lead(shard, &c) => Want::Promote(why),
+            _ if unsettled => Want::Settle,
+            _ if self.standby(&c) == Some(me) => Want::KeepReady,
+            _ => Want::Nothing,
+        }
+    }
+
+    fn may_found(&self, shard: ShardId) -> bool {
+        let all_up = self.options.data_nodes.iter().all(|n| self.node_up(n));
+        self.ready(self.options.me, shard)
+            && (all_up || self.node.up_since.is_some_and(|since| self.now.since(since) >= STARTUP_WAIT))
+    }
+
+    /// Who keeps a ballot prepared: one warden only, or they would beat each other's for ever.
+    fn standby(&self, c: &Configuration) -> Option<NodeId> {
+        c.in_sync.without(c.leader).iter().find(|n| self.node_up(*n))
+    }
+
+    /// Why the shard needs a new leader, if it does as far as seen from here. A hint: the agents' leases and
+    /// the register decide.
+    pub(super) fn leaderless(&self, shard: ShardId) -> Option<Why> {
+        let s = self.shard(shard);
+        let c = s.decided?;
+        if c.leader == self.options.me {
+            return (!self.leads(&c)).then_some(Why::LeaderRestarted);
+        }
+        let peer = self.peer(c.leader);
+        if c.leader_incarnation != Incarnation(0) && peer.report.dead == c.leader_incarnation {
+            return Some(if peer.report.hung { Why::LeaderHung } else { Why::LeaderDied });
+        }
+        let report = peer.report;
+        if peer.met && (report.incarnation > c.leader_incarnation || !report.running) {
+            return Some(Why::LeaderDied);
+        }
+        if peer.met && self.progress_of(c.leader, shard).health == Health::Damaged {
+            return Some(Why::LeaderDied);
+        }
+        let lease_over = s.grantor.until().is_none_or(|until| until <= self.now);
+        let silent = self.silence(c.leader) >= self.options.timing.grantor_lease();
+        (silent && lease_over).then_some(Why::LeaseExpired)
+    }
+
+    fn may_lead(&self, shard: ShardId, c: &Configuration) -> bool {
+        let me = self.options.me;
+        if !c.in_sync.contains(me) || !self.ready(me, shard) {
+            return false;
+        }
+        // Rule 8: whoever might know this node as a stranger must have been heard.
+        let met = self.options.agents.iter().filter(|n| *n == me || self.peer(*n).met).count();
+        if met < self.quorum {
+            return false;
+        }
+        let settling = self.node.up_since.is_none_or(|since| self.now.since(since) < STARTUP_WAIT);
+        if settling && c.in_sync.without(me).iter().any(|n| self.undecided_about(n, shard, c)) {
+            return false;
+        }
+        let since = self.shard(shard).leaderless_since.unwrap_or(self.now);
+        self.best_candidate(shard, c) == Some(me) || self.now.since(since) >= CANDIDATE_PATIENCE
+    }
+
+    /// Whether an in-sync member may yet turn out to be the better candidate.
+    fn undecided_about(&self, node: NodeId, shard: ShardId, c: &Configuration) -> bool {
+        let dead = node == c.leader && self.proven_dead(node) == c.leader_incarnation;
+        let starting = self.node_up(node) && self.progress_of(node, shard).health == Health::Starting;
+        !dead && (!self.node_up(node) || starting)
+    }
+
+    /// The in-sync member whose log reaches farthest, of those known to be able to lead.
+    fn best_candidate(&self, shard: ShardId, c: &Configuration) -> Option<NodeId> {
+        let reign_over = |n: NodeId| {
+            n != c.leader || self.running_incarnation(n).is_some_and(|i| i != c.leader_incarnation)
+        };
+        c.in_sync.iter().filter(|n| self.ready(*n, shard) && reign_over(*n)).max_by_key(|n| {
+            let p = self.progress_of(*n, shard);
+            (p.last_epoch, p.written, self.options.prefer_leader == Some(*n), Reverse(*n))
+        })
+    }
+
+    /// Lets the shard's proposer take whatever step it can.
+    pub(super) fn campaign(&mut self, shard: ShardId) {
+        let now = self.now;
+        let leaderless = self.leaderless(shard).is_some();
+        let s = self.shard_mut(shard);
+        s.leaderless_since = if leaderless { s.leaderless_since.or(Some(now)) } else { None };
+        let decided = s.decided.map_or(Version(0), |c| c.version);
+        let undecided = s.acceptor.accepted().is_some_and(|a| a.1.version > decided);
+        s.undecided_since = if undecided { s.undecided_since.or(Some(now)) } else { None };
+        let want = self.want(shard);
+        self.forget_what_is_moot(shard, want);
+        if matches!(self.shard(shard).proposer.phase(), Phase::Prepared { .. }) {
+            self.use_prepared(shard, want);
+        }
+        let home = self.shard(shard).acceptor.promised();
+        let me = self.options.me;
+        let linked = self.options.agents.iter().filter(|n| *n == me || self.peer(*n).linked).count();
+        let everybody = want == Want::Join;
+        let enough = linked >= if everybody { self.options.agents.len() } else { self.quorum };
+        let s = self.shard_mut(shard);
+        // Who is in no hurry does not cut in on a rival whose ballot has just passed.
+        let patient = matches!(want, Want::KeepReady | Want::Settle | Want::Nothing);
+        let not_before =
+            if patient { s.proposer.not_before.max(s.courtesy_until) } else { s.proposer.not_before };
+        if s.proposer.phase() == Phase::Idle && want != Want::Nothing && enough && not_before <= now {
+            let ballot = s.proposer.start(home, everybody);
+            self.outbox.prepare(me, shard, ballot);
+        }
+        self.send_accepts(shard);
+    }
+
+    /// Drops an attempt that is of no use any more.
+    fn forget_what_is_moot(&mut self, shard: ShardId, want: Want) {
+        let now = self.now;
+        let me = self.options.me;
+        let s = self.shard_mut(shard);
+        match s.proposer.phase() {
+            // Another's ballot passed this one by at home.
+            Phase::Prepared { ballot, .. } if ballot < s.acceptor.promised() => {
+                s.courtesy_until = now + COURTESY + JITTER * u32::from(me.0);
+                s.proposer.spoil();
+            }
+            Phase::Prepared { .. } if want == Want::Nothing => s.proposer.spoil(),
+            Phase::Preparing { since, .. } if now.since(since) >= crate::proposer::PREPARE_RETRY => {
+                s.proposer.spoil();
+            }
+            // A leader that was only slow is back before anybody accepted its successor.
+            Phase::Accepting { value, accepted, .. }
+                if accepted.is_empty()
+                    && value.leader == me
+                    && value.why == Why::LeaseExpired
+                    && !matches!(want, Want::Promote(_)) =>
+            {
+                let decided = s.decided.map_or(Version(0), |c| c.version);
+                if value.version > decided && s.acceptor.accepted().is_none_or(|a| a.1 != value) {
+                    s.proposer.abandon();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A ballot is prepared: settle what it found, make the wanted change, or keep it.
+    fn use_prepared(&mut self, shard: ShardId, want: Want) {
+        let Phase::Prepared { best, .. } = self.shard(shard).proposer.phase() else { return };
+        if want == Want::Join {
+            return self.adopt_when_all(shard);
+        }
+        let decided = self.shard(shard).decided;
+        let version = decided.map_or(Version(0), |c| c.version);
+        let seen = best.map(|b| b.1);
+        if let Some(seen) = seen.filter(|seen| seen.version > version) {
+            // It may have been chosen: nothing else may take its place before that is known.
+            return self.propose(shard, seen, want);
+        }
+        if seen != decided && seen.map_or(Version(0), |s| s.version) < version {
+            // The quorum's view is older than what is decided: the decided value was chosen by a higher ballot.
+            return self.shard_mut(shard).proposer.spoil();
+        }
+        let value = match want {
+            Want::Nothing | Want::Join | Want::KeepReady => None,
+            Want::Settle => {
+                // Nobody of a quorum holds what was unsettled: it was not, and now cannot be, chosen.
+                // What this agent accepted meanwhile is overwritten with what is decided.
+                let s = self.shard_mut(shard);
+                s.proposer.unsettled = None;
+                s.undecided_since.and(decided)
+            }
+            Want::Found => Some(self.founding(shard)),
+            Want::Request => self.shard(shard).request.and_then(|r| r.value),
+            Want::Promote(why) => decided.and_then(|c| {
+                c.apply(Change::Promote(self.options.me, why), self.node.incarnation, self.wall_ms)
+            }),
+        };
+        if let Some(value) = value {
+            self.propose(shard, value, want);
+        }
+    }
+
+    fn adopt_when_all(&mut self, shard: ShardId) {
+        self.adopt(shard);
+        self.consider_joining();
+    }
+
+    fn founding(&self, shard: ShardId) -> Configuration {
+        Configuration {
+            epoch: Epoch(1),
+            version: Version(1),
+            leader: self.options.initial_leaders[usize::from(shard.0)],
+            leader_incarnation: Incarnation(1),
+            in_sync: self.options.data_nodes,
+            members: self.options.data_nodes,
+            why: Why::Founded,
+            at_ms: self.wall_ms,
+        }
+    }
+
+    /// Proposes `value` with the prepared ballot, with what proves that the present reign is over.
+    fn propose(&mut self, shard: ShardId, value: Configuration, want: Want) {
+        let now = self.now;
+        let me = self.options.me;
+        let mut proof = None;
+        let mut home_last = false;
+        if let Some(c) = self.shard(shard).decided.filter(|c| !c.same_reign(&value)) {
+            if self.leads(&c) {
+                // Whatever this reign was granted ends here, before anybody hears of the next one.
+                let (beat, incarnation) = (self.beat, self.node.incarnation);
+                let s = self.shard_mut(shard);
+                s.holder.release(beat);
+                s.released = true;
+                proof = Some(Proof::Released { holder: me, incarnation, seq: beat });
+            } else if self.proven_dead(c.leader) == c.leader_incarnation {
+                proof = Some(Proof::Died(c.leader, c.leader_incarnation));
+            } else {
+                // Without proof the lease may still be renewed elsewhere. The own vote, once given, would
+                // have to be settled in this value's favour, so the others are asked first.
+                home_last = matches!(want, Want::Promote(_));
+            }
+        }
+        self.shard_mut(shard).proposer.propose(now, value, proof, home_last);
+    }
+
+    fn send_accepts(&mut self, shard: ShardId) {
+        let now = self.now;
+        let s = self.shard_mut(shard);
+        let Phase::Accepting { ballot, value, .. } = s.proposer.phase() else { return };
+        let item = AcceptItem { shard, ballot, value, proof: s.proposer.proof() };
+        for agent in s.proposer.to_send(now).iter() {
+            self.outbox.accept(agent, item);
+        }
+    }
+
+    pub(super) fn on_promised(&mut self, from: NodeId, items: Vec<PromiseItem>) {
+        let now = self.now;
+        for PromiseItem { shard, ballot, answer } in items {
+            if !self.has(shard) {
+                continue;
+            }
+            let proposer = &mut self.shard_mut(shard).proposer;
+            match answer {
+                PromiseAnswer::Beaten(by) => proposer.beaten(now, from, ballot, by),
+                PromiseAnswer::Promised(accepted) => {
+                    if let Some(ballot) = proposer.promised(now, from, ballot, accepted) {
+                        let others = self.options.agents.without(self.options.me);
+                        for agent in others.iter() {
+                            self.outbox.prepare(agent, shard, ballot);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_accepted(&mut self, from: NodeId, items: Vec<AcceptedItem>) {
+        let now = self.now;
+        for AcceptedItem { shard, ballot, answer } in items {
+            if !self.has(shard) {
+                continue;
+            }
+            let proposer = &mut self.shard_mut(shard).proposer;
+            match answer {
+                AcceptAnswer::Beaten(by) => proposer.beaten(now, from, ballot, by),
+                AcceptAnswer::Leased(remaining) => proposer.leased(from, ballot, now + remaining),
+                AcceptAnswer::Accepted => {
+                    if let Some(chosen) = proposer.accepted(from, ballot) {
+                        proposer.learned(&chosen);
+                        self.learn(shard, chosen);
+                        for node in self.others().iter() {
+                            self.outbox.decided(node, shard, chosen);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What this warden knows of the other members, and of its own node, and whom it counts on.
+//!
+//! Hints only: nothing here is used where safety is decided, but for proofs of death.
+
+use super::Overseer;
+use crate::codec::NodeReport;
+use crate::configuration::Configuration;
+use crate::events::{Health, ShardProgress};
+use crate::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
+use crate::register::Identity;
+use std::time::Duration;
+
+/// Another member.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    pub linked: bool,
+    /// Whether anything was heard from it in this life of the warden.
+    pub met: bool,
+    /// It has not said who it is since the link came up.
+    pub fresh: bool,
+    /// Time without a sign of life, in this warden's own ticks.
+    pub silent: Duration,
+    /// The same for "it does not hear us" (rule 16: one direction dead is link dead).
+    pub deaf: Duration,
+    pub report: NodeReport,
+    /// Whom it suspects.
+    pub suspects: NodeSet,
+    /// The newest versions it accepted.
+    pub accepted: Vec<Version>,
+    pub progress: Vec<ShardProgress>,
+}
+
+/// The own node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnNode {
+    pub pid: u32,
+    pub incarnation: Incarnation,
+    pub running: bool,
+    /// The newest incarnation proven dead, and whether it had to be killed.
+    pub dead: Incarnation,
+    pub hung: bool,
+    pub killed: bool,
+    pub progress: Vec<ShardProgress>,
+    /// When every shard had first reported to be up.
+    pub up_since: Option<Nanos>,
+}
+
+impl Overseer {
+    pub(super) fn peer(&self, node: NodeId) -> &Peer {
+        &self.peers[usize::from(node.0)]
+    }
+
+    pub(super) fn peer_mut(&mut self, node: NodeId) -> &mut Peer {
+        &mut self.peers[usize::from(node.0)]
+    }
+
+    /// Everybody but this warden.
+    pub(super) fn others(&self) -> NodeSet {
+        self.options.agents.union(self.options.data_nodes).without(self.options.me)
+    }
+
+    /// How long a peer has been as good as gone.
+    pub(super) fn silence(&self, node: NodeId) -> Duration {
+        let peer = self.peer(node);
+        peer.silent.max(peer.deaf)
+    }
+
+    /// Agents that answer, this one included.
+    pub(super) fn agents_up(&self) -> usize {
+        let up = |n: &NodeId| {
+            *n == self.options.me
+                || (self.peer(*n).linked && self.peer(*n).met && self.silence(*n) < self.options.timing.lease)
+        };
+        self.options.agents.iter().filter(up).count()
+    }
+
+    /// Whether a data node's process runs and its warden answers.
+    pub(super) fn node_up(&self, node: NodeId) -> bool {
+        if node == self.options.me {
+            return self.node.running;
+        }
+        let peer = self.peer(node);
+        peer.met && peer.report.running && self.silence(node) < self.options.timing.lease
+    }
+
+    /// The incarnation of a data node that runs now, as far as known.
+    pub(super) fn running_incarnation(&self, node: NodeId) -> Option<Incarnation> {
+        if node == self.options.me {
+            return self.node.running.then_some(self.node.incarnation);
+        }
+        let peer = self.peer(node);
+        (peer.met && peer.report.running).then_some(peer.report.incarnation)
+    }
+
+    /// The incarnation last proven dead.
+    pub(super) fn proven_dead(&self, node: NodeId) -> Incarnation {
+        if node == self.options.me { self.node.dead } else { self.peer(node).report.dead }
+    }
+
+    pub(super) fn progress_of(&self, node: NodeId, shard: ShardId) -> ShardProgress {
+        let words = if node == self.options.me { &self.node.progress } else { &self.peer(node).progress };
+        words.get(usize::from(shard.0)).copied().unwrap_or_default()
+    }
+
+    /// Whether this warden may count on its own node to lead `shard`.
+    pub(super) fn ready(&self, node: NodeId, shard: ShardId) -> bool {
+        self.node_up(node)
+            && !self.suspect(node)
+            && self.progress_of(node, shard).health == Health::Ready
+            && !(node == self.options.me && self.node.killed)
+    }
+
+    /// Rule 8: a node with another identity than it was last trusted with. Of itself a warden hears it from
+    /// the others.
+    pub(super) fn suspect(&self, node: NodeId) -> bool {
+        if self.suspects.contains(node) {
+            return true;
+        }
+        let others = self.others();
+        node == self.options.me
+            && others.iter().any(|n| self.peer(n).met && self.peer(n).suspects.contains(node))
+    }
+
+    /// Whether `configuration`'s leader is the very incarnation of this node that runs now (rule 18).
+    pub(super) fn leads(&self, configuration: &Configuration) -> bool {
+        configuration.leader == self.options.me
+            && self.node.running
+            && configuration.leader_incarnation == self.node.incarnation
+    }
+
+    /// Compares what `node` says of itself with what it was last trusted with, and remembers the newer.
+    /// An older incarnation counts only at the start of a link; later it is a message that was late.
+    pub(super) fn identify(&mut self, node: NodeId, incarnation: Incarnation, disk_id: u128, fresh: bool) {
+        if !self.options.data_nodes.contains(node) || incarnation == Incarnation(0) {
+            return;
+        }
+        let known = self.identities[usize::from(node.0)];
+        let judged = fresh || self.suspects.contains(node);
+        let older = incarnation < known.incarnation && judged;
+        let strange = (known.disk_id != 0 && known.disk_id != disk_id) || older;
+        let trusted_anywhere =
+            self.shards.iter().any(|s| s.decided.is_some_and(|c| c.in_sync.contains(node)));
+        if strange && trusted_anywhere {
+            if !self.suspects.contains(node) {
+                self.suspects = self.suspects.with(node);
+                self.view_dirty = true;
+                self.say(format!(
+                    "node {} came back with another disk or as an older incarnation; it must not lead",
+                    node.0
+                ));
+            }
+            return;
+        }
+        if self.suspects.contains(node) {
+            self.suspects = self.suspects.without(node);
+            self.view_dirty = true;
+        }
+        let incarnation = if judged { incarnation } else { incarnation.max(known.incarnation) };
+        let now = Identity { incarnation, disk_id };
+        if known != now {
+            self.identities[usize::from(node.0)] = now;
+            self.store.dirty = true;
+        }
+    }
+
+    /// Counts silence in own ticks: while this warden did not look, nobody was silent.
+    pub(super) fn count_silence(&mut self) {
+        let passed = self.now.since(self.silence_at).min(self.options.timing.tick);
+        self.silence_at = self.now;
+        for node in self.others().iter() {
+            let peer = self.peer_mut(node);
+            peer.silent += passed;
+            peer.deaf += passed;
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the node's shards ask for, how it stands, and what they are told.
+
+use super::Overseer;
+use crate::configuration::{Change, Configuration};
+use crate::events::{Command, Outcome, ShardRequest, ShardUpdate};
+use crate::ids::{Incarnation, Nanos, ShardId};
+
+/// The newest request of a shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub id: u64,
+    /// What it asks for, as a configuration; `None` if it was never proposed.
+    pub value: Option<Configuration>,
+    pub outcome: Outcome,
+}
+
+impl Pending {
+    /// A newer configuration is decided: is it the one asked for?
+    pub fn learned(&mut self, decided: &Configuration) {
+        if self.outcome != Outcome::Pending {
+            return;
+        }
+        match self.value {
+            Some(value) if value == *decided => self.outcome = Outcome::Decided,
+            Some(value) if value.version > decided.version => {}
+            _ => self.outcome = Outcome::Refused,
+        }
+    }
+}
+
+impl Overseer {
+    pub(super) fn on_request(&mut self, shard: ShardId, request: ShardRequest) {
+        if self.shard(shard).request.is_some_and(|r| r.id >= request.id) {
+            return;
+        }
+        // A value that is already on its way stays `unsettled` in the proposer, and is settled first.
+        let value = self.requested(shard, &request);
+        let outcome = if value.is_some() { Outcome::Pending } else { Outcome::Refused };
+        let pending = Pending { id: request.id, value, outcome };
+        self.shard_mut(shard).request = Some(pending);
+    }
+
+    /// The configuration a request amounts to; `None` where it is refused at once.
+    fn requested(&self, shard: ShardId, request: &ShardRequest) -> Option<Configuration> {
+        let decided = self.shard(shard).decided?;
+        if decided != request.on_top_of || !self.leads(&decided) {
+            return None;
+        }
+        let incarnation = match request.change {
+            Change::Handoff(to) => {
+                // Giving up the lease for an outcome that cannot be known would only cost service.
+                if !self.ready(to, shard) || self.agents_up() < self.quorum {
+                    return None;
+                }
+                self.running_incarnation(to)?
+            }
+            Change::Admit(node) if self.suspect(node) => return None,
+            Change::Promote(..) => return None,
+            Change::Admit(_) | Change::Evict(_) => Incarnation(0),
+        };
+        decided.apply(request.change, incarnation, self.wall_ms)
+    }
+
+    /// See [`ShardUpdate::leader_lost`].
+    pub(super) fn leader_lost(&self, shard: ShardId) -> bool {
+        let Some(c) = self.shard(shard).decided else { return false };
+        if c.leader == self.options.me {
+            return !self.leads(&c);
+        }
+        self.leaderless(shard).is_some() || self.silence(c.leader) >= self.options.timing.link_silent_after
+    }
+
+    /// Tells the node's shards what is new to them.
+    pub(super) fn publish(&mut self, out: &mut Vec<Command>) {
+        for shard in self.shard_ids() {
+            let Some(configuration) = self.shard(shard).decided else { continue };
+            let leader_lost = self.leader_lost(shard);
+            let (request, outcome) =
+                self.shard(shard).request.map_or((0, Outcome::None), |r| (r.id, r.outcome));
+            let update = ShardUpdate { configuration, request, outcome, leader_lost };
+            let s = self.shard_mut(shard);
+            if s.published == Some(update) {
+                continue;
+            }
+            if s.published.is_none_or(|p| p.leader_lost != leader_lost) {
+                self.view_dirty = true;
+            }
+            self.shard_mut(shard).published = Some(update);
+            if self.node.running {
+                out.push(Command::Publish(shard, update));
+            }
+        }
+    }
+
+    /// Tells the node's shards how long they may serve reads; a lost lease at once.
+    pub(super) fn tell_leases(&mut self, out: &mut Vec<Command>) {
+        for shard in self.shard_ids() {
+            let s = self.shard(shard);
+            let lease = match s.decided {
+                Some(c) if self.leads(&c) && !s.released => {
+                    (c.epoch, s.holder.until(c.epoch, self.options.agents, self.quorum))
+                }
+                _ => (s.told.0, Nanos(0)),
+            };
+            if lease != s.told && !(lease.1 == Nanos(0) && s.told.1 == Nanos(0)) {
+                self.shard_mut(shard).told = lease;
+                out.push(Command::Lease { shard, epoch: lease.0, until: lease.1 });
+            }
+        }
+    }
+}
