@@ -1,8 +1,9 @@
-//! The warden's shell against real processes, sockets and signals, with a scripted brain.
+//! The warden's shell against real processes, sockets and signals: with a scripted brain, and last with the
+//! real one in a group of three.
 
 mod warden_support;
 
-use agency::warden::WardenError;
+use agency::warden::{WardenError, now};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::{ErrorKind, Read, Write};
@@ -193,4 +194,46 @@ fn a_port_in_use_is_named() {
     let source = std::io::Error::from(ErrorKind::AddrInUse);
     let expected = WardenError::Listen { address: local(port), source }.to_string();
     assert_eq!(error.split(": ").next(), expected.split(": ").next());
+}
+
+/// The moment that ends a line, in nanoseconds of the clock all processes of a host share.
+fn moment(line: &str) -> u64 {
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_killed_leader_is_succeeded_by_its_follower() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = free_ports::<3>();
+    let node_ports = free_ports::<2>();
+    let setup = |me: usize| Setup::new(me, &ports, dir.path()).with("T_BRAIN", "overseer");
+    let guarded = |me: usize| setup(me).node(node_ports[me]).with("T_RESPAWN_MS", 200).with("T_MIB", 256);
+    let mut wardens = [0, 1].map(|me| Warden::start(&guarded(me)));
+    let _witness = Warden::start(&setup(2));
+    let [leader, follower] = &mut wardens;
+    let pid: u32 = leader.wait_for("@ started 1 as").parse().unwrap();
+    for shard in 0..2 {
+        follower.wait_for(&format!("@ shard {shard} epoch 1 leader 0 in_sync {{0, 1}}"));
+        leader.wait_for(&format!("@ node leads shard {shard} epoch 1"));
+    }
+    for warden in [&mut *leader, &mut *follower] {
+        warden.wait_for("is ready after");
+    }
+    let killed = now().0;
+    signal_process(pid, libc::SIGKILL);
+    let died = moment(&leader.wait_for("@ died 1 at"));
+    eprintln!("measured: the death notice came {} us after the kill", (died - killed) / 1000);
+    for shard in 0..2 {
+        let promoted = moment(&follower.wait_for(&format!("@ shard {shard} epoch 2 leader 1 in_sync {{1}}")));
+        eprintln!(
+            "measured: shard {shard} has a leader {} us after the death notice",
+            (promoted - died) / 1000
+        );
+        follower.wait_for(&format!("@ node leads shard {shard} epoch 2"));
+    }
+    // The dead node comes back as a new incarnation and learns who leads now.
+    leader.wait_for("@ started 2 as");
+    for shard in 0..2 {
+        leader.wait_for(&format!("@ node sees shard {shard} epoch 2"));
+    }
 }
