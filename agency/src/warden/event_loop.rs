@@ -2,8 +2,9 @@
 //!
 //! Promises that the report of a node's death is handled before anything else that is ready, and that the
 //! peers' sockets got its notice before the reset, the reaping and the log begin. Nothing in it waits but
-//! `epoll_wait`, and the start of a process.
+//! `epoll_wait`.
 
+use super::child::{Child, Exit, SpawnThread};
 use super::links::{LinkEvent, Links};
 use super::log::{Log, wall_ms};
 use super::node_life::{Life, Lives, Phase};
@@ -52,6 +53,7 @@ pub(super) struct EventLoop<B> {
     links: Links,
     store: StoreThread,
     watch: Watch,
+    spawner: SpawnThread,
     reset: Option<ResetThread>,
     lives: Option<Lives>,
     commands: Vec<Command>,
@@ -94,6 +96,7 @@ impl<B: Brain> EventLoop<B> {
         let threads = system("start a thread");
         let store = StoreThread::start(store, to_loop.clone(), Arc::clone(&log)).map_err(&threads)?;
         let watch = Watch::start(to_loop.clone()).map_err(&threads)?;
+        let spawner = SpawnThread::start(to_loop.clone()).map_err(&threads)?;
         let reset = start_reset(&config, to_loop, &log).map_err(&threads)?;
         let lives = config.node.clone().zip(spawn).map(|(options, spawn)| Lives::new(options, spawn));
         Ok(EventLoop {
@@ -110,6 +113,7 @@ impl<B: Brain> EventLoop<B> {
             links,
             store,
             watch,
+            spawner,
             reset,
             lives,
             commands: Vec::new(),
@@ -228,7 +232,8 @@ impl<B: Brain> EventLoop<B> {
             match report {
                 Report::Died(incarnation) => self.node_died(incarnation, "its threads ended"),
                 Report::Stored(ticket) => self.handle(Event::Stored(ticket)),
-                Report::Raised(incarnation) => self.begin_life(incarnation)?,
+                Report::Raised(incarnation) => self.conceive(incarnation),
+                Report::Started(incarnation, child) => self.begin_life(incarnation, child)?,
                 Report::StoreFailed(error) => return Err(error.into()),
                 Report::Reset(outcome) => self.reset_done(&outcome),
             }
@@ -307,7 +312,7 @@ impl<B: Brain> EventLoop<B> {
         if stopping {
             lives.phase = Phase::None;
             self.exit = Some(if killed { ExitReason::NodeKilled } else { ExitReason::Stopped });
-        } else if exit == super::child::Exit::Code(0) {
+        } else if exit == Exit::Code(0) {
             lives.phase = Phase::None;
             self.exit = Some(ExitReason::NodeStopped);
         } else {
@@ -320,24 +325,32 @@ impl<B: Brain> EventLoop<B> {
         }
     }
 
-    /// The incarnation is durable: starts the process.
-    fn begin_life(&mut self, incarnation: Incarnation) -> Result<(), WardenError> {
-        let Some(lives) = &mut self.lives else { return Ok(()) };
-        if self.stopping.is_some() || !matches!(lives.phase, Phase::Raising) {
-            return Ok(());
+    /// The incarnation is durable: has the process started.
+    fn conceive(&mut self, incarnation: Incarnation) {
+        let Some(lives) = self.lives.as_mut().filter(|l| matches!(l.phase, Phase::Raising)) else { return };
+        if let Err(error) = lives.conceive(incarnation, self.config.shards, &self.wake_warden, &self.spawner)
+        {
+            lives.plan_next(now(), true);
+            self.log.line(&format!("the node cannot be started: {error}"));
         }
-        let pid = match lives.begin(incarnation, self.config.shards, &self.wake_warden, now()) {
-            Ok(life) => {
-                epoll::add(&*self.epoll, &life.child, EventData::new_u64(TOKEN_CHILD), EventFlags::IN)
-                    .map_err(system("use an epoll"))?;
-                life.page.publish_view(&self.brain.view());
-                life.child.pid()
-            }
+    }
+
+    /// The process runs.
+    fn begin_life(&mut self, incarnation: Incarnation, child: io::Result<Child>) -> Result<(), WardenError> {
+        let Some(lives) = &mut self.lives else { return Ok(()) };
+        let child = match child {
+            Ok(child) => child,
             Err(error) => {
+                lives.plan_next(now(), true);
                 self.log.line(&format!("the node cannot be started: {error}"));
                 return Ok(());
             }
         };
+        let Some(life) = lives.begin(incarnation, child, now()) else { return Ok(()) };
+        epoll::add(&*self.epoll, &life.child, EventData::new_u64(TOKEN_CHILD), EventFlags::IN)
+            .map_err(system("use an epoll"))?;
+        life.page.publish_view(&self.brain.view());
+        let pid = life.child.pid();
         self.log.line(&format!("node incarnation {} starts: pid {pid}", incarnation.0));
         self.handle(Event::NodeStarted(incarnation, pid));
         Ok(())

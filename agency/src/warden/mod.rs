@@ -120,7 +120,7 @@ pub enum WardenError {
     System { what: &'static str, source: io::Error },
 }
 
-/// What makes the command that starts the node. It is run on the warden's loop: it must not block. The
+/// What makes the command that starts the node. It is called on the warden's loop and must not block. The
 /// warden adds the environment variable of [`ChildFds`] and what ties the child's life to its own.
 pub type Spawn = Box<dyn FnMut(Incarnation, &ChildFds) -> io::Result<std::process::Command>>;
 
@@ -154,8 +154,7 @@ impl Brain for Overseer {
 /// Runs a warden until it is told to stop or its node stops in order. `make_brain` gets the stored image of
 /// the agent's state and the time; `spawn` is needed where `config.node` is given.
 ///
-/// Blocks the calling thread, and SIGTERM and SIGINT on it; the thread must live as long as the process's
-/// node should (its end kills the node).
+/// Blocks the calling thread, and SIGTERM and SIGINT on it and on the threads it starts.
 ///
 /// # Errors
 /// It cannot start, or its disk failed: an agent that cannot remember must not answer.

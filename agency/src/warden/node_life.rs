@@ -4,7 +4,7 @@
 //! and before anything is cleaned up, and that the next one starts only when the last one has exited and its
 //! sockets are reset. Keeps the state; the loop decides when to call.
 
-use super::child::{Child, Exit};
+use super::child::{Birth, Child, Exit, SpawnThread};
 use super::report::{eventfd, wake};
 use super::shared_page::{ChildFds, SharedPage};
 use super::stall::Stall;
@@ -42,6 +42,13 @@ pub(super) struct Life {
     stalls: Vec<Stall>,
 }
 
+/// A life whose process is being started.
+pub(super) struct Unborn {
+    incarnation: Incarnation,
+    page: SharedPage,
+    wake_shards: Vec<OwnedFd>,
+}
+
 /// Where the node stands.
 pub(super) enum Phase {
     /// No node: a witness, or one that is not to be started (again).
@@ -50,6 +57,8 @@ pub(super) enum Phase {
     Waiting { until: Nanos },
     /// The store makes the next incarnation durable.
     Raising,
+    /// The process is being started.
+    Starting(Unborn),
     /// Started.
     Living(Box<Life>),
 }
@@ -75,33 +84,14 @@ impl Lives {
         }
     }
 
-    /// Starts the node. On failure it is tried again later.
-    pub fn begin(
+    /// Has the spawn thread start the node. On failure it is tried again later.
+    pub fn conceive(
         &mut self,
         incarnation: Incarnation,
         shards: u16,
         wake_warden: &OwnedFd,
-        now: Nanos,
-    ) -> io::Result<&mut Life> {
-        match self.try_begin(incarnation, shards, wake_warden, now) {
-            Ok(life) => {
-                self.phase = Phase::Living(Box::new(life));
-                Ok(self.life().expect("it has just begun"))
-            }
-            Err(error) => {
-                self.plan_next(now, true);
-                Err(error)
-            }
-        }
-    }
-
-    fn try_begin(
-        &mut self,
-        incarnation: Incarnation,
-        shards: u16,
-        wake_warden: &OwnedFd,
-        now: Nanos,
-    ) -> io::Result<Life> {
+        spawner: &SpawnThread,
+    ) -> io::Result<()> {
         let (page, page_fd) = SharedPage::create(shards, incarnation)?;
         let wake_shards = (0..shards).map(|_| eventfd()).collect::<io::Result<Vec<_>>>()?;
         let fds = ChildFds {
@@ -110,10 +100,25 @@ impl Lives {
             wake_shards: wake_shards.iter().map(AsRawFd::as_raw_fd).collect(),
         };
         let command = (self.spawn)(incarnation, &fds)?;
-        let child = Child::start(command, &fds)?;
-        Ok(Life {
+        spawner.spawn(Birth { incarnation, command, fds, page: page_fd });
+        self.phase = Phase::Starting(Unborn { incarnation, page, wake_shards });
+        Ok(())
+    }
+
+    /// The spawn thread started this process. Gives the new life; a process nobody waits for is killed.
+    pub fn begin(&mut self, incarnation: Incarnation, child: Child, now: Nanos) -> Option<&mut Life> {
+        let phase = std::mem::replace(&mut self.phase, Phase::None);
+        let unborn = match phase {
+            Phase::Starting(unborn) if unborn.incarnation == incarnation => unborn,
+            other => {
+                self.phase = other;
+                return None;
+            }
+        };
+        let shards = unborn.page.shards();
+        self.phase = Phase::Living(Box::new(Life {
             incarnation,
-            page: Arc::new(page),
+            page: Arc::new(unborn.page),
             child,
             started: now,
             watched: false,
@@ -121,10 +126,11 @@ impl Lives {
             exit: None,
             resetting: false,
             ready: false,
-            wake_shards,
+            wake_shards: unborn.wake_shards,
             requests_seen: vec![0; usize::from(shards)],
             stalls: (0..shards).map(|_| Stall::default()).collect(),
-        })
+        }));
+        self.life()
     }
 
     /// After the end of a life (or of an attempt): when the next one starts. `young`: it did not last.

@@ -1,5 +1,6 @@
 //! How the warden's helper threads speak to its loop: a queue, and an eventfd that wakes it.
 
+use super::child::Child;
 use super::reset::ResetOutcome;
 use super::store::StoreError;
 use crate::ids::Incarnation;
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// What a helper thread has to say.
-#[derive(Debug)]
 pub(super) enum Report {
     /// Watch thread: every shard's thread of this incarnation has ended.
     Died(Incarnation),
@@ -20,6 +20,8 @@ pub(super) enum Report {
     Raised(Incarnation),
     /// Store thread: the disk failed; nothing will be stored any more.
     StoreFailed(StoreError),
+    /// Spawn thread: the process of this incarnation runs, or could not be started.
+    Started(Incarnation, io::Result<Child>),
     /// Reset thread: done with the sockets of a dead node.
     Reset(ResetOutcome),
 }

@@ -21,6 +21,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
 use thiserror::Error;
 
 /// Bytes of one copy.
@@ -34,6 +35,8 @@ pub const FILE: &str = "agency";
 
 const MAGIC: [u8; 8] = *b"BatonAgt";
 const LAYOUT: u32 = 1;
+/// A write that takes longer is worth a line in the log: a promotion may be waiting for it.
+const SLOW: Duration = Duration::from_millis(20);
 /// Alignment that direct writes need on any disk in use.
 const BLOCK: usize = 4096;
 
@@ -305,7 +308,7 @@ impl StoreThread {
         let (jobs, waiting) = channel();
         std::thread::Builder::new().name("warden-store".into()).spawn(move || {
             prioritize(STORE_PRIORITY, None);
-            if let Err(error) = work(store, &waiting, &reports) {
+            if let Err(error) = work(store, &waiting, &reports, &log) {
                 log.line(&format!("the agent's state cannot be stored: {error}"));
                 reports.send(Report::StoreFailed(error));
             }
@@ -329,7 +332,7 @@ impl StoreThread {
     }
 }
 
-fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports) -> Result<(), StoreError> {
+fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports, log: &Log) -> Result<(), StoreError> {
     loop {
         let first = match waiting.try_recv() {
             Ok(job) => job,
@@ -355,7 +358,12 @@ fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports) -> Result<
             }
         }
         let image = newest.unwrap_or_else(|| store.stored.image.clone());
+        let start = super::now();
         store.put(incarnation, image)?;
+        let took = super::now().since(start);
+        if took > SLOW {
+            log.line(&format!("the disk took {} us to store the agent's state", took.as_micros()));
+        }
         done.into_iter().for_each(|report| reports.send(report));
     }
 }
