@@ -1,0 +1,366 @@
+//! A group of three wardens in virtual time: every way a leadership begins, passes on and ends.
+
+mod common;
+
+use agency::codec::{AcceptAnswer, Message};
+use agency::configuration::{Change, Why};
+use agency::events::{Health, Outcome};
+use agency::ids::{Epoch, Incarnation, NodeSet, ShardId, Version};
+use common::{A, B, Fate, Group, W, ms};
+use std::time::Duration;
+
+const ONLY_B: NodeSet = NodeSet(0b10);
+
+fn promoted_to_b(g: &Group) -> bool {
+    g.config(B).leader == B
+}
+
+#[test]
+fn a_group_is_founded_once_and_its_leader_gets_a_lease() {
+    let g = Group::founded();
+    for n in [A, B, W] {
+        let c = g.config(n);
+        assert_eq!((c.epoch, c.version, c.leader, c.in_sync.len()), (Epoch(1), Version(1), A, 2));
+    }
+    assert!(g.lease(A));
+    assert!(!g.update(B).leader_lost);
+}
+
+#[test]
+fn a_death_notice_promotes_in_one_round_trip() {
+    let mut g = Group::founded();
+    g.trace.clear();
+    g.kill_node(A);
+    let gap = g.time_until(promoted_to_b);
+    // Notice, accept, and the answer: three links and one store.
+    assert!(gap <= Duration::from_micros(3 * 20 + 50), "{gap:?}");
+    let prepares = g.trace.iter().filter(|t| matches!(t.3, Message::Prepare(_)));
+    assert_eq!(prepares.count(), 0, "the ballot was prepared ahead");
+    let accepts = g.trace.iter().filter(|t| t.1 == B && matches!(t.3, Message::Accept(_)));
+    assert_eq!(accepts.count(), 2, "all shards in one message to each other agent");
+    let c = g.config(B);
+    assert_eq!(
+        (c.epoch, c.leader_incarnation, c.in_sync, c.why),
+        (Epoch(2), Incarnation(1), ONLY_B, Why::LeaderDied)
+    );
+    let leased = g.time_until(|g| g.lease(B));
+    assert!(leased < ms(1), "{leased:?}");
+}
+
+#[test]
+fn a_hanging_node_is_killed_and_replaced() {
+    let mut g = Group::founded();
+    g.member(A).node.as_mut().unwrap().hangs = true;
+    let gap = g.time_until(promoted_to_b);
+    assert!(gap <= ms(45), "{gap:?}");
+    assert_eq!(g.member(A).kills, 1);
+    assert_eq!(g.config(B).why, Why::LeaderHung);
+}
+
+#[test]
+fn a_silent_host_is_replaced_when_its_lease_ends() {
+    let mut g = Group::founded();
+    g.kill_host(A);
+    let lost = g.time_until(|g| g.update(B).leader_lost);
+    assert!(lost <= ms(50), "{lost:?}");
+    let gap = g.time_until(promoted_to_b) + lost;
+    assert!(gap >= ms(50) && gap <= ms(90), "{gap:?}");
+    assert_eq!(g.config(B).why, Why::LeaseExpired);
+}
+
+#[test]
+fn a_leader_cut_off_loses_its_lease_before_its_successor_leads() {
+    let mut g = Group::founded();
+    for n in [B, W] {
+        g.cut.insert((A, n));
+        g.cut.insert((n, A));
+    }
+    // The group's own check sees every moment in between.
+    g.time_until(promoted_to_b);
+    assert!(!g.lease(A));
+}
+
+#[test]
+fn a_follower_cut_off_from_the_leader_alone_changes_nothing() {
+    let mut g = Group::founded();
+    g.cut.insert((A, B));
+    g.cut.insert((B, A));
+    g.run(ms(1000));
+    assert_eq!(g.newest().version, Version(1));
+    assert!(g.lease(A));
+    // And what it tried is forgotten when it hears its leader again.
+    g.cut.clear();
+    g.run(ms(500));
+    assert_eq!(g.newest().version, Version(1));
+    assert!(g.lease(A) && !g.update(B).leader_lost);
+}
+
+#[test]
+fn one_direction_dead_is_link_dead() {
+    let mut g = Group::founded();
+    // A is heard by all and hears nobody: it cannot be granted anything.
+    g.cut.insert((B, A));
+    g.cut.insert((W, A));
+    g.time_until(promoted_to_b);
+    assert!(!g.lease(A));
+}
+
+#[test]
+fn everything_restarts_and_the_old_leader_takes_a_new_epoch() {
+    let mut g = Group::founded();
+    for n in [A, B, W] {
+        g.kill_host(n);
+    }
+    g.run(ms(5));
+    for n in [A, B, W] {
+        g.start_warden(n);
+    }
+    g.start_node(A);
+    g.start_node(B);
+    g.time_until(|g| g.newest().epoch > Epoch(1));
+    let c = g.newest();
+    assert_eq!((c.epoch, c.leader, c.leader_incarnation), (Epoch(2), A, Incarnation(2)));
+    assert_eq!((c.why, c.in_sync.len()), (Why::LeaderRestarted, 2));
+}
+
+#[test]
+fn after_a_restart_of_all_the_longest_log_leads() {
+    let mut g = Group::founded();
+    for n in [A, B, W] {
+        g.kill_host(n);
+    }
+    for n in [A, B, W] {
+        g.start_warden(n);
+    }
+    g.start_node(A);
+    g.start_node(B);
+    g.member(B).node.as_mut().unwrap().written = 900;
+    g.time_until(|g| g.newest().epoch > Epoch(1));
+    assert_eq!(g.newest().leader, B);
+}
+
+#[test]
+fn a_leader_that_restarts_alone_waits_for_nobody_long() {
+    let mut g = Group::founded();
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(10));
+    g.kill_host(B);
+    g.kill_node(A);
+    g.run(ms(200));
+    assert_eq!(g.newest().version, Version(2), "nobody else may lead");
+    g.start_node(A);
+    let gap = g.time_until(|g| g.newest().epoch == Epoch(2));
+    assert!(gap <= ms(20), "{gap:?}");
+    assert_eq!(g.newest().leader, A);
+}
+
+#[test]
+fn a_dead_follower_is_seen_at_once_and_evicted() {
+    let mut g = Group::founded();
+    g.kill_node(B);
+    g.run(ms(1));
+    let view = g.member(A).overseer.as_ref().unwrap().view();
+    assert!(!view.nodes[1].up);
+    g.request(A, Change::Evict(ONLY_B));
+    assert_eq!(g.update(A).outcome, Outcome::Pending);
+    let gap = g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    assert!(gap <= ms(1), "{gap:?}");
+    assert_eq!(g.update(A).configuration.in_sync, NodeSet::of(&[A]));
+    assert!(g.lease(A), "a change within the reign costs no lease");
+}
+
+#[test]
+fn solo_and_promote_race_and_exactly_one_wins() {
+    // SOLO first by a varying head start, from far too early to far too late.
+    let (mut solos, mut promotions) = (0, 0);
+    for head_start in (0..400).step_by(10) {
+        let mut g = Group::founded();
+        g.request(A, Change::Evict(ONLY_B));
+        g.run(Duration::from_micros(head_start));
+        g.kill_node(A);
+        g.run(ms(400));
+        let second = g.chosen[&(common::S, Version(2))];
+        match second.why {
+            Why::Evicted => {
+                solos += 1;
+                assert_eq!(g.newest().version, Version(2), "the evicted never leads");
+            }
+            Why::LeaderDied => {
+                promotions += 1;
+                assert_eq!(g.newest().leader, B);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(solos > 0 && promotions > 0, "{solos} {promotions}");
+}
+
+#[test]
+fn an_evicted_node_never_leads_until_it_is_admitted() {
+    let mut g = Group::founded();
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(20));
+    g.kill_host(A);
+    g.run(ms(2000));
+    assert_eq!(g.newest().leader, A, "unavailable, never lossy");
+    g.start_warden(A);
+    g.start_node(A);
+    g.time_until(|g| g.newest().epoch == Epoch(2));
+    g.run(ms(50));
+    g.request(A, Change::Admit(B));
+    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    g.run(ms(100));
+    g.kill_node(A);
+    g.time_until(promoted_to_b);
+}
+
+#[test]
+fn a_handoff_gives_the_lease_up_first_and_needs_no_waiting() {
+    let mut g = Group::founded();
+    g.request(A, Change::Handoff(B));
+    let gap = g.time_until(promoted_to_b);
+    assert!(gap <= ms(1), "{gap:?}");
+    let c = g.newest();
+    assert_eq!((c.epoch, c.why, c.in_sync.len()), (Epoch(2), Why::Handoff, 2));
+    g.time_until(|g| g.lease(B));
+    g.run(ms(10));
+    assert_eq!(g.update(A).outcome, Outcome::Decided);
+    assert!(!g.lease(A));
+    g.request(B, Change::Handoff(A));
+    g.time_until(|g| g.lease(A));
+}
+
+#[test]
+fn a_handoff_to_nobody_is_refused() {
+    let mut g = Group::founded();
+    g.kill_node(B);
+    g.run(ms(1));
+    g.request(A, Change::Handoff(B));
+    assert_eq!(g.update(A).outcome, Outcome::Refused);
+    assert!(g.lease(A));
+}
+
+#[test]
+fn a_request_on_top_of_the_past_is_refused() {
+    let mut g = Group::founded();
+    let past = g.config(A);
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(20));
+    g.request += 1;
+    let request =
+        agency::events::ShardRequest { id: g.request, on_top_of: past, change: Change::Evict(ONLY_B) };
+    g.event(A, agency::events::Event::Request(common::S, request));
+    assert_eq!(g.update(A).outcome, Outcome::Refused);
+}
+
+#[test]
+fn a_lost_announcement_is_pulled() {
+    let mut g = Group::founded();
+    g.meddle =
+        Box::new(
+            |from, _, m| {
+                if from == A && matches!(m, Message::Decided(_)) { Fate::Drop } else { Fate::Deliver }
+            },
+        );
+    g.request(A, Change::Evict(ONLY_B));
+    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    g.meddle = Box::new(|_, _, _| Fate::Deliver);
+    let gap = g.time_until(|g| g.config(B).version == Version(2) && g.config(W).version == Version(2));
+    assert!(gap <= ms(15), "{gap:?}");
+}
+
+#[test]
+fn an_outcome_nobody_heard_of_is_driven_to_a_decision() {
+    let mut g = Group::founded();
+    // The answers get lost, so the leader does not know that its eviction was accepted.
+    g.meddle =
+        Box::new(
+            |_, to, m| {
+                if to == A && matches!(m, Message::Accepted(_)) { Fate::Drop } else { Fate::Deliver }
+            },
+        );
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(5));
+    assert_eq!(g.update(A).outcome, Outcome::Pending);
+    g.meddle = Box::new(|_, _, _| Fate::Deliver);
+    let gap = g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    assert!(gap <= ms(50), "{gap:?}");
+}
+
+#[test]
+fn a_wiped_node_is_suspected_and_does_not_lead() {
+    let mut g = Group::founded();
+    g.kill_host(B);
+    g.run(ms(20));
+    let b = g.member(B);
+    b.disk_id = 999;
+    b.image = None;
+    g.start_warden(B);
+    g.start_node(B);
+    g.run(ms(30));
+    assert!(g.member(A).overseer.as_ref().unwrap().view().nodes[1].suspect);
+    assert!(g.member(B).overseer.as_ref().unwrap().view().nodes[1].suspect);
+    g.kill_node(A);
+    g.run(ms(1500));
+    assert_eq!(g.newest().leader, A, "nobody leads rather than a node without its log");
+    g.start_node(A);
+    g.time_until(|g| g.newest().epoch == Epoch(2) && g.newest().leader == A);
+    g.run(ms(100));
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(100));
+    let suspected = |g: &mut Group| g.member(A).overseer.as_ref().unwrap().view().nodes[1].suspect;
+    assert!(suspected(&mut g), "another shard still counts on it");
+    g.request_of(ShardId(1), A, Change::Evict(ONLY_B));
+    g.run(ms(100));
+    assert!(!suspected(&mut g), "out of every set it may start over");
+    g.request(A, Change::Admit(B));
+    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+}
+
+#[test]
+fn an_agent_that_lost_its_memory_votes_only_after_all_others_promised() {
+    let mut g = Group::founded();
+    g.kill_host(W);
+    g.member(W).image = None;
+    // Its old vote and B's chose an eviction that A never heard of... here: B is away while it returns.
+    g.kill_host(B);
+    g.start_warden(W);
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(300));
+    assert_eq!(g.update(A).outcome, Outcome::Pending, "the forgetful witness gives A no majority");
+    g.start_warden(B);
+    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    g.kill_host(B);
+    g.run(ms(100));
+    assert!(g.lease(A), "now it votes");
+}
+
+#[test]
+fn a_damaged_leader_is_relieved() {
+    let mut g = Group::founded();
+    g.member(A).node.as_mut().unwrap().health = Health::Damaged;
+    g.time_until(promoted_to_b);
+}
+
+#[test]
+fn no_vote_counts_before_it_is_durable() {
+    let mut g = Group::founded();
+    g.store = Duration::from_secs(3600);
+    g.trace.clear();
+    g.kill_node(A);
+    g.run(ms(300));
+    assert_eq!(g.config(B).leader, A);
+    assert!(g.trace.iter().any(|t| matches!(t.3, Message::Accept(_))), "it was tried");
+    let votes = |m: &Message| matches!(m, Message::Accepted(items) if items.iter().any(|i| i.answer == AcceptAnswer::Accepted));
+    assert!(!g.trace.iter().any(|t| votes(&t.3)));
+}
+
+#[test]
+fn a_stall_of_the_whole_host_is_no_failover() {
+    let mut g = Group::founded();
+    // Nobody runs for two seconds; then everybody's late timers fire before the first message is read.
+    g.now = g.now + ms(2000);
+    g.run(ms(300));
+    assert_eq!(g.newest().version, Version(1));
+    assert!(g.lease(A));
+}
