@@ -12,4 +12,5 @@ pub mod overseer;
 pub mod proposer;
 pub mod register;
 pub mod timing;
+pub mod warden;
 mod wire;

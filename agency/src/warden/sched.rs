@@ -1,0 +1,65 @@
+//! What keeps the warden ready on a busy host: its memory locked, its threads ahead of ordinary ones.
+//!
+//! Promises to take what is permitted and to say in words what is not; nothing here is needed for safety.
+//! Every priority is reset on fork: neither the node nor a thread inherits one.
+
+use super::log::Log;
+use rustix::io::Errno;
+use rustix::mm::MlockAllFlags;
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::CapabilitySet;
+use std::io;
+
+/// FIFO priorities. The way of a death notice comes first: watch, loop; then the disk of the agent, which
+/// a promotion waits for; then the reset of the dead node's sockets.
+pub(super) const WATCH_PRIORITY: i32 = 13;
+pub(super) const LOOP_PRIORITY: i32 = 12;
+pub(super) const STORE_PRIORITY: i32 = 11;
+pub(super) const RESET_PRIORITY: i32 = 10;
+
+/// Where FIFO is not permitted.
+const NICE: i32 = -10;
+
+/// Locks what is mapped now, and what comes to be mapped as it is touched.
+pub(super) fn lock_memory(log: &Log) {
+    // Under a limit, "lock what comes" would make allocations fail later: then lock only what is there.
+    let unlimited = getrlimit(Resource::Memlock).current.is_none()
+        || rustix::thread::capabilities(None).is_ok_and(|c| c.effective.contains(CapabilitySet::IPC_LOCK));
+    let mut result = rustix::mm::mlockall(MlockAllFlags::CURRENT);
+    if unlimited && result.is_ok() {
+        let later = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+        result = rustix::mm::mlockall(later);
+    }
+    if let Err(error) = result {
+        log.line(&format!(
+            "memory is not locked ({error}): under memory pressure a failover may wait for the disk; \
+             allow it with CAP_IPC_LOCK or a higher `ulimit -l`"
+        ));
+    }
+}
+
+/// Puts the calling thread ahead of ordinary ones. Logs only if `log` is given (once per process is enough).
+pub(super) fn prioritize(priority: i32, log: Option<&Log>) {
+    let Err(error) = fifo(priority) else { return };
+    let nice = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+    if let Some(log) = log {
+        let instead = match nice {
+            Ok(()) => "a higher nice value is used instead",
+            Err(Errno::ACCESS | Errno::PERM) => "nor is a higher nice value",
+            Err(_) => "nor did a higher nice value work",
+        };
+        log.line(&format!(
+            "real-time scheduling is not permitted ({error}), {instead}: failover takes milliseconds longer \
+             on busy CPUs; allow it with CAP_SYS_NICE"
+        ));
+    }
+}
+
+fn fifo(priority: i32) -> io::Result<()> {
+    // SAFETY: all-zero is a valid `sched_param`.
+    let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
+    param.sched_priority = priority;
+    // SAFETY: 0 is the calling thread; the parameter lives through the call.
+    let code = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &param) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
