@@ -405,7 +405,7 @@ pub static TABLE: &[Spec] = &[
         &[
             subcommand!("command", "count", 2, ANY_TIME, command::count, "How many commands there are"),
             subcommand!("command", "docs", -2, ANY_TIME, command::docs, "What commands do"),
-            subcommand!("command", "getkeys", -3, ANY_TIME, command::getkeys, "The keys of a command"),
+            subcommand!("command", "getkeys", -4, ANY_TIME, command::getkeys, "The keys of a command"),
             subcommand!("command", "help", 2, ANY_TIME, server::help, "The subcommands"),
             subcommand!("command", "info", -2, ANY_TIME, command::info, "Entries of the table"),
             subcommand!("command", "list", -2, ANY_TIME, command::list, "Names of the commands"),

@@ -104,7 +104,7 @@ pub fn select(c: &mut Call<'_>) -> Ran {
             Ok(Outcome::Done)
         }
         db if i32::try_from(db).is_ok() => Err("ERR SELECT is not allowed in cluster mode".into()),
-        _ => Err(super::NOT_AN_INTEGER.into()),
+        _ => Err("ERR value is out of range, value must between -2147483648 and 2147483647".into()),
     }
 }
 

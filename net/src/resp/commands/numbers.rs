@@ -46,7 +46,7 @@ pub fn incrbyfloat(c: &mut Call<'_>) -> Ran {
         None => (LongDouble::ZERO, 0),
     };
     let new = old.add(number(c.request.arg(2))?);
-    let value = new.and_then(LongDouble::print).ok_or("ERR increment would produce NaN or Infinity")?;
+    let value = new.map(LongDouble::print).ok_or("ERR increment would produce NaN or Infinity")?;
     put(c.store, key, value.as_bytes(), expiry_ms)?;
     c.reply.bulk(value.as_bytes());
     Ok(Outcome::Done)
