@@ -18,8 +18,8 @@ const MAX_EXPONENT: i32 = 16383 - 63;
 const MIN_EXPONENT: i32 = -16445 - 63;
 /// Longest text that Redis reads as a number.
 const MAX_TEXT: usize = 5 * 1024;
-/// Decimal exponents beyond this are far out of range whatever digits they come with.
-const MAX_DECIMAL_EXPONENT: i64 = 20_000;
+/// Powers of ten beyond this, upwards and downwards, are out of range.
+const MAX_MAGNITUDE: i64 = 4_960;
 /// Digits after the point that are printed before trailing zeros go.
 const FRACTION_DIGITS: usize = 17;
 
@@ -48,15 +48,17 @@ impl LongDouble {
         if digits().next().is_none() || !digits().all(u8::is_ascii_digit) {
             return None;
         }
-        let mut numerator = Natural::default();
-        digits().for_each(|digit| numerator.multiply_add(10, u64::from(digit - b'0')));
-        if numerator.is_zero() {
+        let significant = digits().skip_while(|digit| **digit == b'0').count() as i64;
+        if significant == 0 {
             return Some(LongDouble { negative, ..LongDouble::ZERO });
         }
         let exponent = exponent - fraction.len() as i64;
-        if exponent.abs() > MAX_DECIMAL_EXPONENT + MAX_TEXT as i64 {
+        // Far out of range: not worth the arithmetic.
+        if !(-MAX_MAGNITUDE..=MAX_MAGNITUDE).contains(&(significant + exponent)) {
             return None;
         }
+        let mut numerator = Natural::default();
+        digits().for_each(|digit| numerator.multiply_add(10, u64::from(digit - b'0')));
         let mut denominator = Natural::one();
         let scaled = if exponent < 0 { &mut denominator } else { &mut numerator };
         (0..exponent.unsigned_abs()).for_each(|_| scaled.multiply_add(10, 0));
@@ -137,7 +139,9 @@ fn decimal_exponent(text: &[u8]) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let step = |value: i64, digit: &u8| (value * 10 + i64::from(digit - b'0')).min(MAX_DECIMAL_EXPONENT * 2);
+    // The digits of one text cannot bring a larger exponent back into range.
+    const BEYOND: i64 = 2 * (MAX_MAGNITUDE + MAX_TEXT as i64);
+    let step = |value: i64, digit: &u8| (value * 10 + i64::from(digit - b'0')).min(BEYOND);
     let value = digits.iter().fold(0, step);
     Some(if negative { -value } else { value })
 }

@@ -4,6 +4,7 @@
 //! the leader first, and leaves out slots that nobody leads. Does not change the cluster.
 
 use super::{Call, Outcome, Ran, integer};
+use crate::resp::context::Context;
 use crate::resp::number::parse_i64;
 use crate::resp::topology::{ShardTopology, Topology};
 use engine::slot::{SLOTS, slot_of};
@@ -60,12 +61,21 @@ pub fn shards(c: &mut Call<'_>) -> Ran {
             reply.bulk(b"role");
             reply.bulk(role.as_bytes());
             reply.bulk(b"replication-offset");
-            reply.integer(c.ctx.written_lsn as i64);
+            reply.integer(known_lsn(c.ctx, shard, node) as i64);
             reply.bulk(b"health");
             reply.bulk(health.as_bytes());
         }
     }
     Ok(Outcome::Done)
+}
+
+/// How far a node's copy of a shard is, where that is known here: this node's, and its followers'; else 0.
+fn known_lsn(ctx: &Context<'_>, shard: &ShardTopology, node: usize) -> u64 {
+    match ctx.replicas.iter().find(|replica| replica.node == node) {
+        _ if shard.id != ctx.topology.shards[ctx.shard].id => 0,
+        _ if node == ctx.topology.me => ctx.written_lsn,
+        replica => replica.map_or(0, |replica| replica.durable_lsn),
+    }
 }
 
 /// All members of a shard, the leader (if known) first.
