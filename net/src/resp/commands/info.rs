@@ -96,7 +96,7 @@ fn replication(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::
             let (host, port) = ctx.topology.endpoint(replica.node, shard);
             let state = if replica.in_sync { "online" } else { "wait_bgsave" };
             let offset = replica.durable_lsn;
-            write!(text, "slave{i}:ip={host},port={port},state={state},offset={offset},lag=0\r\n")?;
+            write!(text, "slave{i}:ip={host},port={port},state={state},offset={offset}\r\n")?;
         }
     } else {
         let (host, port) =
