@@ -22,6 +22,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How far times may differ between the two runs of a command.
 const CLOCK_TOLERANCE_MS: i64 = 5_000;
+/// Absolute expiry times start here: later than any that a relative one comes to.
+const ABSOLUTE_S: i64 = 4_000_000_000;
 const SEEDS: u64 = 6;
 const STEPS: usize = 2_500;
 
@@ -323,7 +325,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("SETRANGE", "kiv"), ("INCR", "k"), ("DECR", "k"), ("INCRBY", "ki"), ("DECRBY", "ki"),
     ("INCRBYFLOAT", "kf"), ("INCRBYFLOAT", "kf"), ("DEL", "k+"), ("UNLINK", "k+"), ("EXISTS", "k+"),
     ("TOUCH", "k+"), ("TYPE", "k"), ("TTL", "k"), ("PTTL", "k"), ("EXPIRE", "ksc"), ("PEXPIRE", "kmc"),
-    ("EXPIREAT", "kSc"), ("PEXPIREAT", "kMc"), ("EXPIRETIME", "k"), ("PEXPIRETIME", "k"), ("PERSIST", "k"),
+    ("EXPIREAT", "kSc"), ("PEXPIREAT", "kMc"), ("EXPIREAT", "kSc"), ("EXPIREAT", "kSc"), ("EXPIREAT", "kSc"), ("EXPIRETIME", "k"), ("PEXPIRETIME", "k"), ("PERSIST", "k"),
     ("PING", ""), ("PING", "w"), ("ECHO", "w"), ("SELECT", "i"), ("AUTH", "w"), ("AUTH", "ww"),
     ("READONLY", ""), ("READWRITE", ""), ("CLIENT", "w"), ("CLUSTER", "w"), ("COMMAND", "ww"), ("NOSUCH", "ww"),
 ];
@@ -394,8 +396,8 @@ fn argument(random: &mut Random, kind: u8) -> Vec<String> {
         },
         b's' => vec![(10_000 + random.below(1_000_000_000)).to_string()],
         b'm' => vec![(10_000_000 + random.below(1_000_000_000_000)).to_string()],
-        b'S' => vec![(4_000_000_000u64 + random.next() % 4).to_string()],
-        b'M' => vec![(4_000_000_000_000u64 + random.next() % 3000).to_string()],
+        b'S' => vec![(ABSOLUTE_S + random.below(2) as i64).to_string()],
+        b'M' => vec![(ABSOLUTE_S * 1000 + random.below(4) as i64 * 500).to_string()],
         b'x' | b'g' => {
             let mut options = Vec::new();
             for _ in 0..1 + random.below(2) {
@@ -448,17 +450,22 @@ fn command(random: &mut Random) -> Vec<String> {
     args
 }
 
-/// Whether the replies to `args` are the same, but for the time between the two runs.
+/// Whether the replies to `args` are the same, but for the time between the two runs. Times that were given
+/// as absolute ones must be the same.
 fn same(args: &[String], ours: &[u8], theirs: &[u8]) -> bool {
-    let tolerance = match args[0].to_uppercase().as_str() {
-        "TTL" | "EXPIRETIME" => CLOCK_TOLERANCE_MS / 1000,
-        "PTTL" | "PEXPIRETIME" => CLOCK_TOLERANCE_MS,
+    let unit_ms = match args[0].to_uppercase().as_str() {
+        "TTL" | "EXPIRETIME" => 1000,
+        "PTTL" | "PEXPIRETIME" => 1,
         _ => return ours == theirs,
     };
-    let number =
-        |reply: &[u8]| std::str::from_utf8(reply).ok()?.trim_end().strip_prefix(':')?.parse::<i64>().ok();
+    let number = |reply: &[u8]| {
+        let seconds_or_ms = std::str::from_utf8(reply).ok()?.trim_end().strip_prefix(':')?.parse::<i64>();
+        seconds_or_ms.ok().map(|value| value * unit_ms)
+    };
     match (number(ours), number(theirs)) {
-        (Some(ours), Some(theirs)) if ours > 0 => (ours - theirs).abs() <= tolerance,
+        (Some(ours), Some(theirs)) if (1..ABSOLUTE_S * 1000).contains(&ours) => {
+            (ours - theirs).abs() <= CLOCK_TOLERANCE_MS
+        }
         _ => ours == theirs,
     }
 }
