@@ -117,7 +117,7 @@ pub fn recover(
         overlay: Overlay::new(),
         index: Index::new(),
         cache: ValueCache::new(options.cache_bytes),
-        keys_in_slot: vec![0; SLOTS].into_boxed_slice(),
+        keys_in_slot: vec![0; usize::from(SLOTS)].into_boxed_slice(),
         end,
         durable: end,
         committed: pulse.committed.min(end),

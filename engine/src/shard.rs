@@ -217,7 +217,7 @@ impl Shard {
 
     /// Keys in the index that belong to this slot.
     pub fn key_count_in_slot(&self, slot: u16) -> u64 {
-        self.keys_in_slot[usize::from(slot) % SLOTS].into()
+        self.keys_in_slot[usize::from(slot % SLOTS)].into()
     }
 
     /// Memory of the index in bytes.
@@ -260,7 +260,7 @@ impl Shard {
     }
 
     pub(crate) fn apply_one(&mut self, hash: u128, location: Location, slot: u16, put: bool) {
-        let count = &mut self.keys_in_slot[usize::from(slot) % SLOTS];
+        let count = &mut self.keys_in_slot[usize::from(slot % SLOTS)];
         if put {
             *count += u32::from(self.index.put(hash, location));
         } else if self.index.remove(hash) {

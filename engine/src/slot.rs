@@ -1,36 +1,70 @@
-//! Key slots: which of the 16384 slots of a cluster a key belongs to.
+//! Which of the 16384 key slots a key belongs to, as Redis Cluster defines it.
+//!
+//! Promises: the same answer as every Redis Cluster client. The slot is the CRC16 (XMODEM: polynomial
+//! 0x1021, start 0, not reflected) of the key, or of its hash tag, modulo [`SLOTS`]. The tag is what stands
+//! between the first `{` and the first `}` after it, if that is not empty. Source: Redis Cluster
+//! specification, "Keys distribution model". Does not know which shard owns a slot.
 
-/// The number of slots.
-pub const SLOTS: usize = 16384;
+/// How many key slots there are.
+pub const SLOTS: u16 = 16384;
 
-const fn table() -> [u16; 256] {
-    let mut table = [0; 256];
+const POLYNOMIAL: u16 = 0x1021;
+
+const TABLE: [u16; 256] = {
+    let mut table = [0u16; 256];
     let mut byte = 0;
     while byte < 256 {
         let mut crc = (byte as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 };
+            crc = if crc & 0x8000 != 0 { (crc << 1) ^ POLYNOMIAL } else { crc << 1 };
             bit += 1;
         }
         table[byte] = crc;
         byte += 1;
     }
     table
+};
+
+/// The slot of `key`: less than [`SLOTS`].
+pub fn slot_of(key: &[u8]) -> u16 {
+    crc16(hash_tag(key).unwrap_or(key)) % SLOTS
 }
 
-static TABLE: [u16; 256] = table();
+/// The part of `key` that alone decides its slot, if it has a tag.
+fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let open = key.iter().position(|b| *b == b'{')?;
+    let rest = &key[open + 1..];
+    let close = rest.iter().position(|b| *b == b'}')?;
+    (close > 0).then(|| &rest[..close])
+}
 
-/// The key's slot: CRC-16/XMODEM of the key, or of the part between its first `{` and the next `}` if that
-/// part is not empty, modulo 16384.
-pub fn slot_of(key: &[u8]) -> u16 {
-    let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
-        let rest = &key[open + 1..];
-        rest.iter().position(|&byte| byte == b'}').filter(|&len| len > 0).map(|len| &rest[..len])
-    });
-    let crc = tag
-        .unwrap_or(key)
-        .iter()
-        .fold(0u16, |crc, &byte| (crc << 8) ^ TABLE[((crc >> 8) as u8 ^ byte) as usize]);
-    crc % SLOTS as u16
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| (crc << 8) ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_value_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn slots_that_redis_reports() {
+        for (key, slot) in [("", 0), ("foo", 12182), ("bar", 5061), ("hello", 866), ("somekey", 11058)] {
+            assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
+        }
+    }
+
+    #[test]
+    fn only_a_tag_that_is_not_empty_counts_and_only_the_first() {
+        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"user1000"));
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+        assert_eq!(slot_of(b"foo{bar}{zap}"), slot_of(b"bar"));
+        assert_eq!(slot_of(b"foo{bar"), crc16(b"foo{bar") % SLOTS);
+    }
 }

@@ -27,7 +27,9 @@ pub enum WriteError {
     KeyTooLarge { limit: usize },
     #[error("ERR the batch is larger than this group's limit of {limit} bytes")]
     BatchTooLarge { limit: usize },
-    #[error("OOM disk full: the log cannot grow, reads go on; free space on the device of the data directory")]
+    #[error(
+        "OOM disk full: the log cannot grow, reads go on; free space on the device of the data directory"
+    )]
     DiskFull,
     /// The log buffer is full for the moment: return `Outcome::Blocked`, it is run again.
     #[error("TRYAGAIN the log buffer is full")]

@@ -1,0 +1,35 @@
+//! The Redis Cluster face: RESP2 and RESP3, pure.
+//!
+//! Promises: what Redis 7.0 answers, byte for byte, for the commands in `table`; the differences are
+//! listed in `docs/CLIENT-RESP.md`. No I/O, no clock: bytes and a [`Store`](store::Store) come in, bytes and
+//! an [`Outcome`] go out. Does not decide who serves a key: the node does, from [`route`] and the topology.
+//!
+//! The path of a request: [`parse()`] (bytes to [`Request`]) → [`route`] (which slots, read or write) → the
+//! node decides (here, another shard, `MOVED`, [`scatter()`]) → [`execute`] (against the shard's store).
+//!
+//! Reading order: `parse`, `request`, `table`, `commands`, `store`; then `reply`, `session`, `context`,
+//! `topology`, `scatter`.
+
+mod commands;
+pub mod context;
+mod long_double;
+mod number;
+pub mod parse;
+pub mod reply;
+pub mod request;
+pub mod scatter;
+pub mod session;
+mod small_list;
+pub mod store;
+mod table;
+pub mod topology;
+
+pub use commands::{Outcome, execute};
+pub use context::{Context, Replica, Role, Stats};
+pub use parse::{Limits, ParseState, Parsed, parse};
+pub use reply::{Proto, Reply};
+pub use request::{Keys, Request, Route, route};
+pub use scatter::{Gather, Scatter, gather, scatter};
+pub use session::{Ack, Session};
+pub use small_list::SmallList;
+pub use topology::{CLUSTER_DOWN, CROSS_SLOT, NodeTopology, ShardTopology, TRY_AGAIN, Topology};
