@@ -1,1 +1,3 @@
-//! (skeleton)
+//! The node: wire formats, replication, client faces, and the shard loop that drives them.
+pub mod config;
+mod config_units;
