@@ -71,6 +71,9 @@ pub struct ShardProgress {
     pub disk_ok_at: Nanos,
     /// When the oldest log write still outstanding was submitted; 0 if none is.
     pub disk_waiting_since: Nanos,
+    /// The thread is runnable but gets no CPU: standing still is then no hang, up to
+    /// [`STARVED_LIMIT`](crate::timing::STARVED_LIMIT). Set by the warden's shell, not by the shard.
+    pub starved: bool,
     /// Whether it may lead.
     pub health: Health,
     /// The epoch of the newest frame in the log.
@@ -147,6 +150,9 @@ pub struct NodeView {
     pub incarnation: Incarnation,
     /// Its process runs and its warden answers.
     pub up: bool,
+    /// It came back with another disk, or as an older incarnation, than it left with (rule 8): it must leave
+    /// the in-sync set before it may be trusted again.
+    pub suspect: bool,
     /// What its shards said last, in order of shards; empty if never heard.
     pub progress: Vec<ShardProgress>,
 }

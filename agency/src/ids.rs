@@ -1,6 +1,7 @@
 //! The agency's identifiers and its unit of time.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A member of the group: a data node's warden or a witness. The number is its place in the group's
 /// configuration file; at most [`MAX_MEMBERS`].
@@ -26,6 +27,20 @@ pub struct Incarnation(pub u64);
 /// Nanoseconds of `CLOCK_BOOTTIME` on one host. Never compared between hosts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    pub fn since(self, earlier: Nanos) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Nanos {
+    type Output = Nanos;
+    fn add(self, span: Duration) -> Nanos {
+        Nanos(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
 
 /// Most members (data nodes and witnesses) one group may have.
 pub const MAX_MEMBERS: usize = 8;

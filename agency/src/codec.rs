@@ -1,0 +1,412 @@
+//! The messages between wardens, and their bytes.
+//!
+//! Promises that what one side encodes the other decodes to the same message, and that bytes from anywhere
+//! never make `decode` panic or allocate beyond its bounds. `docs/AGENCY.md` describes the bytes.
+
+use crate::ballot::Ballot;
+use crate::configuration::Configuration;
+use crate::error::CodecError;
+use crate::events::{HISTORY_LIMIT, Health, ShardProgress};
+use crate::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
+use crate::wire::{Malformed, Reader, Write};
+use std::time::Duration;
+
+/// Version of the protocol; peers of another version are refused.
+pub const PROTOCOL: u8 = 1;
+
+/// Longest body of a message, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// Bytes before the body: magic (2), protocol (1), kind (1), length of the body (4), CRC32 of the body (4).
+pub const HEADER: usize = 12;
+
+const MAGIC: [u8; 2] = *b"Ba";
+
+/// Most configurations in one [`Message::Decided`]: the whole history, and the newest of each shard.
+const MAX_DECIDED: usize = HISTORY_LIMIT + MAX_SHARDS;
+
+/// Why an agent need not wait for the end of a lease it granted (rule 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// The warden of this node saw exactly this incarnation end.
+    Died(NodeId, Incarnation),
+    /// The holder gave up whatever this incarnation asked for up to and including heartbeat `seq`.
+    Released { holder: NodeId, incarnation: Incarnation, seq: u64 },
+}
+
+/// A request to accept a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptItem {
+    pub shard: ShardId,
+    pub ballot: Ballot,
+    pub value: Configuration,
+    pub proof: Option<Proof>,
+}
+
+/// An agent's answer to a prepare of `ballot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromiseItem {
+    pub shard: ShardId,
+    pub ballot: Ballot,
+    pub answer: PromiseAnswer,
+}
+
+/// See [`PromiseItem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PromiseAnswer {
+    /// Nothing lower will be accepted from now on; this was accepted last.
+    Promised(Option<(Ballot, Configuration)>),
+    /// This ballot, not lower, was promised before.
+    Beaten(Ballot),
+}
+
+/// An agent's answer to an accept of `ballot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedItem {
+    pub shard: ShardId,
+    pub ballot: Ballot,
+    pub answer: AcceptAnswer,
+}
+
+/// See [`AcceptedItem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AcceptAnswer {
+    /// Accepted and durable.
+    Accepted,
+    /// This higher ballot was promised before.
+    Beaten(Ballot),
+    /// A lease is outstanding for this much longer; the same may be asked again then.
+    Leased(Duration),
+}
+
+/// What a warden says of its node in every heartbeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Process ids, for people.
+    pub pid: u32,
+    pub warden_pid: u32,
+    /// The newest incarnation; 0 before the first.
+    pub incarnation: Incarnation,
+    /// Whether that incarnation runs.
+    pub running: bool,
+    /// The newest incarnation proven dead in this life of the warden; 0 if none.
+    pub dead: Incarnation,
+    /// Whether the warden had to kill that one.
+    pub hung: bool,
+    /// Identity of the node's disk; 0 for a witness.
+    pub disk_id: u128,
+}
+
+/// One shard's part of a heartbeat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardBeat {
+    /// The version this agent accepted last, decided or not.
+    pub accepted: Version,
+    /// The newest version the sender knows to be decided.
+    pub decided: Version,
+    /// Asks for a lease on this epoch.
+    pub asks: Option<Epoch>,
+    /// What the shard says of itself.
+    pub progress: ShardProgress,
+}
+
+/// What wardens say to each other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// The first message on a link, sent and checked by the shell: who calls, in which group.
+    Hello { group: u128, node: NodeId, shards: u16 },
+    /// Sign of life, gossip, and the request for leases.
+    Heartbeat { seq: u64, report: NodeReport, hears: NodeSet, suspects: NodeSet, shards: Vec<ShardBeat> },
+    /// The leases granted of those asked for in heartbeat `seq` of this incarnation.
+    Granted { seq: u64, incarnation: Incarnation, shards: Vec<(ShardId, Epoch)> },
+    /// Proof that no thread of this incarnation of the sender's node will run again.
+    Died { incarnation: Incarnation, hung: bool },
+    /// First phase of a proposal.
+    Prepare(Vec<(ShardId, Ballot)>),
+    /// Its answers.
+    Promised(Vec<PromiseItem>),
+    /// Second phase of a proposal.
+    Accept(Vec<AcceptItem>),
+    /// Its answers.
+    Accepted(Vec<AcceptedItem>),
+    /// These configurations are decided; several of one shard come in rising order.
+    Decided(Vec<(ShardId, Configuration)>),
+    /// Asks for what was decided after these versions.
+    Pull(Vec<(ShardId, Version)>),
+}
+
+impl Message {
+    fn kind(&self) -> u8 {
+        match self {
+            Message::Hello { .. } => 1,
+            Message::Heartbeat { .. } => 2,
+            Message::Granted { .. } => 3,
+            Message::Died { .. } => 4,
+            Message::Prepare(_) => 5,
+            Message::Promised(_) => 6,
+            Message::Accept(_) => 7,
+            Message::Accepted(_) => 8,
+            Message::Decided(_) => 9,
+            Message::Pull(_) => 10,
+        }
+    }
+
+    /// Appends the message's bytes to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.put(&MAGIC);
+        out.put_u8(PROTOCOL);
+        out.put_u8(self.kind());
+        out.put_u64(0);
+        self.encode_body(out);
+        let body = start + HEADER;
+        let length = out.len() - body;
+        assert!(length <= MAX_BODY, "a message is bounded by the number of shards");
+        let crc = crc32fast::hash(&out[body..]);
+        out[start + 4..start + 8].copy_from_slice(&(length as u32).to_le_bytes());
+        out[start + 8..body].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Takes one message off the front of `bytes` and says how many bytes it was; `None` if more are needed.
+    ///
+    /// # Errors
+    /// The bytes are not a message; the link should be closed.
+    pub fn decode(bytes: &[u8]) -> Result<Option<(Message, usize)>, CodecError> {
+        let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
+        if header[..2] != MAGIC {
+            return Err(CodecError::Magic);
+        }
+        if header[2] != PROTOCOL {
+            return Err(CodecError::Protocol(header[2], PROTOCOL));
+        }
+        let mut rest = Reader(&header[4..]);
+        let (length, crc) = rest.u32().and_then(|l| Ok((l as usize, rest.u32()?))).expect("a whole header");
+        if length > MAX_BODY {
+            return Err(CodecError::TooLong(length, MAX_BODY));
+        }
+        let Some(body) = bytes.get(HEADER..HEADER + length) else { return Ok(None) };
+        if crc32fast::hash(body) != crc {
+            return Err(CodecError::Checksum);
+        }
+        if !(1..=10).contains(&header[3]) {
+            return Err(CodecError::Kind(header[3]));
+        }
+        let message = decode_body(header[3], body).map_err(|Malformed| CodecError::Malformed)?;
+        Ok(Some((message, HEADER + length)))
+    }
+
+    fn encode_body(&self, out: &mut Vec<u8>) {
+        match self {
+            Message::Hello { group, node, shards } => {
+                out.put_u128(*group);
+                out.put_u8(node.0);
+                out.put_u16(*shards);
+            }
+            Message::Heartbeat { seq, report, hears, suspects, shards } => {
+                out.put_u64(*seq);
+                out.put_u32(report.pid);
+                out.put_u32(report.warden_pid);
+                out.put_u64(report.incarnation.0);
+                out.put_flag(report.running);
+                out.put_u64(report.dead.0);
+                out.put_flag(report.hung);
+                out.put_u128(report.disk_id);
+                out.put_u8(hears.0);
+                out.put_u8(suspects.0);
+                out.put_list(shards, put_beat);
+            }
+            Message::Granted { seq, incarnation, shards } => {
+                out.put_u64(*seq);
+                out.put_u64(incarnation.0);
+                out.put_list(shards, |out, (shard, epoch)| {
+                    out.put_u16(shard.0);
+                    out.put_u64(epoch.0);
+                });
+            }
+            Message::Died { incarnation, hung } => {
+                out.put_u64(incarnation.0);
+                out.put_flag(*hung);
+            }
+            Message::Prepare(items) => out.put_list(items, |out, (shard, ballot)| {
+                out.put_u16(shard.0);
+                out.put_ballot(*ballot);
+            }),
+            Message::Promised(items) => out.put_list(items, |out, item| {
+                out.put_u16(item.shard.0);
+                out.put_ballot(item.ballot);
+                match &item.answer {
+                    PromiseAnswer::Promised(accepted) => {
+                        out.put_u8(0);
+                        out.put_accepted(accepted);
+                    }
+                    PromiseAnswer::Beaten(by) => {
+                        out.put_u8(1);
+                        out.put_ballot(*by);
+                    }
+                }
+            }),
+            Message::Accept(items) => out.put_list(items, |out, item| {
+                out.put_u16(item.shard.0);
+                out.put_ballot(item.ballot);
+                out.put_configuration(&item.value);
+                put_proof(out, item.proof);
+            }),
+            Message::Accepted(items) => out.put_list(items, |out, item| {
+                out.put_u16(item.shard.0);
+                out.put_ballot(item.ballot);
+                match item.answer {
+                    AcceptAnswer::Accepted => out.put_u8(0),
+                    AcceptAnswer::Beaten(by) => {
+                        out.put_u8(1);
+                        out.put_ballot(by);
+                    }
+                    AcceptAnswer::Leased(remaining) => {
+                        out.put_u8(2);
+                        out.put_u64(u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX));
+                    }
+                }
+            }),
+            Message::Decided(items) => out.put_list(items, |out, (shard, configuration)| {
+                out.put_u16(shard.0);
+                out.put_configuration(configuration);
+            }),
+            Message::Pull(items) => out.put_list(items, |out, (shard, version)| {
+                out.put_u16(shard.0);
+                out.put_u64(version.0);
+            }),
+        }
+    }
+}
+
+fn put_proof(out: &mut Vec<u8>, proof: Option<Proof>) {
+    match proof {
+        None => out.put_u8(0),
+        Some(Proof::Died(node, incarnation)) => {
+            out.put_u8(1);
+            out.put_u8(node.0);
+            out.put_u64(incarnation.0);
+        }
+        Some(Proof::Released { holder, incarnation, seq }) => {
+            out.put_u8(2);
+            out.put_u8(holder.0);
+            out.put_u64(incarnation.0);
+            out.put_u64(seq);
+        }
+    }
+}
+
+fn proof(r: &mut Reader) -> Result<Option<Proof>, Malformed> {
+    Ok(match r.u8()? {
+        0 => None,
+        1 => Some(Proof::Died(r.node()?, Incarnation(r.u64()?))),
+        2 => Some(Proof::Released { holder: r.node()?, incarnation: Incarnation(r.u64()?), seq: r.u64()? }),
+        _ => return Err(Malformed),
+    })
+}
+
+fn put_beat(out: &mut Vec<u8>, beat: &ShardBeat) {
+    out.put_u64(beat.accepted.0);
+    out.put_u64(beat.decided.0);
+    out.put_flag(beat.asks.is_some());
+    out.put_u64(beat.asks.unwrap_or_default().0);
+    let p = &beat.progress;
+    out.put_u8(p.health as u8);
+    out.put_flag(p.starved);
+    for word in [
+        p.turns,
+        p.disk_ok_at.0,
+        p.disk_waiting_since.0,
+        p.last_epoch.0,
+        p.written,
+        p.durable,
+        p.committed,
+        p.applied,
+    ] {
+        out.put_u64(word);
+    }
+}
+
+fn beat(r: &mut Reader) -> Result<ShardBeat, Malformed> {
+    let (accepted, decided) = (Version(r.u64()?), Version(r.u64()?));
+    let (has_asks, epoch) = (r.flag()?, Epoch(r.u64()?));
+    let health = match r.u8()? {
+        0 => Health::Starting,
+        1 => Health::Ready,
+        2 => Health::Damaged,
+        _ => return Err(Malformed),
+    };
+    let progress = ShardProgress {
+        health,
+        starved: r.flag()?,
+        turns: r.u64()?,
+        disk_ok_at: Nanos(r.u64()?),
+        disk_waiting_since: Nanos(r.u64()?),
+        last_epoch: Epoch(r.u64()?),
+        written: r.u64()?,
+        durable: r.u64()?,
+        committed: r.u64()?,
+        applied: r.u64()?,
+    };
+    Ok(ShardBeat { accepted, decided, asks: has_asks.then_some(epoch), progress })
+}
+
+fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {
+    let mut reader = Reader(body);
+    let r = &mut reader;
+    let message = match kind {
+        1 => Message::Hello { group: r.u128()?, node: r.node()?, shards: r.u16()? },
+        2 => {
+            let seq = r.u64()?;
+            let report = NodeReport {
+                pid: r.u32()?,
+                warden_pid: r.u32()?,
+                incarnation: Incarnation(r.u64()?),
+                running: r.flag()?,
+                dead: Incarnation(r.u64()?),
+                hung: r.flag()?,
+                disk_id: r.u128()?,
+            };
+            let (hears, suspects) = (r.nodes()?, r.nodes()?);
+            Message::Heartbeat { seq, report, hears, suspects, shards: r.list(MAX_SHARDS, beat)? }
+        }
+        3 => Message::Granted {
+            seq: r.u64()?,
+            incarnation: Incarnation(r.u64()?),
+            shards: r.list(MAX_SHARDS, |r| Ok((r.shard()?, Epoch(r.u64()?))))?,
+        },
+        4 => Message::Died { incarnation: Incarnation(r.u64()?), hung: r.flag()? },
+        5 => Message::Prepare(r.list(MAX_SHARDS, |r| Ok((r.shard()?, r.ballot()?)))?),
+        6 => Message::Promised(r.list(MAX_SHARDS, |r| {
+            let (shard, ballot) = (r.shard()?, r.ballot()?);
+            let answer = match r.u8()? {
+                0 => PromiseAnswer::Promised(r.accepted()?),
+                1 => PromiseAnswer::Beaten(r.ballot()?),
+                _ => return Err(Malformed),
+            };
+            Ok(PromiseItem { shard, ballot, answer })
+        })?),
+        7 => Message::Accept(r.list(MAX_SHARDS, |r| {
+            Ok(AcceptItem {
+                shard: r.shard()?,
+                ballot: r.ballot()?,
+                value: r.configuration()?,
+                proof: proof(r)?,
+            })
+        })?),
+        8 => Message::Accepted(r.list(MAX_SHARDS, |r| {
+            let (shard, ballot) = (r.shard()?, r.ballot()?);
+            let answer = match r.u8()? {
+                0 => AcceptAnswer::Accepted,
+                1 => AcceptAnswer::Beaten(r.ballot()?),
+                2 => AcceptAnswer::Leased(Duration::from_nanos(r.u64()?)),
+                _ => return Err(Malformed),
+            };
+            Ok(AcceptedItem { shard, ballot, answer })
+        })?),
+        9 => Message::Decided(r.list(MAX_DECIDED, |r| Ok((r.shard()?, r.configuration()?)))?),
+        10 => Message::Pull(r.list(MAX_SHARDS, |r| Ok((r.shard()?, Version(r.u64()?))))?),
+        _ => return Err(Malformed),
+    };
+    reader.end()?;
+    Ok(message)
+}

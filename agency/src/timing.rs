@@ -1,0 +1,140 @@
+//! The agency's timings, and the relations between them that safety and liveness need.
+//!
+//! Promises that [`Timing::check`] passes only where the holder of a lease stops serving before any agent
+//! that granted it accepts a successor. Reads no clock.
+
+use crate::error::TimingError;
+use std::time::Duration;
+
+/// How long a node may be `Health::Starting` before standing still counts as a hang: recovery of a large
+/// log is long, a stuck one is for ever.
+pub const STARTING_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long a shard that merely waits for a CPU (`ShardProgress::starved`) is excused from moving.
+pub const STARVED_LIMIT: Duration = Duration::from_millis(200);
+
+/// How long a candidate that just came up waits for in-sync members that have not reported yet.
+pub const STARTUP_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a leaderless shard's lesser candidate defers to a better one before it goes ahead anyway.
+pub const CANDIDATE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long an accepted but not decided configuration lies around before a warden of a data node settles it.
+pub const SETTLE_AFTER: Duration = Duration::from_millis(100);
+
+/// The configurable timings of one group; the same on all of its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Longest time between two ticks of a warden.
+    pub tick: Duration,
+    /// Time between two heartbeats to each peer.
+    pub heartbeat: Duration,
+    /// Nominal length of a lease, before the drift margin.
+    pub lease: Duration,
+    /// How much two clocks may differ in speed, in thousandths, by which leases are shortened and lengthened.
+    pub drift_permille: u32,
+    /// Added to the drift margin whatever the length of the lease.
+    pub drift_fixed: Duration,
+    /// A shard whose loop stands still this long, in the warden's own ticks, hangs.
+    pub hang_after: Duration,
+    /// A log write outstanding this long, in the warden's own ticks, means a hanging disk.
+    pub disk_hang_after: Duration,
+    /// How long a leader waits for a lost or slow follower before it asks for its eviction. The shards read it.
+    pub evict_after: Duration,
+    /// A peer not heard of for this long, in own ticks, counts as silent: requests get parked, nothing more.
+    pub link_silent_after: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        let ms = Duration::from_millis;
+        Timing {
+            tick: ms(5),
+            heartbeat: ms(10),
+            lease: ms(60),
+            drift_permille: 10,
+            drift_fixed: ms(1),
+            hang_after: ms(25),
+            disk_hang_after: ms(25),
+            evict_after: ms(30),
+            link_silent_after: ms(35),
+        }
+    }
+}
+
+impl Timing {
+    fn margin(&self) -> Duration {
+        self.lease * self.drift_permille / 1000 + self.drift_fixed
+    }
+
+    /// How long a holder may serve, counted from the *sending* of its request.
+    pub fn holder_lease(&self) -> Duration {
+        self.lease.saturating_sub(self.margin())
+    }
+
+    /// How long an agent refuses a successor, counted from the *receipt* of the request.
+    pub fn grantor_lease(&self) -> Duration {
+        self.lease + self.margin()
+    }
+
+    /// Whether these timings can work together.
+    ///
+    /// # Errors
+    /// The first relation that does not hold.
+    pub fn check(&self) -> Result<(), TimingError> {
+        for (name, is) in [
+            ("tick", self.tick),
+            ("heartbeat", self.heartbeat),
+            ("lease", self.lease),
+            ("hang_after", self.hang_after),
+            ("disk_hang_after", self.disk_hang_after),
+            ("evict_after", self.evict_after),
+            ("link_silent_after", self.link_silent_after),
+        ] {
+            if is.is_zero() {
+                return Err(TimingError::Zero { name });
+            }
+        }
+        let at_most = |shorter, is: Duration, longer, limit: Duration| {
+            if is <= limit { Ok(()) } else { Err(TimingError::Order { shorter, is, longer, limit }) }
+        };
+        at_most("tick", self.tick, "heartbeat", self.heartbeat)?;
+        at_most("two ticks", self.tick * 2, "hang_after", self.hang_after)?;
+        at_most("two ticks", self.tick * 2, "disk_hang_after", self.disk_hang_after)?;
+        at_most("two heartbeats", self.heartbeat * 2, "link_silent_after", self.link_silent_after)?;
+        at_most("link_silent_after", self.link_silent_after, "lease", self.lease)?;
+        // A single lost heartbeat must not cost the lease.
+        at_most("three heartbeats", self.heartbeat * 3, "the holder's lease", self.holder_lease())?;
+        if self.holder_lease() >= self.grantor_lease() {
+            return Err(TimingError::Overlap {
+                leader: self.holder_lease(),
+                successor: self.grantor_lease(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_together() {
+        Timing::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_successor_always_waits_longer_than_the_leader_serves() {
+        let none = Timing { drift_permille: 0, drift_fixed: Duration::ZERO, ..Timing::default() };
+        assert!(matches!(none.check(), Err(TimingError::Overlap { .. })));
+    }
+
+    #[test]
+    fn a_lease_too_short_for_its_heartbeats_is_refused() {
+        let short = Timing { lease: Duration::from_millis(25), ..Timing::default() };
+        assert!(matches!(short.check(), Err(TimingError::Order { .. })));
+        let zero = Timing { heartbeat: Duration::ZERO, ..Timing::default() };
+        assert_eq!(zero.check(), Err(TimingError::Zero { name: "heartbeat" }));
+    }
+}
