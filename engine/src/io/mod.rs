@@ -1,0 +1,2 @@
+//! Everything of the engine that touches the kernel.
+pub mod buffers;

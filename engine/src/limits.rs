@@ -1,0 +1,64 @@
+//! Every bound of the engine by its name, and at compile time how the bounds relate.
+
+use crate::frame::HEADER_BYTES;
+
+/// The unit of disk I/O: writes, reads and buffers are aligned to it. Sectors inside a block may be torn
+/// apart by a crash; a sector (512 bytes) may not.
+pub const BLOCK: u64 = 4096;
+/// Frames start at multiples of this.
+pub const FRAME_ALIGN: u64 = 8;
+/// The longest key.
+pub const MAX_KEY_BYTES: usize = u16::MAX as usize;
+/// The longest value unless configured otherwise.
+pub const DEFAULT_MAX_VALUE_BYTES: usize = 16 << 20;
+/// The longest value that may be configured.
+pub const MAX_MAX_VALUE_BYTES: usize = 64 << 20;
+/// The most operations in one batch.
+pub const MAX_BATCH_OPS: usize = 1 << 16;
+/// A segment file's size unless configured otherwise.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 256 << 20;
+/// The smallest segment file (for tests).
+pub const MIN_SEGMENT_BYTES: u64 = 256 << 10;
+/// The largest segment file: the index has 25 bits for an offset in units of eight bytes.
+pub const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+/// The most segments alive at once: the index has 16 bits for one.
+pub const MAX_LIVE_SEGMENTS: u32 = u16::MAX as u32;
+/// The most epochs that may begin inside one segment: their list lies in the footer's last block.
+pub const MAX_EPOCHS_PER_SEGMENT: usize = 200;
+/// The log buffer's size unless configured otherwise.
+pub const DEFAULT_LOG_BUFFER_BYTES: usize = 40 << 20;
+/// The most bytes of one log write. A larger gathering becomes several writes.
+pub const MAX_WRITE_BYTES: u64 = 1 << 20;
+/// The most log writes in flight.
+pub const MAX_WRITES_IN_FLIGHT: usize = 4;
+/// All that may be half written when the machine dies lies within this distance of the durable mark.
+pub const MAX_BYTES_IN_FLIGHT: u64 = MAX_WRITE_BYTES * MAX_WRITES_IN_FLIGHT as u64;
+/// From this size on, a leader pads a write to a block so that the next write need not wait for it.
+pub const PAD_THRESHOLD: u64 = 64 << 10;
+/// A footer is written in pieces of at most this size, one at a time, so that it never delays the log much.
+pub const FOOTER_PIECE_BYTES: u64 = 256 << 10;
+/// The most shards in one data directory.
+pub const MAX_SHARDS: u16 = 64;
+/// The value cache's budget unless configured otherwise.
+pub const DEFAULT_CACHE_BYTES: usize = 64 << 20;
+
+const _: () = assert!(MAX_SEGMENT_BYTES / FRAME_ALIGN <= 1 << 25);
+const _: () = assert!(MAX_WRITE_BYTES.is_multiple_of(BLOCK));
+const _: () = assert!(MIN_SEGMENT_BYTES.is_multiple_of(BLOCK) && MAX_SEGMENT_BYTES.is_multiple_of(BLOCK));
+const _: () = assert!(HEADER_BYTES as u64 % FRAME_ALIGN == 0);
+
+/// The largest frame that a shard with this value limit accepts or sends: one operation with the longest key
+/// and value, or a batch of the same size.
+pub const fn max_frame_bytes(max_value_bytes: usize) -> u64 {
+    (2 * HEADER_BYTES + MAX_KEY_BYTES + max_value_bytes) as u64 / FRAME_ALIGN * FRAME_ALIGN + FRAME_ALIGN
+}
+
+/// `at` rounded down to a block.
+pub const fn block_floor(at: u64) -> u64 {
+    at / BLOCK * BLOCK
+}
+
+/// `at` rounded up to a block.
+pub const fn block_ceil(at: u64) -> u64 {
+    at.div_ceil(BLOCK) * BLOCK
+}
