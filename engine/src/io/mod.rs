@@ -1,2 +1,4 @@
 //! Everything of the engine that touches the kernel.
 pub mod buffers;
+pub mod ring;
+mod ring_buffers;
