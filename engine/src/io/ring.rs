@@ -20,7 +20,7 @@ use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrArg;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Operations that fit into the submission queue between two system calls; more cost an extra one.
@@ -76,6 +76,9 @@ pub struct LogMemory {
     capacity: usize,
 }
 
+// SAFETY: an address and a length; what is done with the memory is bounded by the promise given to `of`.
+unsafe impl Send for LogMemory {}
+
 impl LogMemory {
     /// The memory of `buffer`.
     ///
@@ -129,11 +132,15 @@ pub enum Lent {
     Blocks(AlignedBlocks),
     /// The pieces sent.
     Pieces(Vec<Piece>),
+    /// Not lent but made by the kernel: a connection that [`Ring::accept`] accepted.
+    Accepted(OwnedFd),
 }
 
 /// Memory that must stay at its address while the kernel works.
 enum Held {
     Nothing,
+    /// Results are new descriptors.
+    Accepting,
     Bytes(Vec<u8>),
     Blocks(AlignedBlocks),
     Message(Box<Message>),
@@ -316,9 +323,9 @@ impl<T: Copy> Ring<T> {
         }
     }
 
-    /// Accept connections until cancelled or failed; each completion's result is a new descriptor.
+    /// Accept connections until cancelled or failed; each completion brings one ([`Lent::Accepted`]).
     pub fn accept(&mut self, listener: RawFd, token: T) -> OpId {
-        let id = self.slot(token, Held::Nothing);
+        let id = self.slot(token, Held::Accepting);
         self.push(opcode::AcceptMulti::new(Fd(listener)).flags(libc::SOCK_CLOEXEC).build(), id)
     }
 
@@ -562,7 +569,6 @@ impl<T: Copy> Ring<T> {
 
     /// Close a descriptor without waiting for it. The caller must own it and forget it.
     pub fn close(&mut self, descriptor: OwnedFd) {
-        use std::os::fd::IntoRawFd;
         self.push(opcode::Close::new(Fd(descriptor.into_raw_fd())).build(), IGNORED);
     }
 
@@ -696,15 +702,19 @@ fn settle<T: Copy>(
         buffer: cqueue::buffer_select(entry.flags()),
         lent: Lent::Nothing,
     };
+    if matches!(slot.held, Held::Accepting) && result >= 0 {
+        // SAFETY: a descriptor that the kernel just made for this operation, told nowhere else.
+        completion.lent = Lent::Accepted(unsafe { OwnedFd::from_raw_fd(result) });
+    }
     if !more {
         let slot = place.take().expect("checked above");
         free.push(index);
-        completion.lent = match slot.held {
-            Held::Bytes(bytes) => Lent::Bytes(bytes),
-            Held::Blocks(blocks) => Lent::Blocks(blocks),
-            Held::Message(message) => Lent::Pieces(message.pieces),
-            Held::Nothing | Held::Address(_) | Held::Time(_) => Lent::Nothing,
-        };
+        match slot.held {
+            Held::Bytes(bytes) => completion.lent = Lent::Bytes(bytes),
+            Held::Blocks(blocks) => completion.lent = Lent::Blocks(blocks),
+            Held::Message(message) => completion.lent = Lent::Pieces(message.pieces),
+            Held::Nothing | Held::Accepting | Held::Address(_) | Held::Time(_) => {}
+        }
     }
     Some(completion)
 }
