@@ -5,5 +5,7 @@ pub mod cold;
 pub mod dir;
 mod open;
 pub mod probe;
+pub mod ring;
+mod ring_buffers;
 
 pub use open::{OpenError, ShardFiles, open_shard};

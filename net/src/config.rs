@@ -1,0 +1,590 @@
+//! A node's configuration file: what `baton serve` and `baton witness` read, and `baton start` writes.
+//!
+//! One TOML file per process. The part that describes the group (`group`, `shards`, `members`, `mode`,
+//! `[timing]`) is the same in every file of the group; the rest is about this process. Everything is
+//! checked while it is read, and an error names the key and the value that is wrong. This module does not
+//! look at the machine: no name is resolved and no file is touched except the one that is read.
+//! `docs/CONFIGURATION.md` explains every key to its user.
+
+use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet, ShardId};
+use engine::ids::GroupId;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use crate::config_units::{ByteSize, Span};
+
+/// Offset of the any-key RESP port from a member's `port_base`.
+pub const PORT_ANY_KEY: u16 = 0;
+/// Offset of shard 0's RESP port; shard *n* has the port *n* further on.
+pub const PORT_SHARDS: u16 = 1;
+/// Offset of the HTTP port.
+pub const PORT_HTTP: u16 = 80;
+/// Offset of the replication port.
+pub const PORT_REPLICATION: u16 = 90;
+/// Offset of the port of the warden's agent.
+pub const PORT_AGENCY: u16 = 91;
+
+/// Smallest and largest `segment_bytes`; a power of two between them.
+pub const SEGMENT_BYTES: (u64, u64) = (256 << 10, 256 << 20);
+/// Smallest and largest `log_buffer_bytes`. The upper bound lets both mirror halves of the buffer be one
+/// registered buffer of io_uring, which may not exceed 1 GiB.
+pub const LOG_BUFFER_BYTES: (u64, u64) = (128 << 10, 512 << 20);
+/// Bytes of a frame besides its value, at most: header, key, padding.
+pub const FRAME_OVERHEAD_BYTES: u64 = 48 + 65_535 + 8;
+/// Largest `max_clients`, per shard thread.
+pub const MAX_CLIENTS_LIMIT: u32 = 1 << 20;
+
+/// The whole file. Fields are its keys; defaults are those of the `default_*` functions below.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The group's identity: 32 hexadecimal digits.
+    #[serde(with = "crate::config_units::hex_group")]
+    pub group: GroupId,
+    /// Which of the members this process is.
+    pub name: String,
+    /// Where its data and its agent's state lie.
+    pub dir: PathBuf,
+    /// Number of shards of the group, 1 to 64; fixed when the group is created.
+    #[serde(default = "default_shards")]
+    pub shards: u16,
+    /// How leadership is laid out when the group is founded.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The member that takes leadership back by a planned handoff whenever it is able to lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefer_leader: Option<String>,
+    /// When a write counts as acknowledged, unless a request says otherwise.
+    #[serde(default)]
+    pub ack: Ack,
+    /// The address to listen on; without it, `host` of this member if that is an address, else all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind: Option<IpAddr>,
+    /// Size of a log segment file.
+    #[serde(default = "default_segment_bytes")]
+    pub segment_bytes: ByteSize,
+    /// Size of each shard's log buffer.
+    #[serde(default = "default_log_buffer_bytes")]
+    pub log_buffer_bytes: ByteSize,
+    /// Budget of each shard's value cache.
+    #[serde(default = "default_cache_bytes")]
+    pub cache_bytes: ByteSize,
+    /// Largest value a client may write.
+    #[serde(default = "default_max_value_bytes")]
+    pub max_value_bytes: ByteSize,
+    /// Most client connections of one shard thread.
+    #[serde(default = "default_max_clients")]
+    pub max_clients: u32,
+    /// Whether each shard thread is pinned to a core (only done if there are enough cores).
+    #[serde(default = "default_pin")]
+    pub pin: bool,
+    /// The core of shard 0; shard *n* takes the *n*-th after it, round the number of cores.
+    #[serde(default)]
+    pub first_core: u16,
+    /// How long the warden waits before it starts a dead node again, or `"never"`.
+    #[serde(default)]
+    pub respawn_after: Respawn,
+    /// How long an orderly stop may take before the warden kills the node.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout: Span,
+    /// The clockwork of failover.
+    #[serde(default)]
+    pub timing: TimingConfig,
+    /// Everybody in the group. A member's place in this list is its `NodeId`.
+    pub members: Vec<Member>,
+}
+
+/// A data node or a witness.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Unique in the group: letters, digits, `-`, `_`, `.`; at most 64.
+    pub name: String,
+    /// Name or address under which other members and clients reach it.
+    pub host: String,
+    /// All its ports lie at fixed offsets from this one.
+    pub port_base: u16,
+    /// It has an agent but no data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub witness: bool,
+}
+
+/// How leadership is laid out over the data nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The first data node leads every shard.
+    #[default]
+    ActivePassive,
+    /// The shards are dealt out to the data nodes in turn.
+    ActiveActive,
+}
+
+/// When a write is acknowledged (rule 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ack {
+    /// Durable on every member of the in-sync set.
+    #[default]
+    Durable,
+    /// Durable here and in the memory of the others.
+    Received,
+    /// Durable here; replication is asynchronous, a failover may lose it.
+    Local,
+}
+
+/// What the warden does about a dead node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Respawn {
+    /// Start it again after this long.
+    After(Span),
+    /// Leave it dead.
+    Never,
+}
+
+/// The clockwork of failover; see `agency::timing` for what each means and how they must relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimingConfig {
+    /// The warden's own tick.
+    pub tick: Span,
+    /// Between two heartbeats of a warden.
+    pub heartbeat: Span,
+    /// How long a lease lasts.
+    pub lease: Span,
+    /// A node that makes no progress for this long is killed by its warden.
+    pub hang_after: Span,
+    /// A leader removes a lost follower from the in-sync set after this long.
+    pub evict_after: Span,
+}
+
+impl Default for Respawn {
+    fn default() -> Respawn {
+        Respawn::After(Span(Duration::from_secs(1)))
+    }
+}
+
+impl Default for TimingConfig {
+    fn default() -> TimingConfig {
+        let ms = |n| Span(Duration::from_millis(n));
+        TimingConfig {
+            tick: ms(5),
+            heartbeat: ms(10),
+            lease: ms(60),
+            hang_after: ms(25),
+            evict_after: ms(30),
+        }
+    }
+}
+
+fn default_shards() -> u16 {
+    1
+}
+fn default_segment_bytes() -> ByteSize {
+    ByteSize(256 << 20)
+}
+fn default_log_buffer_bytes() -> ByteSize {
+    ByteSize(64 << 20)
+}
+fn default_cache_bytes() -> ByteSize {
+    ByteSize(64 << 20)
+}
+fn default_max_value_bytes() -> ByteSize {
+    ByteSize(16 << 20)
+}
+fn default_max_clients() -> u32 {
+    10_000
+}
+fn default_pin() -> bool {
+    true
+}
+fn default_stop_timeout() -> Span {
+    Span(Duration::from_secs(10))
+}
+
+/// Why a configuration cannot be used. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("the configuration is not valid TOML for a node: {0}")]
+    Syntax(#[from] toml::de::Error),
+    #[error("{key} = {value} is not allowed: {reason}")]
+    Value { key: &'static str, value: String, reason: String },
+}
+
+fn wrong<T>(key: &'static str, value: impl ToString, reason: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError::Value { key, value: value.to_string(), reason: reason.into() })
+}
+
+impl NodeConfig {
+    /// A configuration with every default, not yet checked.
+    pub fn new(group: GroupId, name: &str, dir: PathBuf, members: Vec<Member>) -> NodeConfig {
+        NodeConfig {
+            group,
+            name: name.to_owned(),
+            dir,
+            shards: default_shards(),
+            mode: Mode::default(),
+            prefer_leader: None,
+            ack: Ack::default(),
+            bind: None,
+            segment_bytes: default_segment_bytes(),
+            log_buffer_bytes: default_log_buffer_bytes(),
+            cache_bytes: default_cache_bytes(),
+            max_value_bytes: default_max_value_bytes(),
+            max_clients: default_max_clients(),
+            pin: default_pin(),
+            first_core: 0,
+            respawn_after: Respawn::default(),
+            stop_timeout: default_stop_timeout(),
+            timing: TimingConfig::default(),
+            members,
+        }
+    }
+
+    /// Read and check the file at `path`.
+    pub fn load(path: &Path) -> Result<NodeConfig, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        NodeConfig::parse(&text)
+    }
+
+    /// Read and check a configuration's text.
+    pub fn parse(text: &str) -> Result<NodeConfig, ConfigError> {
+        let config: NodeConfig = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The text of this configuration, to be read by [`NodeConfig::parse`].
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// Whether every value is allowed, alone and together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_members()?;
+        if self.shards == 0 || self.shards as usize > MAX_SHARDS {
+            return wrong("shards", self.shards, format!("a group has 1 to {MAX_SHARDS} shards"));
+        }
+        let segment = self.segment_bytes;
+        if !segment.0.is_power_of_two() || segment.0 < SEGMENT_BYTES.0 || segment.0 > SEGMENT_BYTES.1 {
+            return wrong(
+                "segment_bytes",
+                segment,
+                format!(
+                    "it must be a power of two from {} to {}",
+                    ByteSize(SEGMENT_BYTES.0),
+                    ByteSize(SEGMENT_BYTES.1)
+                ),
+            );
+        }
+        let buffer = self.log_buffer_bytes;
+        if buffer.0 % 4096 != 0 || buffer.0 < LOG_BUFFER_BYTES.0 || buffer.0 > LOG_BUFFER_BYTES.1 {
+            return wrong(
+                "log_buffer_bytes",
+                buffer,
+                format!(
+                    "it must be a multiple of 4KiB from {} to {}",
+                    ByteSize(LOG_BUFFER_BYTES.0),
+                    ByteSize(LOG_BUFFER_BYTES.1)
+                ),
+            );
+        }
+        let value = self.max_value_bytes;
+        if value.0 == 0 {
+            return wrong("max_value_bytes", value, "it must be at least 1");
+        }
+        let frame = value.0 + FRAME_OVERHEAD_BYTES;
+        if buffer.0 <= 2 * frame {
+            return wrong(
+                "log_buffer_bytes",
+                buffer,
+                format!("with max_value_bytes = {value} it must exceed {}", ByteSize(2 * frame)),
+            );
+        }
+        if segment.0 < 2 * frame.min(SEGMENT_BYTES.1 / 2) {
+            return wrong(
+                "segment_bytes",
+                segment,
+                format!("with max_value_bytes = {value} it must be at least {}", ByteSize(2 * frame)),
+            );
+        }
+        if self.max_clients == 0 || self.max_clients > MAX_CLIENTS_LIMIT {
+            return wrong(
+                "max_clients",
+                self.max_clients,
+                format!("it must be from 1 to {MAX_CLIENTS_LIMIT}, per shard"),
+            );
+        }
+        if let Some(name) = &self.prefer_leader {
+            match self.members.iter().find(|m| m.name == *name) {
+                None => return wrong("prefer_leader", name, "no member has that name"),
+                Some(m) if m.witness => {
+                    return wrong("prefer_leader", name, "a witness holds no data and cannot lead");
+                }
+                Some(_) => {}
+            }
+        }
+        self.check_timing()
+    }
+
+    fn check_members(&self) -> Result<(), ConfigError> {
+        if self.members.is_empty() || self.members.len() > MAX_MEMBERS {
+            return wrong(
+                "members",
+                self.members.len(),
+                format!("a group has 1 to {MAX_MEMBERS} members, witnesses included"),
+            );
+        }
+        for (place, member) in self.members.iter().enumerate() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if member.name.is_empty() || member.name.len() > 64 || !member.name.chars().all(plain) {
+                return wrong(
+                    "members.name",
+                    &member.name,
+                    "1 to 64 letters, digits, '-', '_' and '.' are allowed",
+                );
+            }
+            if self.members[..place].iter().any(|m| m.name == member.name) {
+                return wrong("members.name", &member.name, "two members have this name");
+            }
+            if member.host.is_empty() || member.host.contains(char::is_whitespace) {
+                return wrong("members.host", &member.host, "a host name or an IP address is needed");
+            }
+            if member.port_base == 0 || member.port_base > u16::MAX - PORT_AGENCY {
+                return wrong(
+                    "members.port_base",
+                    member.port_base,
+                    format!("it must be from 1 to {}", u16::MAX - PORT_AGENCY),
+                );
+            }
+            let overlaps =
+                |m: &Member| m.host == member.host && m.port_base.abs_diff(member.port_base) <= PORT_AGENCY;
+            if self.members[..place].iter().any(overlaps) {
+                return wrong(
+                    "members.port_base",
+                    member.port_base,
+                    format!("another member on the same host is less than {} ports away", PORT_AGENCY + 1),
+                );
+            }
+        }
+        if self.members.iter().all(|m| m.witness) {
+            return wrong("members", "witnesses only", "a group needs at least one data node");
+        }
+        if !self.members.iter().any(|m| m.name == self.name) {
+            return wrong("name", &self.name, "no member of the list has that name");
+        }
+        Ok(())
+    }
+
+    fn check_timing(&self) -> Result<(), ConfigError> {
+        let t = &self.timing;
+        for (key, span) in [
+            ("timing.tick", t.tick),
+            ("timing.heartbeat", t.heartbeat),
+            ("timing.lease", t.lease),
+            ("timing.hang_after", t.hang_after),
+            ("timing.evict_after", t.evict_after),
+        ] {
+            if span.0 < Duration::from_millis(1) || span.0 > Duration::from_secs(60) {
+                return wrong(key, span, "it must be from 1ms to 60s");
+            }
+        }
+        Ok(())
+    }
+
+    /// This process's place in the group.
+    ///
+    /// # Panics
+    /// If the configuration was not checked.
+    pub fn me(&self) -> NodeId {
+        self.node_named(&self.name).expect("a checked configuration lists its own name")
+    }
+
+    /// The member of this name.
+    pub fn node_named(&self, name: &str) -> Option<NodeId> {
+        self.members.iter().position(|m| m.name == name).map(|place| NodeId(place as u8))
+    }
+
+    /// The member with this id; `None` if there is none.
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.members.get(node.0 as usize)
+    }
+
+    /// This process's own entry in the list of members.
+    pub fn my_member(&self) -> &Member {
+        &self.members[self.me().0 as usize]
+    }
+
+    /// Members that hold data.
+    pub fn data_nodes(&self) -> NodeSet {
+        let data = |(place, m): (usize, &Member)| (!m.witness).then_some(NodeId(place as u8));
+        NodeSet::of(&self.members.iter().enumerate().filter_map(data).collect::<Vec<_>>())
+    }
+
+    /// Everybody with an agent: all members.
+    pub fn agents(&self) -> NodeSet {
+        NodeSet::of(&(0..self.members.len() as u8).map(NodeId).collect::<Vec<_>>())
+    }
+
+    /// The leader of each shard when the group is founded.
+    pub fn initial_leaders(&self) -> Vec<NodeId> {
+        let data: Vec<NodeId> = self.data_nodes().iter().collect();
+        let first = self.prefer_leader.as_deref().and_then(|n| self.node_named(n)).unwrap_or(data[0]);
+        (0..self.shards as usize)
+            .map(|shard| match self.mode {
+                Mode::ActivePassive => first,
+                Mode::ActiveActive => data[shard % data.len()],
+            })
+            .collect()
+    }
+
+    /// The address this process listens on.
+    pub fn bind_address(&self) -> IpAddr {
+        let own = || self.my_member().host.parse().ok();
+        self.bind.or_else(own).unwrap_or(IpAddr::from([0, 0, 0, 0]))
+    }
+
+    /// The first and the last slot of a shard: contiguous ranges, as equal as can be.
+    pub fn slots(&self, shard: ShardId) -> (u16, u16) {
+        let edge = |n: u32| (n * SLOTS / self.shards as u32) as u16;
+        (edge(shard.0 as u32), (edge(shard.0 as u32 + 1) as u32 - 1) as u16)
+    }
+
+    /// The shard that owns a slot (below 16384).
+    pub fn shard_of_slot(&self, slot: u16) -> ShardId {
+        // The inverse of the floor in `slots`.
+        ShardId((((slot as u32 + 1) * self.shards as u32 - 1) / SLOTS) as u16)
+    }
+}
+
+/// Number of key slots, as in Redis Cluster.
+pub const SLOTS: u32 = 16_384;
+
+impl Member {
+    /// The RESP port for any key.
+    pub fn any_key_port(&self) -> u16 {
+        self.port_base + PORT_ANY_KEY
+    }
+    /// The RESP port of one shard.
+    pub fn shard_port(&self, shard: ShardId) -> u16 {
+        self.port_base + PORT_SHARDS + shard.0
+    }
+    /// The HTTP port.
+    pub fn http_port(&self) -> u16 {
+        self.port_base + PORT_HTTP
+    }
+    /// The replication port.
+    pub fn replication_port(&self) -> u16 {
+        self.port_base + PORT_REPLICATION
+    }
+    /// The port of the warden's agent.
+    pub fn agency_port(&self) -> u16 {
+        self.port_base + PORT_AGENCY
+    }
+    /// Every port its node listens on, for the warden's reset of a dead node's sockets.
+    pub fn node_ports(&self, shards: u16) -> Vec<u16> {
+        let mut ports = vec![self.any_key_port(), self.http_port(), self.replication_port()];
+        ports.extend((0..shards).map(|shard| self.shard_port(ShardId(shard))));
+        ports
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, port_base: u16) -> Member {
+        Member { name: name.into(), host: "127.0.0.1".into(), port_base, witness: false }
+    }
+
+    fn config() -> NodeConfig {
+        let mut witness = member("w", 7600);
+        witness.witness = true;
+        let members = vec![member("a", 7400), member("b", 7500), witness];
+        NodeConfig::new(GroupId(7), "b", "/tmp/b".into(), members)
+    }
+
+    fn error_of(change: impl FnOnce(&mut NodeConfig)) -> String {
+        let mut changed = config();
+        change(&mut changed);
+        changed.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut written = config();
+        written.respawn_after = Respawn::Never;
+        written.prefer_leader = Some("a".into());
+        written.bind = Some("0.0.0.0".parse().unwrap());
+        let text = written.to_toml().unwrap();
+        assert_eq!(NodeConfig::parse(&text).unwrap(), written, "{text}");
+    }
+
+    #[test]
+    fn a_small_file_suffices() {
+        let text = r#"
+            group = "000102030405060708090a0b0c0d0e0f"
+            name = "a"
+            dir = "/var/lib/baton"
+            segment_bytes = "64MiB"
+            respawn_after = "250ms"
+            [timing]
+            lease = "80ms"
+            [[members]]
+            name = "a"
+            host = "127.0.0.1"
+            port_base = 7400
+        "#;
+        let read = NodeConfig::parse(text).unwrap();
+        assert_eq!(read.group, GroupId(0x000102030405060708090a0b0c0d0e0f));
+        assert_eq!(read.segment_bytes, ByteSize(64 << 20));
+        assert_eq!(read.respawn_after, Respawn::After(Span(Duration::from_millis(250))));
+        assert_eq!(read.timing.lease, Span(Duration::from_millis(80)));
+        assert_eq!(read.timing.heartbeat, TimingConfig::default().heartbeat);
+        assert_eq!(read.my_member().replication_port(), 7490);
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_value() {
+        assert!(error_of(|c| c.name = "x".into()).contains("name = x"));
+        assert!(error_of(|c| c.shards = 65).contains("shards = 65"));
+        assert!(error_of(|c| c.segment_bytes = ByteSize(1000)).contains("segment_bytes = 1000"));
+        assert!(error_of(|c| c.log_buffer_bytes = ByteSize(16 << 20)).contains("log_buffer_bytes = 16MiB"));
+        assert!(error_of(|c| c.members[1].port_base = 7450).contains("members.port_base = 7450"));
+        assert!(error_of(|c| c.members[1].name = "a".into()).contains("members.name = a"));
+        assert!(error_of(|c| c.prefer_leader = Some("w".into())).contains("witness"));
+        assert!(error_of(|c| c.timing.lease = Span(Duration::ZERO)).contains("timing.lease"));
+        let unknown = NodeConfig::parse("colour = 'red'").unwrap_err().to_string();
+        assert!(unknown.contains("colour"), "{unknown}");
+    }
+
+    #[test]
+    fn every_slot_has_the_shard_whose_range_holds_it() {
+        for shards in [1, 2, 3, 7, 64] {
+            let mut changed = config();
+            changed.shards = shards;
+            assert_eq!(changed.slots(ShardId(0)).0, 0);
+            assert_eq!(changed.slots(ShardId(shards - 1)).1, 16_383);
+            for slot in 0..SLOTS as u16 {
+                let (low, high) = changed.slots(changed.shard_of_slot(slot));
+                assert!(low <= slot && slot <= high, "{shards} shards, slot {slot}");
+            }
+        }
+    }
+
+    #[test]
+    fn leadership_is_laid_out_by_mode() {
+        let mut changed = config();
+        changed.shards = 3;
+        assert_eq!(changed.initial_leaders(), vec![NodeId(0); 3]);
+        changed.mode = Mode::ActiveActive;
+        assert_eq!(changed.initial_leaders(), vec![NodeId(0), NodeId(1), NodeId(0)]);
+        assert_eq!(changed.data_nodes(), NodeSet::of(&[NodeId(0), NodeId(1)]));
+        assert_eq!(changed.agents().len(), 3);
+    }
+}
