@@ -26,6 +26,11 @@ impl Shard {
         Ok(range)
     }
 
+    /// Fills a range given by [`Shard::landing`], for a caller that has no kernel to receive into it.
+    pub fn fill_landing(&mut self, range: BufferRange, bytes: &[u8]) {
+        self.buffer.bytes_mut(range.start, range.len).copy_from_slice(bytes);
+    }
+
     /// The range given by [`Shard::landing`] is filled with whole frames of epochs up to `epoch_limit`.
     ///
     /// # Errors

@@ -140,7 +140,7 @@ fn what_a_rejoining_leader_cuts_is_kept() {
     assert_eq!(world.ask(A, "GET k"), "$4\r\nkept\r\n");
     let rewound = world.hosts[0].disk.rewound();
     assert_eq!(rewound.len(), 1, "the cut was saved");
-    assert!(rewound[0].windows(4).any(|w| w == b"lost"), "with the write that was cut");
+    assert!(rewound[0].bytes.windows(4).any(|w| w == b"lost"), "with the write that was cut");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_follower_that_lost_acknowledged_frames_is_evicted_and_fed_anew() {
     }
     world.run_until("both to settle", settled);
     world.kill(B);
-    world.hosts[1].disk = engine::testing::MemoryDisk::new();
+    world.hosts[1].disk = engine::testing::MemoryDisk::new(256 << 10);
     world.start(B);
     world.run_until("the admission", |w| {
         w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(_))) && in_sync(w) == NodeSet::of(&[A, B])

@@ -45,7 +45,7 @@ pub(super) struct Access<'n> {
     pub(super) expired: &'n mut Vec<Box<[u8]>>,
     /// What was missing; empty when the command ran to its end.
     pub(super) wanted: Vec<Wanted>,
-    /// What must be committed before the reply may leave.
+    /// The newest frame that the command read: what must be committed before the reply may leave.
     pub(super) wait: Lsn,
     /// The end of the newest frame that the command wrote.
     pub(super) wrote: Option<Lsn>,
@@ -93,7 +93,6 @@ impl Store for Access<'_> {
         };
         match result {
             Ok(end) => {
-                self.wait = self.wait.max(end);
                 self.wrote = Some(end);
                 Ok(())
             }

@@ -379,7 +379,7 @@ impl Node {
         let leads = matches!(self.role, Role::Leader(_));
         Allowed {
             committed: self.shard.committed(),
-            received: self.least_copy(self.shard.tail(), |cursors| cursors.received),
+            received: self.least_copy(self.shard.durable(), |cursors| cursors.received),
             local: self.shard.durable(),
             lease: self.lease_holds(),
             leads,

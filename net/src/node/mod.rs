@@ -28,6 +28,7 @@ use agency::ids::{Incarnation, Nanos, NodeId};
 use clients::Clients;
 use engine::disk::{DiskDone, DiskError, DiskOpKind};
 use engine::ids::{Epoch, Lsn, ShardId};
+use engine::log::BufferRange;
 use engine::segment::Location;
 use engine::shard::Shard;
 use follower::Follower;
@@ -122,7 +123,7 @@ fn engine_epoch(epoch: agency::ids::Epoch) -> Epoch {
 impl Node {
     /// A node over a recovered shard. It serves nothing until the warden publishes a configuration.
     pub fn new(options: NodeOptions, shard: Shard) -> Node {
-        let topology = routing::topology(&options.config, options.me, &ClusterView::default());
+        let topology = routing::topology(&options.config, options.me, &ClusterView::default(), None);
         let clients = Clients::new(&options);
         let damaged = shard.damaged();
         Node {
@@ -160,6 +161,12 @@ impl Node {
         &self.shard
     }
 
+    /// Fills a range of the log buffer that an [`Action::LinkReceive`] named, for a shell without a kernel
+    /// that receives into it.
+    pub fn fill_landing(&mut self, range: BufferRange, bytes: &[u8]) {
+        self.shard.fill_landing(range, bytes);
+    }
+
     /// Takes one event. Call [`Node::finish_turn`] after the last one of a turn.
     pub fn handle(&mut self, now: Nanos, event: Event<'_>, out: &mut Vec<Action>) {
         self.now = now;
@@ -185,8 +192,8 @@ impl Node {
             Event::ReadDone { ticket, bytes } => self.read_done(ticket, bytes, out),
             Event::Update(update) => self.updated(update, out),
             Event::View(view) => {
-                self.topology = routing::topology(&self.options.config, self.options.me, &view);
                 self.view = view;
+                self.refresh_topology();
             }
             Event::Mail(mail) => self.mail(*mail, out),
             Event::HandoffWanted(to) => self.handoff_wanted(to),
@@ -327,6 +334,7 @@ impl Node {
         }
         self.update = Some(update);
         self.note_health(&update);
+        self.refresh_topology();
         let mine = configuration.leader == self.options.me;
         let may_lead = mine && configuration.leader_incarnation == self.options.incarnation;
         let current = match &self.role {
@@ -350,6 +358,12 @@ impl Node {
         };
     }
 
+    /// The view may be older than what was published for this shard.
+    fn refresh_topology(&mut self) {
+        let mine = self.update.map(|update| (self.options.shard, update.configuration));
+        self.topology = routing::topology(&self.options.config, self.options.me, &self.view, mine);
+    }
+
     fn note_health(&mut self, update: &ShardUpdate) {
         if !self.damaged {
             return;
@@ -358,6 +372,7 @@ impl Node {
             self.evicted_since_damage = true;
         } else if self.evicted_since_damage {
             self.damaged = false;
+            self.shard.repaired();
             self.evicted_since_damage = false;
         }
     }

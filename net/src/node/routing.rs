@@ -2,11 +2,17 @@
 
 use crate::config::NodeConfig;
 use crate::resp::{NodeTopology, ShardTopology, Topology};
+use agency::configuration::Configuration;
 use agency::events::{ClusterView, NodeView};
 use agency::ids::{NodeId, ShardId};
 
-/// What `MOVED`, `CLUSTER SLOTS` and the like are answered from.
-pub(super) fn topology(config: &NodeConfig, me: NodeId, view: &ClusterView) -> Topology {
+/// What `MOVED`, `CLUSTER SLOTS` and the like are answered from. `mine` is what was published for one shard.
+pub(super) fn topology(
+    config: &NodeConfig,
+    me: NodeId,
+    view: &ClusterView,
+    mine: Option<(engine::ids::ShardId, Configuration)>,
+) -> Topology {
     let data: Vec<NodeId> = config.data_nodes().iter().collect();
     let place = |node: NodeId| data.iter().position(|n| *n == node);
     let nodes = data
@@ -25,7 +31,9 @@ pub(super) fn topology(config: &NodeConfig, me: NodeId, view: &ClusterView) -> T
         .collect();
     let shards = (0..config.shards)
         .map(|id| {
-            let configuration = view.shards.get(id as usize).and_then(|shard| shard.configuration);
+            let seen = view.shards.get(id as usize).and_then(|shard| shard.configuration);
+            let published = mine.filter(|(shard, _)| shard.0 == id).map(|(_, configuration)| configuration);
+            let configuration = seen.into_iter().chain(published).max_by_key(|c| c.version);
             ShardTopology {
                 id,
                 slots: config.slots(ShardId(id)),

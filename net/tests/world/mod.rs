@@ -8,7 +8,8 @@ use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
 use engine::ids::{GroupId, ShardId};
 use engine::io::buffers::MirrorBuffer;
 use engine::shard::{Shard, ShardOptions};
-use engine::testing::MemoryDisk;
+use engine::recover::recover;
+use engine::testing::{Effect, MemoryDisk};
 use net::config::{ByteSize, Member, NodeConfig};
 use net::node::{Node, NodeOptions};
 use net::seam::{Action, ConnId, Event, Face, Landing, Lease, LinkId};
@@ -33,7 +34,8 @@ struct End {
 }
 
 enum Delivery {
-    Disk(usize, DiskDone),
+    Disk(usize, DiskOp, Vec<Vec<Effect>>),
+    DiskFailed(usize, DiskDone),
     Read(usize, u64, ReadSpec),
     Bytes(usize, LinkId, Vec<u8>),
     Closed(usize, LinkId),
@@ -90,7 +92,7 @@ impl World {
         };
         let host = || Host {
             node: None,
-            disk: MemoryDisk::new(),
+            disk: MemoryDisk::new(256 << 10),
             incarnation: 0,
             replies: Vec::new(),
             client_closed: false,
@@ -128,7 +130,7 @@ impl World {
             ..ShardOptions::new(GROUP, ShardId(0))
         };
         let buffer = MirrorBuffer::new(self.config.log_buffer_bytes.0 as usize).unwrap();
-        let shard = host.disk.open(&options, buffer).unwrap();
+        let shard = recover(&options, buffer, &host.disk).unwrap();
         let options = NodeOptions {
             me: node,
             shard: ShardId(0),
@@ -152,10 +154,9 @@ impl World {
     pub fn kill(&mut self, node: NodeId) {
         let place = node.0 as usize;
         self.hosts[place].node = None;
-        self.hosts[place].disk.crash();
         self.queue.retain(|_, delivery| match delivery {
-            Delivery::Disk(host, _) | Delivery::Read(host, ..) | Delivery::Bytes(host, ..) => *host != place,
-            Delivery::Closed(host, _) | Delivery::Turn(host) => *host != place,
+            Delivery::Disk(host, ..) | Delivery::DiskFailed(host, _) | Delivery::Read(host, ..) => *host != place,
+            Delivery::Bytes(host, ..) | Delivery::Closed(host, _) | Delivery::Turn(host) => *host != place,
         });
         for (_, end) in std::mem::take(&mut self.hosts[place].links) {
             if let Some((peer, link)) = end.peer {
@@ -237,9 +238,13 @@ impl World {
         let Some(((at, _), delivery)) = self.queue.pop_first() else { panic!("nothing will ever happen") };
         self.now = self.now.max(at);
         match delivery {
-            Delivery::Disk(host, done) => self.deliver(NodeId(host as u8), Event::Disk(done)),
+            Delivery::Disk(host, op, stages) => {
+                let done = self.hosts[host].disk.finish(&op, &stages);
+                self.deliver(NodeId(host as u8), Event::Disk(done));
+            }
+            Delivery::DiskFailed(host, done) => self.deliver(NodeId(host as u8), Event::Disk(done)),
             Delivery::Read(host, ticket, spec) => {
-                let bytes = self.hosts[host].disk.read(spec);
+                let bytes = self.hosts[host].disk.read_blocks(spec);
                 self.deliver(NodeId(host as u8), Event::ReadDone { ticket, bytes: Some(&bytes) });
             }
             Delivery::Bytes(host, link, bytes) => {
@@ -329,13 +334,14 @@ impl World {
         let delay = self.hosts[host].disk_delay;
         let Some(node) = &self.hosts[host].node else { return };
         let broken = self.hosts[host].disk_broken && matches!(op.kind, DiskOpKind::WriteLog { .. });
-        let ticket = op.ticket;
-        let done = if broken {
-            DiskDone { ticket, result: Err(DiskError::Failed { errno: 5 }) }
+        let delivery = if broken {
+            let result = Err(DiskError::Failed { errno: 5 });
+            Delivery::DiskFailed(host, DiskDone { ticket: op.ticket, result })
         } else {
-            self.hosts[host].disk.carry_out(node.engine(), op)
+            let stages = self.hosts[host].disk.stages(&op, node.engine());
+            Delivery::Disk(host, op, stages)
         };
-        self.later(delay, Delivery::Disk(host, done));
+        self.later(delay, delivery);
     }
 
     fn connect(&mut self, host: usize, link: LinkId, to: usize) {
@@ -379,7 +385,7 @@ impl World {
                 end.wanted = None;
                 let bytes: Vec<u8> = end.inbox.drain(..range.len).collect();
                 if let Some(node) = &mut self.hosts[host].node {
-                    node.land(range, &bytes);
+                    node.fill_landing(range, &bytes);
                 }
                 self.deliver(NodeId(host as u8), Event::LinkLanded { link });
             }
