@@ -364,3 +364,32 @@ fn a_stall_of_the_whole_host_is_no_failover() {
     assert_eq!(g.newest().version, Version(1));
     assert!(g.lease(A));
 }
+
+#[test]
+fn an_agent_that_restarts_still_makes_a_successor_wait() {
+    let mut g = Group::founded();
+    g.cut.extend([(A, B), (B, A)]);
+    g.run(ms(59));
+    assert!(g.lease(A), "the witness still grants it");
+    g.cut.extend([(A, W), (W, A)]);
+    g.kill_host(W);
+    g.start_warden(W);
+    g.run(ms(10));
+    assert!(g.lease(A) && g.config(B).leader == A);
+    // The group's own check sees every moment in between.
+    g.time_until(promoted_to_b);
+    assert!(!g.lease(A));
+}
+
+#[test]
+fn what_a_dying_leader_wanted_does_not_shut_its_successor_out() {
+    // SOLO is on its way to the agents, and lost; the dead leader's warden must not push it further.
+    let mut g = Group::founded();
+    g.cut.extend([(A, B), (A, W)]);
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(2));
+    g.cut.clear();
+    g.kill_node(A);
+    g.run(ms(90));
+    assert_eq!(g.newest().leader, B);
+}
