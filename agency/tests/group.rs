@@ -393,3 +393,33 @@ fn what_a_dying_leader_wanted_does_not_shut_its_successor_out() {
     g.run(ms(90));
     assert_eq!(g.newest().leader, B);
 }
+
+#[test]
+fn a_handoff_whose_outcome_the_old_leader_never_hears_still_ends_its_lease_first() {
+    let mut g = Group::founded();
+    g.meddle = Box::new(|_, to, m| {
+        let news = matches!(m, Message::Accepted(_) | Message::Decided(_));
+        if to == A && news { Fate::Drop } else { Fate::Deliver }
+    });
+    g.request(A, Change::Handoff(B));
+    let gap = g.time_until(promoted_to_b);
+    assert!(gap < ms(40), "well within the lease that A had: {gap:?}");
+}
+
+#[test]
+fn what_may_be_decided_is_settled_before_a_successor_is_chosen() {
+    let mut g = Group::founded();
+    // SOLO reaches a majority, A's agent and the witness, and nobody ever hears of it.
+    g.meddle = Box::new(|from, to, m| {
+        let to_b = from == A && to == B && matches!(m, Message::Accept(_) | Message::Decided(_));
+        let answer = to == A && matches!(m, Message::Accepted(_));
+        if to_b || answer { Fate::Drop } else { Fate::Deliver }
+    });
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(1));
+    g.kill_host(A);
+    g.meddle = Box::new(|_, _, _| Fate::Deliver);
+    g.run(ms(2000));
+    assert_eq!(g.config(B).version, Version(2));
+    assert_eq!((g.config(B).why, g.config(B).leader), (Why::Evicted, A));
+}
