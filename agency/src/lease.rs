@@ -91,7 +91,7 @@ impl Grantor {
 }
 
 /// The lease of one shard as its holder counts it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Holder {
     epoch: Epoch,
     until: [Nanos; MAX_MEMBERS],

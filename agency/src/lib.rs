@@ -1,4 +1,34 @@
-//! Who leads.
+//! Who leads: the quorum of agents, the leases, and the warden beside each node.
+//!
+//! # Why at most one node leads an epoch, and no lease outlives its reign
+//!
+//! 1. **One register per shard** ([`acceptor`], [`proposer`]). A configuration is *decided* once a majority of
+//!    agents has durably accepted it by one ballot. A proposer first has a majority promise its ballot, and
+//!    then proposes either what that majority accepted last, unchanged, or, if it knows that to be decided,
+//!    its successor with the version raised by one. Two majorities share an agent, so each version is decided
+//!    at most once, and all decided configurations form one chain.
+//! 2. **A ballot has one value.** It is asked of others only after the proposer's own agent has durably
+//!    promised it; after a restart the next ballot is above that promise.
+//! 3. **An epoch has one writer.** Leader, leader's incarnation and epoch change only together
+//!    ([`configuration::Configuration::apply`]), with the epoch raised by one.
+//! 4. **A lease ends before its reign is over** ([`lease`]). Its holder counts from sending, shortened; each
+//!    agent of a majority counts from receipt, lengthened, and accepts no other reign before its count ends.
+//!    Whatever is decided needs a majority, hence one of those agents. An agent skips the wait only on proof:
+//!    the death of exactly that incarnation, told by its own warden, or the holder's own release, which covers
+//!    only what the holder asked for earlier and no longer counts. An agent that restarted waits as if it had
+//!    granted just now; it grants only what it knows durably.
+//! 5. **An agent without its memory does not vote** until every other agent has promised it a ballot: what
+//!    they then report is all that can ever have been decided with its forgotten votes.
+//!
+//! Everything else ([`detector`], gossip, candidates, prepared ballots) is about speed: wrong, it costs a
+//! failover and loses nothing. Which test breaks without which defence: `docs/agency-safety.md`; the messages
+//! and failure cases: `docs/AGENCY.md`.
+//!
+//! # Reading order
+//!
+//! [`ids`], [`configuration`], [`events`], [`acceptor`], [`proposer`], [`lease`], [`overseer`]. All of it is
+//! pure: time comes in, commands go out.
+
 pub mod acceptor;
 pub mod ballot;
 pub mod codec;

@@ -50,7 +50,7 @@ pub enum Phase {
 }
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proposer {
     me: NodeId,
     agents: NodeSet,

@@ -364,3 +364,62 @@ fn a_stall_of_the_whole_host_is_no_failover() {
     assert_eq!(g.newest().version, Version(1));
     assert!(g.lease(A));
 }
+
+#[test]
+fn an_agent_that_restarts_still_makes_a_successor_wait() {
+    let mut g = Group::founded();
+    g.cut.extend([(A, B), (B, A)]);
+    g.run(ms(59));
+    assert!(g.lease(A), "the witness still grants it");
+    g.cut.extend([(A, W), (W, A)]);
+    g.kill_host(W);
+    g.start_warden(W);
+    g.run(ms(10));
+    assert!(g.lease(A) && g.config(B).leader == A);
+    // The group's own check sees every moment in between.
+    g.time_until(promoted_to_b);
+    assert!(!g.lease(A));
+}
+
+#[test]
+fn what_a_dying_leader_wanted_does_not_shut_its_successor_out() {
+    // SOLO is on its way to the agents, and lost; the dead leader's warden must not push it further.
+    let mut g = Group::founded();
+    g.cut.extend([(A, B), (A, W)]);
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(2));
+    g.cut.clear();
+    g.kill_node(A);
+    g.run(ms(90));
+    assert_eq!(g.newest().leader, B);
+}
+
+#[test]
+fn a_handoff_whose_outcome_the_old_leader_never_hears_still_ends_its_lease_first() {
+    let mut g = Group::founded();
+    g.meddle = Box::new(|_, to, m| {
+        let news = matches!(m, Message::Accepted(_) | Message::Decided(_));
+        if to == A && news { Fate::Drop } else { Fate::Deliver }
+    });
+    g.request(A, Change::Handoff(B));
+    let gap = g.time_until(promoted_to_b);
+    assert!(gap < ms(40), "well within the lease that A had: {gap:?}");
+}
+
+#[test]
+fn what_may_be_decided_is_settled_before_a_successor_is_chosen() {
+    let mut g = Group::founded();
+    // SOLO reaches a majority, A's agent and the witness, and nobody ever hears of it.
+    g.meddle = Box::new(|from, to, m| {
+        let to_b = from == A && to == B && matches!(m, Message::Accept(_) | Message::Decided(_));
+        let answer = to == A && matches!(m, Message::Accepted(_));
+        if to_b || answer { Fate::Drop } else { Fate::Deliver }
+    });
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(1));
+    g.kill_host(A);
+    g.meddle = Box::new(|_, _, _| Fate::Deliver);
+    g.run(ms(2000));
+    assert_eq!(g.config(B).version, Version(2));
+    assert_eq!((g.config(B).why, g.config(B).leader), (Why::Evicted, A));
+}

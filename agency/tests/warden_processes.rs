@@ -6,6 +6,7 @@ mod warden_support;
 use agency::warden::{WardenError, now};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::time::Timespec;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use warden_support::{Setup, Warden, free_ports, local, roles, signal_process};
@@ -89,7 +90,8 @@ fn a_node_does_not_outlive_its_warden() {
     let (warden, pid, _) = alone(dir.path(), 1);
     let node = pidfd_open(Pid::from_raw(pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
     warden.signal(libc::SIGKILL);
-    poll(&mut [PollFd::new(&node, PollFlags::IN)], None).unwrap();
+    let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&node, PollFlags::IN)], Some(&patience)), Ok(1), "the node lives on");
 }
 
 #[test]

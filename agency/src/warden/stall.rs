@@ -42,6 +42,11 @@ impl Stall {
         else {
             return false;
         };
+        self.judge(runnable, cpu, now)
+    }
+
+    /// The thread stands still; it is runnable or not and has used `cpu` in its life.
+    fn judge(&mut self, runnable: bool, cpu: u64, now: Nanos) -> bool {
         if cpu != self.cpu {
             self.cpu = cpu;
             self.cpu_moved = now;
@@ -80,7 +85,21 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeping_or_running_thread_is_not_starved() {
+    fn only_a_runnable_thread_without_cpu_is_starved() {
+        let at = |ms: u64| Nanos(1_000_000_000 + ms * 1_000_000);
+        let mut waits = Stall::default();
+        assert!(!waits.judge(true, 500, at(0)));
+        assert!(!waits.judge(true, 500, at(9)), "too early to say");
+        assert!(waits.judge(true, 500, at(10)));
+        assert!(!waits.judge(true, 501, at(15)), "it got a CPU and still did not move");
+        let mut sleeps = Stall::default();
+        assert!((0..100).all(|ms| !sleeps.judge(false, 500, at(ms))));
+        let mut spins = Stall::default();
+        assert!((0..100).all(|ms| !spins.judge(true, 500 + ms, at(ms))));
+    }
+
+    #[test]
+    fn a_sleeping_thread_is_read_as_such_and_a_moving_one_not_at_all() {
         let (tid_sent, tid) = std::sync::mpsc::channel();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let sleeper = std::thread::spawn(move || {
@@ -88,13 +107,18 @@ mod tests {
             stopped.recv().unwrap();
         });
         let tid = tid.recv().unwrap();
-        let (mut stall, still) = (Stall::default(), ShardProgress { turns: 1, ..Default::default() });
-        for ms in [0, 5, 50, 500] {
-            let starved = stall.look(&still, std::process::id(), Some(tid), Nanos(ms * 1_000_000));
-            assert!(!starved, "asleep, not starved");
+        let stat = File::open(format!("/proc/self/task/{tid}/stat")).unwrap();
+        while is_runnable(&stat, &mut [0; 512]).unwrap() {
+            std::thread::yield_now();
         }
+        let (mut stall, still) = (Stall::default(), ShardProgress { turns: 1, ..Default::default() });
+        let mut look = |ms: u64| stall.look(&still, std::process::id(), Some(tid), Nanos(ms * 1_000_000));
+        assert!([0, 5, 50, 500].into_iter().all(|ms| !look(ms)), "asleep, not starved");
         stop.send(()).unwrap();
         sleeper.join().unwrap();
-        assert!(!stall.look(&still, std::process::id(), Some(tid), Nanos(1_000_000_000)), "gone");
+        assert!(!look(1000), "gone, not starved");
+        let moving = (1..9).map(|turns| ShardProgress { turns, ..Default::default() });
+        let mut fresh = Stall::default();
+        assert!(moving.into_iter().all(|p| !fresh.look(&p, 0, None, Nanos(p.turns))));
     }
 }

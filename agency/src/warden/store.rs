@@ -1,7 +1,7 @@
 //! The agent's durable state: one file with two checksummed copies, written by a thread of its own.
 //!
 //! Promises that what was reported as stored is found after a crash at any moment: a write goes over the
-//! copy that is *not* the newest, and once nothing waits the other copy is brought up to it too, so that a
+//! copy that is *not* the newest, and once things are quiet the other copy is brought up to it too, so that a
 //! single damaged copy is repaired from its twin. If neither copy is whole the agent does not start: an agent
 //! that forgot what it promised is worse than none. A failed write is final (rule 14).
 //!
@@ -20,7 +20,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -35,6 +35,9 @@ pub const FILE: &str = "agency";
 
 const MAGIC: [u8; 8] = *b"BatonAgt";
 const LAYOUT: u32 = 1;
+/// How long nothing is stored before the older copy is brought up to the newer one: not at once, so that the
+/// next write of a round of votes need not wait for it.
+const TWIN_AFTER: Duration = Duration::from_millis(200);
 /// A write that takes longer is worth a line in the log: a promotion may be waiting for it.
 const SLOW: Duration = Duration::from_millis(20);
 /// Alignment that direct writes need on any disk in use.
@@ -334,14 +337,14 @@ impl StoreThread {
 
 fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports, log: &Log) -> Result<(), StoreError> {
     loop {
-        let first = match waiting.try_recv() {
+        let timeout = if store.twin_differs { TWIN_AFTER } else { Duration::MAX };
+        let first = match waiting.recv_timeout(timeout) {
             Ok(job) => job,
-            Err(TryRecvError::Disconnected) => return Ok(()),
-            Err(TryRecvError::Empty) => {
+            Err(RecvTimeoutError::Timeout) => {
                 store.copy_to_twin()?;
-                let Ok(job) = waiting.recv() else { return Ok(()) };
-                job
+                continue;
             }
+            Err(RecvTimeoutError::Disconnected) => return store.copy_to_twin(),
         };
         // Everything that waits becomes one write.
         let (mut incarnation, mut newest, mut done) = (store.stored.incarnation, None, Vec::new());
