@@ -323,7 +323,7 @@ fn an_agent_that_lost_its_memory_votes_only_after_all_others_promised() {
     let mut g = Group::founded();
     g.kill_host(W);
     g.member(W).image = None;
-    // Its old vote and B's chose an eviction that A never heard of... here: B is away while it returns.
+    // B, who may know what the witness forgot, is away while it returns.
     g.kill_host(B);
     g.start_warden(W);
     g.request(A, Change::Evict(ONLY_B));
