@@ -2,9 +2,10 @@
 
 mod common;
 
+use agency::ballot::Ballot;
 use agency::codec::{AcceptAnswer, Message};
 use agency::configuration::{Change, Why};
-use agency::events::{Health, Outcome};
+use agency::events::{Command, Event, Health, Outcome};
 use agency::ids::{Epoch, Incarnation, NodeSet, ShardId, Version};
 use common::{A, B, Fate, Group, W, ms};
 use std::time::Duration;
@@ -322,7 +323,7 @@ fn an_agent_that_lost_its_memory_votes_only_after_all_others_promised() {
     let mut g = Group::founded();
     g.kill_host(W);
     g.member(W).image = None;
-    // Its old vote and B's chose an eviction that A never heard of... here: B is away while it returns.
+    // B, who may know what the witness forgot, is away while it returns.
     g.kill_host(B);
     g.start_warden(W);
     g.request(A, Change::Evict(ONLY_B));
@@ -358,7 +359,8 @@ fn no_vote_counts_before_it_is_durable() {
 #[test]
 fn a_stall_of_the_whole_host_is_no_failover() {
     let mut g = Group::founded();
-    // Nobody runs for two seconds; then everybody's late timers fire before the first message is read.
+    // Nobody runs for two seconds; then everybody's late timers fire before a message of the leader arrives.
+    g.meddle = Box::new(|from, _, _| if from == A { Fate::Late(ms(1)) } else { Fate::Deliver });
     g.now = g.now + ms(2000);
     g.run(ms(300));
     assert_eq!(g.newest().version, Version(1));
@@ -422,4 +424,28 @@ fn what_may_be_decided_is_settled_before_a_successor_is_chosen() {
     g.run(ms(2000));
     assert_eq!(g.config(B).version, Version(2));
     assert_eq!((g.config(B).why, g.config(B).leader), (Why::Evicted, A));
+}
+
+#[test]
+fn a_stored_image_releases_only_the_answers_it_holds() {
+    let mut g = Group::founded();
+    let now = g.now;
+    let witness = g.member(W).overseer.as_mut().unwrap();
+    let ballot = Ballot { round: 1000, node: A };
+    let mut tell = |event| {
+        let mut out = Vec::new();
+        witness.handle(now, 0, event, &mut out);
+        let ticket = out.iter().find_map(|c| match c {
+            Command::Store { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        let promised = out.iter().filter(|c| matches!(c, Command::Send(_, Message::Promised(_)))).count();
+        (ticket, promised)
+    };
+    let (first, none) = tell(Event::Message(A, Message::Prepare(vec![(ShardId(0), ballot)])));
+    let (second, still_none) = tell(Event::Message(A, Message::Prepare(vec![(ShardId(1), ballot)])));
+    assert!(first < second && none + still_none == 0);
+    assert_eq!(tell(Event::Stored(first.unwrap())).1, 1);
+    assert_eq!(tell(Event::Stored(first.unwrap())).1, 0);
+    assert_eq!(tell(Event::Stored(second.unwrap())).1, 1);
 }
