@@ -184,6 +184,7 @@ impl Shard {
         debug_assert!(self.buffer.low() <= to);
         self.end = to;
         self.flights.submitted = to;
+        self.flights.whole = to;
         self.durable = to;
         self.opened_at = self.opened_at.min(to);
         self.rewind = None;

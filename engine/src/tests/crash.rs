@@ -358,6 +358,39 @@ fn a_frame_far_behind_a_hole_is_proof_of_damage() {
 }
 
 #[test]
+fn half_a_frame_is_not_durable() {
+    let mut options = options();
+    options.segment_bytes = 8 << 20;
+    options.max_value_bytes = 3 << 20;
+    let mut disk = MemoryDisk::new(options.segment_bytes);
+    let reopen = |disk: &MemoryDisk| {
+        crate::recover::recover(&options, crate::io::buffers::MirrorBuffer::new(8 << 20).unwrap(), disk)
+            .unwrap()
+    };
+    let mut shard = reopen(&disk);
+    settle(&mut shard, &mut disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    let first = shard.append(&[Op::Put { key: b"a", value: b"1", expiry_ms: 0 }], 1).unwrap();
+    let second = shard.append(&[Op::Put { key: b"b", value: &vec![1; 3 << 20], expiry_ms: 0 }], 1).unwrap();
+    let mut ops: Vec<_> = std::iter::from_fn(|| shard.poll_disk()).collect();
+    assert!(ops.len() > 3, "a header and several writes");
+    let last = ops.pop().unwrap();
+    for op in &ops {
+        let done = disk.run(op, &shard);
+        shard.disk_done(done).unwrap();
+    }
+    assert_eq!(shard.durable(), first);
+    pulse(&mut shard, &mut disk);
+    let again = reopen(&disk);
+    assert!(!again.damaged() && again.tail() == first);
+    let done = disk.run(&last, &shard);
+    shard.disk_done(done).unwrap();
+    settle(&mut shard, &mut disk);
+    assert_eq!(shard.durable().max(second), shard.tail());
+    assert_eq!(reopen(&disk).tail(), shard.tail());
+}
+
+#[test]
 fn a_missing_first_segment_is_damage() {
     let mut disk = MemoryDisk::new(options().segment_bytes);
     written(&mut disk);
