@@ -55,8 +55,6 @@ pub enum RewindError {
     BelowCommitted { lsn: Lsn, committed: Lsn },
     #[error("LSN {lsn} is beyond the end of the log {tail}")]
     BeyondTail { lsn: Lsn, tail: Lsn },
-    #[error("LSN {lsn} is not the end of a frame")]
-    NotAFrameEnd { lsn: Lsn },
     #[error("another rewind is being carried out")]
     Rewinding,
 }

@@ -23,8 +23,11 @@ use zerocopy::IntoBytes;
 struct Write {
     ticket: u64,
     done: bool,
-    /// The log is durable up to here when this and all writes before it are done.
+    /// Where its bytes end.
     end: Lsn,
+    /// The log is durable up to here when this and all writes before it are done: the end of the last frame
+    /// that they complete.
+    whole: Lsn,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Flights {
     last_ticket: u64,
     /// The log below is written or on its way.
     pub submitted: Lsn,
+    /// The end of the last whole frame below `submitted`.
+    pub whole: Lsn,
     writes: VecDeque<Write>,
     footer: Option<FooterPiece>,
     pulse: Option<u64>,
@@ -48,7 +53,7 @@ pub(crate) struct Flights {
 impl Flights {
     pub fn new(submitted: Lsn) -> Flights {
         let writes = VecDeque::with_capacity(2 * MAX_WRITES_IN_FLIGHT);
-        Flights { last_ticket: 0, submitted, writes, footer: None, pulse: None }
+        Flights { last_ticket: 0, submitted, whole: submitted, writes, footer: None, pulse: None }
     }
 
     pub fn ticket(&mut self) -> u64 {
@@ -85,7 +90,7 @@ impl Shard {
             result?;
             write.done = true;
             while let Some(write) = self.flights.writes.front().filter(|write| write.done) {
-                self.durable = self.durable.max(write.end);
+                self.durable = self.durable.max(write.whole);
                 self.flights.writes.pop_front();
             }
             self.apply();
@@ -200,13 +205,20 @@ impl Shard {
         let range = BufferRange { start: Lsn(start), len: (block_ceil(end) - start) as usize };
         let offset = segment.offset_of(range.start);
         let kind = DiskOpKind::WriteLog { segment: segment.id, offset, range };
+        self.flights.whole = if segment.end.unwrap_or(self.end) == Lsn(end) {
+            Lsn(end)
+        } else {
+            let from = self.flights.whole;
+            let written = self.buffer.bytes(from, (end - from.0) as usize);
+            from.advance(crate::frame::whole_frames(written) as u64)
+        };
         self.flights.submitted = Lsn(end);
         Some(self.launch(Lsn(end), kind))
     }
 
     fn launch(&mut self, end: Lsn, kind: DiskOpKind) -> DiskOp {
         let ticket = self.flights.ticket();
-        self.flights.writes.push_back(Write { ticket, done: false, end });
+        self.flights.writes.push_back(Write { ticket, done: false, end, whole: self.flights.whole });
         DiskOp { ticket, kind }
     }
 

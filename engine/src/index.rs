@@ -84,8 +84,8 @@ impl Partition {
     }
 
     fn insert(&mut self, at: usize, new: Entry) {
-        let len = self.entries.len();
-        if let Some(gap) = (at..len).find(|&place| self.is_free(place)) {
+        let free = |entry: &Entry| location_of(entry) == 0;
+        if let Some(gap) = self.entries[at..].iter().position(free).map(|gap| at + gap) {
             self.entries.copy_within(at..gap, at + 1);
             self.entries[at] = new;
         } else {

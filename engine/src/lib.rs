@@ -3,7 +3,6 @@
 //! A pure core: bytes and completed disk operations go in, disk operations come out. Only `io` touches the
 //! kernel. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`, `log`, `shard`,
 //! `write_path`, `flush`, `read_path`, `rewind`, `recover`.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cache;
 pub mod disk;

@@ -7,7 +7,7 @@
 use crate::disk::{DiskError, DiskOp, DiskOpKind, KeptBlock};
 use crate::error::RewindError;
 use crate::ids::{Lsn, SegmentId};
-use crate::limits::block_ceil;
+use crate::limits::block_floor;
 use crate::segments::FileState;
 use crate::shard::Shard;
 
@@ -49,7 +49,7 @@ impl Rewind {
 }
 
 impl Shard {
-    /// Makes `lsn` the end of the log. [`Shard::tail`] is that from now on; until [`Shard::rewinding`] is
+    /// Makes `lsn`, the end of a frame, the end of the log. [`Shard::tail`] is that from now on; until [`Shard::rewinding`] is
     /// false again, nothing can be appended or received. The shard no longer leads.
     ///
     /// # Errors
@@ -174,16 +174,17 @@ impl Shard {
         let at = self.segments.index_at(to);
         self.segments.live.truncate(at + 1);
         self.segments.live[at].cut(to);
-        let in_block = to.0 != crate::limits::block_floor(to.0);
+        let in_block = to.0 != block_floor(to.0);
         let block = match kept.get() {
             Some(block) => block.as_slice(),
             None if in_block => panic!("a cut inside a block must hand the block back"),
             None => &[],
         };
         self.buffer.cut(to, block);
-        debug_assert!(self.buffer.low() <= to && block_ceil(to.0) >= to.0);
+        debug_assert!(self.buffer.low() <= to);
         self.end = to;
         self.flights.submitted = to;
+        self.flights.whole = to;
         self.durable = to;
         self.opened_at = self.opened_at.min(to);
         self.rewind = None;

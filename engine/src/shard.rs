@@ -170,7 +170,7 @@ impl Shard {
         self.rewind.as_ref().map_or(self.end, |rewind| rewind.to)
     }
 
-    /// Everything below is on this node's disk.
+    /// Everything below is on this node's disk; the end of a frame.
     pub fn durable(&self) -> Lsn {
         self.durable.min(self.tail())
     }

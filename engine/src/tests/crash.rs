@@ -2,7 +2,7 @@
 //! that was never written appears, and nothing that was rewound comes back (rules 12, 13, 20).
 
 use super::{BUFFER_BYTES, Dice, get, open, options, pulse, settle};
-use crate::disk::DiskOp;
+use crate::disk::{DiskOp, DiskOpKind};
 use crate::error::AppendError;
 use crate::ids::{Epoch, Lsn};
 use crate::limits::BLOCK;
@@ -137,6 +137,12 @@ impl World {
                 self.log.truncate(before.0 as usize);
                 self.copy_log(before);
             }
+            if let DiskOpKind::WriteBlocks { segment, offset, .. } = &op.kind
+                && *offset > 0
+            {
+                let sealed = self.shard.segments.by_id(*segment).unwrap().end.unwrap();
+                assert!(sealed <= self.shard.durable(), "a footer before what it lists");
+            }
             let stages = self.disk.stages(&op, &self.shard);
             self.in_flight.push((op, stages));
         }
@@ -261,6 +267,12 @@ fn nothing_durable_is_lost_and_nothing_unwritten_appears() {
         world.note_progress();
         world.check_bytes();
         world.check_values();
+        let live = world.shard.segments.live.iter().map(|segment| segment.id);
+        let known: Vec<_> = live.chain(world.shard.segments.spares.iter().map(|spare| spare.id)).collect();
+        assert!(
+            world.disk.files().all(|(id, _)| known.contains(&id)),
+            "a file that continues the log nowhere"
+        );
         crashes += world.crashes;
     }
     assert!(crashes as u64 > SEEDS);
@@ -315,6 +327,67 @@ fn corruption_before_the_durable_mark_is_damage_and_not_a_torn_tail() {
             assert!(!open(&disk).damaged());
         }
     }
+}
+
+#[test]
+fn a_frame_far_behind_a_hole_is_proof_of_damage() {
+    let mut options = options();
+    options.segment_bytes = 8 << 20;
+    let mut disk = MemoryDisk::new(options.segment_bytes);
+    let reopen = |disk: &MemoryDisk| {
+        crate::recover::recover(&options, crate::io::buffers::MirrorBuffer::new(BUFFER_BYTES).unwrap(), disk)
+    };
+    let mut shard = reopen(&disk).unwrap();
+    settle(&mut shard, &mut disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    for n in 0..300u64 {
+        shard.append(&[Op::Put { key: &n.to_le_bytes(), value: &[1; 18_000], expiry_ms: 0 }], 1).unwrap();
+        settle(&mut shard, &mut disk);
+        shard.commit_to(shard.durable());
+    }
+    assert!(!reopen(&disk).unwrap().damaged());
+    let hole = |at: usize| {
+        let mut disk = disk.clone();
+        disk.file_mut(crate::ids::SegmentId(0)).unwrap()[at] ^= 1;
+        reopen(&disk).unwrap()
+    };
+    let near = hole((5 << 20) + 11);
+    assert!(!near.damaged() && near.tail() < shard.tail(), "this may be a torn tail");
+    let far = hole((1 << 20) + 11);
+    assert!(far.damaged() && far.rewinding());
+}
+
+#[test]
+fn half_a_frame_is_not_durable() {
+    let mut options = options();
+    options.segment_bytes = 8 << 20;
+    options.max_value_bytes = 3 << 20;
+    let mut disk = MemoryDisk::new(options.segment_bytes);
+    let reopen = |disk: &MemoryDisk| {
+        crate::recover::recover(&options, crate::io::buffers::MirrorBuffer::new(8 << 20).unwrap(), disk)
+            .unwrap()
+    };
+    let mut shard = reopen(&disk);
+    settle(&mut shard, &mut disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    let first = shard.append(&[Op::Put { key: b"a", value: b"1", expiry_ms: 0 }], 1).unwrap();
+    let second = shard.append(&[Op::Put { key: b"b", value: &vec![1; 3 << 20], expiry_ms: 0 }], 1).unwrap();
+    let mut ops: Vec<_> = std::iter::from_fn(|| shard.poll_disk()).collect();
+    assert!(ops.len() > 3, "a header and several writes");
+    let last = ops.pop().unwrap();
+    for op in &ops {
+        let done = disk.run(op, &shard);
+        shard.disk_done(done).unwrap();
+    }
+    assert_eq!(shard.durable(), first);
+    pulse(&mut shard, &mut disk);
+    let again = reopen(&disk);
+    assert!(!again.damaged() && again.tail() == first);
+    let done = disk.run(&last, &shard);
+    shard.disk_done(done).unwrap();
+    settle(&mut shard, &mut disk);
+    assert_eq!(shard.durable().max(second), shard.tail());
+    assert_eq!(reopen(&disk).tail(), shard.tail());
 }
 
 #[test]
