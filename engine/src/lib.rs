@@ -5,16 +5,34 @@
 //! `write_path`, `flush`, `read_path`, `rewind`, `recover`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod cache;
 pub mod disk;
 pub mod error;
+mod flush;
 pub mod frame;
 pub mod history;
 pub mod ids;
+mod index;
 pub mod io;
 pub mod key;
 pub mod limits;
 pub mod log;
+mod pending;
+pub mod pulse;
+mod read_path;
+mod receive;
+pub mod recover;
+mod rewind;
+mod scan;
 pub mod segment;
+mod segments;
 pub mod shard;
 pub mod slot;
+pub mod superblock;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod validate;
+mod write_path;

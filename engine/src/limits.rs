@@ -37,6 +37,8 @@ pub const MAX_BYTES_IN_FLIGHT: u64 = MAX_WRITE_BYTES * MAX_WRITES_IN_FLIGHT as u
 pub const PAD_THRESHOLD: u64 = 64 << 10;
 /// A footer is written in pieces of at most this size, one at a time, so that it never delays the log much.
 pub const FOOTER_PIECE_BYTES: u64 = 256 << 10;
+/// What a segment must hold besides one largest frame: header, seal, footer, with room to spare.
+pub const DATA_AND_SEAL_BYTES: u64 = 8 * BLOCK;
 /// The most shards in one data directory.
 pub const MAX_SHARDS: u16 = 64;
 /// The value cache's budget unless configured otherwise.

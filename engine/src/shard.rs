@@ -1,14 +1,29 @@
-//! One shard's log and index. (First version: the signatures.)
-#![allow(unused_variables, clippy::unimplemented)]
+//! One shard: the log, the index, the disk's cursors, and what ties them together.
+//!
+//! Pure: it reads no clock and does no I/O. The driving contract: change it (`write_path`, `receive`), then
+//! call [`Shard::poll_disk`] until it has nothing more, and answer each operation with
+//! [`Shard::disk_done`]. The cursors keep this order at all times:
+//! `applied <= durable <= tail` and `applied <= committed <= tail`.
 
-use crate::disk::{DiskDone, DiskError, DiskOp, ReadSpec};
-use crate::error::{AppendError, ReceiveError, RewindError};
+use crate::cache::ValueCache;
+use crate::disk::ReadSpec;
+use crate::error::RecoverError;
+use crate::flush::Flights;
 use crate::history::EpochHistory;
 use crate::ids::{Epoch, GroupId, Lsn, ShardId};
+use crate::index::Index;
 use crate::io::buffers::MirrorBuffer;
-use crate::limits::{DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES};
-use crate::log::BufferRange;
+use crate::key::KeyHasher;
+use crate::limits::{
+    BLOCK, DATA_AND_SEAL_BYTES, DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES,
+    MAX_MAX_VALUE_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, max_frame_bytes,
+};
+use crate::log::{BufferRange, LogBuffer};
+use crate::pending::Overlay;
+use crate::rewind::Rewind;
 use crate::segment::Location;
+use crate::segments::Segments;
+use crate::slot::SLOTS;
 
 /// How a shard is set up.
 #[derive(Clone, Debug)]
@@ -95,104 +110,166 @@ pub enum Decoded<'b> {
 }
 
 /// One shard's log, index and disk cursors.
-pub struct Shard {}
+pub struct Shard {
+    pub(crate) options: ShardOptions,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) buffer: LogBuffer,
+    pub(crate) segments: Segments,
+    pub(crate) history: EpochHistory,
+    pub(crate) overlay: Overlay,
+    pub(crate) index: Index,
+    pub(crate) cache: ValueCache,
+    pub(crate) keys_in_slot: Box<[u32]>,
+    /// The end of the log in memory.
+    pub(crate) end: Lsn,
+    pub(crate) durable: Lsn,
+    pub(crate) committed: Lsn,
+    pub(crate) applied: Lsn,
+    /// Where the log ended when the shard was opened: what is before needs no place in the log buffer.
+    pub(crate) opened_at: Lsn,
+    /// Sends need the log buffer from here on.
+    pub(crate) hold: Option<Lsn>,
+    pub(crate) leading: bool,
+    pub(crate) flights: Flights,
+    pub(crate) rewind: Option<Rewind>,
+    /// Not whole before the log reaches this; see [`Shard::damaged`].
+    pub(crate) repair_until: Lsn,
+}
+
+impl ShardOptions {
+    /// Do these and a log buffer of `buffer_bytes` fit together?
+    ///
+    /// # Errors
+    /// [`RecoverError::Limit`] names the first that does not.
+    pub fn check(&self, buffer_bytes: usize) -> Result<(), RecoverError> {
+        let within = |what, found, min, max| {
+            if (min..=max).contains(&found) {
+                Ok(())
+            } else {
+                Err(RecoverError::Limit { what, found, min, max })
+            }
+        };
+        let frame = max_frame_bytes(self.max_value_bytes);
+        within("value limit", self.max_value_bytes as u64, 1, MAX_MAX_VALUE_BYTES as u64)?;
+        within("segment size", self.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)?;
+        within("segment size modulo a block", self.segment_bytes % BLOCK, 0, 0)?;
+        within("segment size", self.segment_bytes, frame + DATA_AND_SEAL_BYTES, MAX_SEGMENT_BYTES)?;
+        within("log buffer", buffer_bytes as u64, 2 * frame + 2 * BLOCK, u64::MAX)
+    }
+
+    /// The largest frame.
+    pub(crate) fn max_frame(&self) -> u64 {
+        max_frame_bytes(self.max_value_bytes)
+    }
+}
 
 impl Shard {
+    /// The end of the log: of what was appended or received, or where it is being rewound to.
     pub fn tail(&self) -> Lsn {
-        unimplemented!()
+        self.rewind.as_ref().map_or(self.end, |rewind| rewind.to)
     }
+
+    /// Everything below is on this node's disk.
     pub fn durable(&self) -> Lsn {
-        unimplemented!()
+        self.durable.min(self.tail())
     }
+
+    /// Everything below is known to be committed by the group.
     pub fn committed(&self) -> Lsn {
-        unimplemented!()
+        self.committed
     }
+
+    /// Everything below is in the index.
     pub fn applied(&self) -> Lsn {
-        unimplemented!()
+        self.applied
     }
+
     pub fn last_epoch(&self) -> Epoch {
-        unimplemented!()
+        self.history.last_epoch()
     }
+
     pub fn history(&self) -> &EpochHistory {
-        unimplemented!()
+        &self.history
     }
+
+    /// The first LSN that is still held in segments.
     pub fn oldest(&self) -> Lsn {
-        unimplemented!()
+        self.segments.live[0].base
     }
+
+    /// Was something that had been durable found missing or damaged when the shard was opened, and is it not
+    /// repaired yet? Such a shard must not lead (rule 12). It is whole again when its log has been received up
+    /// to where it had been, or when [`Shard::repaired`] is called.
     pub fn damaged(&self) -> bool {
-        unimplemented!()
+        self.durable() < self.repair_until
     }
-    /// The node was repaired from a peer: it holds all that it ever acknowledged.
+
+    /// The shard caught up with a leader: it holds everything that is committed.
     pub fn repaired(&mut self) {
-        unimplemented!()
+        self.repair_until = Lsn(0);
     }
-    pub fn begin_epoch(&mut self, epoch: Epoch, wall_ms: u64) -> Result<Lsn, AppendError> {
-        unimplemented!()
-    }
-    pub fn append(&mut self, ops: &[Op<'_>], wall_ms: u64) -> Result<Lsn, AppendError> {
-        unimplemented!()
-    }
-    pub fn landing(&mut self, at: Lsn, len: usize) -> Result<BufferRange, ReceiveError> {
-        unimplemented!()
-    }
-    pub fn landed(&mut self, at: Lsn, len: usize, epoch_limit: Epoch) -> Result<(), ReceiveError> {
-        unimplemented!()
-    }
-    pub fn poll_disk(&mut self) -> Option<DiskOp> {
-        unimplemented!()
-    }
-    pub fn disk_done(&mut self, done: DiskDone) -> Result<(), DiskError> {
-        unimplemented!()
-    }
-    pub fn retry_prepare(&mut self) {
-        unimplemented!()
-    }
-    pub fn disk_full(&self) -> bool {
-        unimplemented!()
-    }
-    pub fn pulse(&mut self) -> Option<DiskOp> {
-        unimplemented!()
-    }
-    pub fn commit_to(&mut self, lsn: Lsn) {
-        unimplemented!()
-    }
-    pub fn find(&self, key: &[u8], view: View) -> Found<'_> {
-        unimplemented!()
-    }
-    pub fn decode<'b>(&mut self, at: Location, key: &[u8], bytes: &'b [u8]) -> Decoded<'b> {
-        unimplemented!()
-    }
+
+    /// Keys in the index, also those that have expired.
     pub fn key_count(&self) -> u64 {
-        unimplemented!()
+        self.index.keys()
     }
+
+    /// Keys in the index that belong to this slot.
     pub fn key_count_in_slot(&self, slot: u16) -> u64 {
-        unimplemented!()
+        self.keys_in_slot[usize::from(slot) % SLOTS].into()
     }
-    pub fn in_buffer(&self, from: Lsn) -> bool {
-        unimplemented!()
+
+    /// Memory of the index in bytes.
+    pub fn index_bytes(&self) -> usize {
+        self.index.memory_bytes()
     }
-    pub fn send_range(&self, from: Lsn, max: usize) -> Option<BufferRange> {
-        unimplemented!()
+
+    pub fn options(&self) -> &ShardOptions {
+        &self.options
     }
-    pub fn hold(&mut self, lowest: Option<Lsn>) {
-        unimplemented!()
-    }
-    pub fn read_log(&self, from: Lsn, max: usize) -> (ReadSpec, usize, usize) {
-        unimplemented!()
-    }
-    pub fn whole_frames(bytes: &[u8]) -> usize {
-        crate::frame::whole_frames(bytes)
-    }
-    pub fn bytes(&self, range: BufferRange) -> &[u8] {
-        unimplemented!()
-    }
+
+    /// The memory of the log buffer.
     pub fn buffer(&self) -> &MirrorBuffer {
-        unimplemented!()
+        self.buffer.ring()
     }
-    pub fn rewind_to(&mut self, lsn: Lsn, wall_ms: u64) -> Result<(), RewindError> {
-        unimplemented!()
+
+    /// The bytes of a range of the log buffer.
+    pub fn bytes(&self, range: BufferRange) -> &[u8] {
+        self.buffer.ring().slice(range.start.0, range.len)
     }
-    pub fn rewinding(&self) -> bool {
-        unimplemented!()
+
+    /// Sends are outstanding or wanted from `lowest` on: keep the log buffer from there.
+    pub fn hold(&mut self, lowest: Option<Lsn>) {
+        self.hold = lowest;
+    }
+
+    /// The group has committed everything below `lsn`.
+    pub fn commit_to(&mut self, lsn: Lsn) {
+        self.committed = self.committed.max(lsn.min(self.tail()));
+        self.apply();
+    }
+
+    /// Brings the index up to what is both committed and durable.
+    pub(crate) fn apply(&mut self) {
+        let bound = self.committed.min(self.durable());
+        while let Some(pending) = self.overlay.pop(bound) {
+            self.apply_one(pending.hash, pending.location, pending.slot, pending.put);
+        }
+        self.applied = self.applied.max(bound);
+    }
+
+    pub(crate) fn apply_one(&mut self, hash: u128, location: Location, slot: u16, put: bool) {
+        let count = &mut self.keys_in_slot[usize::from(slot) % SLOTS];
+        if put {
+            *count += u32::from(self.index.put(hash, location));
+        } else if self.index.remove(hash) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// The log buffer must keep the bytes from here on.
+    pub(crate) fn keep_from(&self) -> Lsn {
+        let unapplied = self.applied.max(self.opened_at);
+        self.durable.min(unapplied).min(self.hold.unwrap_or(Lsn(u64::MAX)))
     }
 }

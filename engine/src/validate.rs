@@ -51,7 +51,7 @@ pub fn check_frame(bytes: &[u8], at: Lsn, last: Epoch, limit: Epoch) -> Result<F
         return Err(FrameFault::Checksum);
     }
     let found = Epoch(header.epoch.get());
-    if found < last {
+    if found < last || found == Epoch(0) {
         return Err(FrameFault::EpochFell { found, last });
     }
     if found > limit {

@@ -1,4 +1,11 @@
 //! Everything of the engine that touches the kernel.
+
 pub mod buffers;
+pub mod cold;
+pub mod dir;
+mod open;
+pub mod probe;
 pub mod ring;
 mod ring_buffers;
+
+pub use open::{OpenError, ShardFiles, open_shard};

@@ -1,0 +1,122 @@
+//! Reading: where a key's newest frame is, what the blocks of a frame hold, and stretches of the log for
+//! followers. Nothing here changes the log.
+
+use crate::disk::ReadSpec;
+use crate::frame::{self, FrameView, HEADER_BYTES};
+use crate::ids::Lsn;
+use crate::limits::{BLOCK, block_ceil, block_floor};
+use crate::log::BufferRange;
+use crate::segment::Location;
+use crate::shard::{Decoded, Found, Shard, View};
+
+impl Shard {
+    /// What the log says about `key`. Expiry is the caller's to judge.
+    pub fn find(&self, key: &[u8], view: View) -> Found<'_> {
+        let hash = self.hasher.hash(key);
+        let bound = match view {
+            View::Newest => Lsn(u64::MAX),
+            View::Committed => self.committed,
+        };
+        if let Some(pending) = self.overlay.find(hash, bound) {
+            let wait = if pending.end > self.committed { pending.end } else { Lsn(0) };
+            if !pending.put {
+                return Found::Missing { wait };
+            }
+            return self.found_at(pending.location, pending.lsn, key, hash, wait);
+        }
+        let Some(location) = self.index.get(hash) else { return Found::Missing { wait: Lsn(0) } };
+        match self.segments.lsn_of(location) {
+            Some(lsn) => self.found_at(location, lsn, key, hash, Lsn(0)),
+            None => Found::Missing { wait: Lsn(0) },
+        }
+    }
+
+    fn found_at(&self, at: Location, lsn: Lsn, key: &[u8], hash: u128, wait: Lsn) -> Found<'_> {
+        if lsn >= self.buffer.low() && lsn < self.end {
+            let bytes = self.buffer.bytes(lsn, (self.end.0 - lsn.0) as usize);
+            let operation = FrameView::of(bytes).and_then(|frame| frame.find(key));
+            return match operation.filter(|operation| operation.put) {
+                Some(operation) => {
+                    Found::Here { value: operation.value, expiry_ms: operation.expiry_ms, wait }
+                }
+                None => Found::Missing { wait },
+            };
+        }
+        if let Some(cached) = self.cache.get(lsn, hash) {
+            return Found::Here { value: &cached.value, expiry_ms: cached.expiry_ms, wait };
+        }
+        let spec = ReadSpec { segment: at.segment, offset: block_floor(at.offset), len: at.first_read_len() };
+        Found::OnDisk { at, spec, wait }
+    }
+
+    /// Looks for `key` in the blocks that were read for `at`; a value found is cached.
+    pub fn decode<'b>(&mut self, at: Location, key: &[u8], bytes: &'b [u8]) -> Decoded<'b> {
+        let Some(lsn) = self.segments.lsn_of(at) else { return Decoded::Missing };
+        let skip = (at.offset % BLOCK) as usize;
+        let Some(frame_bytes) = bytes.get(skip..).filter(|rest| rest.len() >= HEADER_BYTES) else {
+            return Decoded::Corrupt;
+        };
+        let header = frame::peek(frame_bytes).expect("the length was checked");
+        let len = u64::from(header.len.get());
+        if header.lsn.get() != lsn.0 || Location::of_frame(at.segment, at.offset, len).blocks != at.blocks {
+            return Decoded::Corrupt;
+        }
+        if len as usize > frame_bytes.len() {
+            if len > self.options.max_frame() || at.offset + len > self.options.segment_bytes {
+                return Decoded::Corrupt;
+            }
+            let offset = block_floor(at.offset);
+            let len = (block_ceil(at.offset + len) - offset) as u32;
+            return Decoded::More(ReadSpec { segment: at.segment, offset, len });
+        }
+        let Some(frame) = FrameView::of(frame_bytes).filter(FrameView::intact) else {
+            return Decoded::Corrupt;
+        };
+        match frame.find(key).filter(|operation| operation.put) {
+            Some(operation) => {
+                self.cache.put(lsn, self.hasher.hash(key), operation.value, operation.expiry_ms);
+                Decoded::Value { value: operation.value, expiry_ms: operation.expiry_ms }
+            }
+            None => Decoded::Missing,
+        }
+    }
+
+    /// Are all bytes from `from` to the log's end still in the log buffer?
+    pub fn in_buffer(&self, from: Lsn) -> bool {
+        from >= self.buffer.low() && from <= self.tail()
+    }
+
+    /// Whole frames of the log buffer from `from` (the start of a frame) on: at most `max` bytes unless the
+    /// first frame alone is longer. `None` if there are none.
+    pub fn send_range(&self, from: Lsn, max: usize) -> Option<BufferRange> {
+        if !self.in_buffer(from) || from == self.tail() {
+            return None;
+        }
+        let all = (self.tail().0 - from.0) as usize;
+        if all <= max {
+            return Some(BufferRange { start: from, len: all });
+        }
+        let first = frame::peek(self.buffer.bytes(from, HEADER_BYTES))?.len.get() as usize;
+        let len = frame::whole_frames(self.buffer.bytes(from, max)).max(first);
+        Some(BufferRange { start: from, len })
+    }
+
+    /// Where to read the log from `from` on: the blocks, how many bytes to skip at their front, and how many
+    /// bytes of the log they hold. Up to about `max` bytes, of one segment, all durable; 0 bytes if there are
+    /// none. The bytes may end inside a frame ([`Shard::whole_frames`]).
+    pub fn read_log(&self, from: Lsn, max: usize) -> (ReadSpec, usize, usize) {
+        let segment = &self.segments.live[self.segments.index_at(from)];
+        let from_offset = segment.offset_of(from.max(segment.base));
+        let end = segment.end.unwrap_or(self.durable()).min(self.durable());
+        let len = if from < segment.base { 0 } else { end.0.saturating_sub(from.0).min(max as u64) };
+        let offset = block_floor(from_offset);
+        let blocks = if len == 0 { 0 } else { (block_ceil(from_offset + len) - offset) as u32 };
+        let spec = ReadSpec { segment: segment.id, offset, len: blocks };
+        (spec, (from_offset - offset) as usize, len as usize)
+    }
+
+    /// Length of the longest prefix of `bytes` that consists of whole frames.
+    pub fn whole_frames(bytes: &[u8]) -> usize {
+        frame::whole_frames(bytes)
+    }
+}

@@ -1,0 +1,283 @@
+//! Opening a shard from what is on its disk (rules 12 and 20).
+//!
+//! Sealed segments are read by their footers, the others frame by frame (`scan`). The log ends at the first
+//! place where no valid frame stands. That is a torn tail unless something shows that the place had been
+//! durable: the pulse says so, or a valid frame stands further on than anything that can have been in flight
+//! at once. Then the shard is *damaged*: it comes up with the part before, saves the part after, and does not
+//! lead until it is repaired.
+
+use crate::cache::ValueCache;
+use crate::disk::DiskError;
+use crate::error::RecoverError;
+use crate::flush::Flights;
+use crate::history::EpochHistory;
+use crate::ids::{Epoch, Lsn, SegmentId};
+use crate::index::Index;
+use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
+use crate::key::KeyHasher;
+use crate::limits::{BLOCK, MAX_BYTES_IN_FLIGHT, block_floor};
+use crate::log::LogBuffer;
+use crate::pending::Overlay;
+use crate::pulse::Pulse;
+use crate::rewind::Rewind;
+use crate::scan::{Scanned, Scanner};
+use crate::segment::{DATA_START, HeaderBlock, Location, SegmentHeader};
+use crate::segments::{FOOTER_PENDING, FileState, FooterState, LiveSegment, Segments, Spare};
+use crate::shard::{Shard, ShardOptions};
+use crate::slot::SLOTS;
+use std::collections::VecDeque;
+
+/// The files of one shard, as recovery reads them.
+pub trait LogStorage {
+    /// All segment files of the right size, in any order.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    fn segments(&self) -> Result<Vec<SegmentId>, DiskError>;
+    /// Fills `into`, whose memory and length are block aligned.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<(), DiskError>;
+    /// The file `pulse`; `None` if there is none.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn pulse(&self) -> Result<Option<AlignedBlocks>, DiskError>;
+}
+
+/// A segment file with its header.
+struct Headed {
+    id: SegmentId,
+    header: SegmentHeader,
+}
+
+/// The files sorted out by their headers.
+struct Found {
+    /// By base.
+    headed: Vec<Headed>,
+    blank: Vec<SegmentId>,
+    unreadable: Vec<SegmentId>,
+}
+
+/// Opens the shard that `storage` holds; an empty one if it holds nothing.
+///
+/// The shard's first operations may tidy away files that the log does not reach ([`Shard::rewinding`]).
+///
+/// # Errors
+/// The options do not fit together, the files belong to something else, or reading failed. Damage to the log
+/// is no error.
+pub fn recover(
+    options: &ShardOptions,
+    buffer: MirrorBuffer,
+    storage: &dyn LogStorage,
+) -> Result<Shard, RecoverError> {
+    options.check(buffer.capacity())?;
+    let unknown = SegmentId(0);
+    let read_error = |source| RecoverError::Read { segment: unknown, source };
+    let pulse_block = storage.pulse().map_err(read_error)?;
+    let pulse = pulse_block.and_then(|block| Pulse::from_block(block.as_slice())).unwrap_or_default();
+    let ids = storage.segments().map_err(read_error)?;
+    let mut scanner = Scanner::new(options, storage);
+    let found = sort_out(options, &mut scanner, &ids)?;
+
+    let mut chain = Chain::new(options);
+    let mut orphans = found.unreadable;
+    let mut strays = Vec::new();
+    for headed in found.headed {
+        if chain.takes(&headed) {
+            let scanned = scanner.segment(headed.id, headed.header.base, chain.last_epoch())?;
+            chain.add(&headed, scanned);
+        } else {
+            strays.push(headed);
+        }
+    }
+    let end = chain.end;
+    let repair_until = evidence(&mut scanner, &chain, &strays, &pulse)?;
+    orphans.extend(strays.iter().rev().map(|stray| stray.id));
+    let last_live = chain.live.back().map(|segment| segment.id);
+    let (spares, passed): (Vec<_>, Vec<_>) = found.blank.into_iter().partition(|&id| Some(id) > last_live);
+    orphans.extend(passed);
+
+    let next_id = ids.iter().max().map_or(SegmentId(0), |id| SegmentId(id.0 + 1));
+    let spares = spares.into_iter().map(|id| Spare { id, file: FileState::Ready }).collect();
+    let mut segments = Segments { live: chain.live, spares, next_id };
+    if segments.live.back().is_none_or(|segment| segment.end.is_some()) {
+        let epoch = chain.history.entries().last().copied().unwrap_or_default();
+        segments.open_next(end, epoch);
+    }
+    let block = last_block(&mut scanner, &segments, end)?;
+
+    let mut shard = Shard {
+        options: options.clone(),
+        hasher: KeyHasher::new(options.group),
+        buffer: LogBuffer::new(buffer, end, block.as_slice()),
+        segments,
+        history: chain.history,
+        overlay: Overlay::new(),
+        index: Index::new(),
+        cache: ValueCache::new(options.cache_bytes),
+        keys_in_slot: vec![0; SLOTS].into_boxed_slice(),
+        end,
+        durable: end,
+        committed: pulse.committed.min(end),
+        applied: Lsn(0),
+        opened_at: end,
+        hold: None,
+        leading: false,
+        flights: Flights::new(end),
+        rewind: None,
+        repair_until: repair_until.unwrap_or_default(),
+    };
+    shard.index_recovered();
+    if !orphans.is_empty() || repair_until.is_some() {
+        shard.rewind = Some(Rewind::new(end, chain.wall_ms, orphans, repair_until.is_some()));
+    }
+    Ok(shard)
+}
+
+impl Shard {
+    /// Brings the recovered operations into the index, or, if they are not known to be committed, into the
+    /// overlay.
+    fn index_recovered(&mut self) {
+        let committed = self.committed;
+        let mut live = std::mem::take(&mut self.segments.live);
+        for segment in &mut live {
+            for entry in &segment.entries {
+                let lsn = segment.base.advance(entry.data_offset());
+                let end = lsn.advance(entry.frame_len());
+                let location = Location::of_frame(segment.id, segment.offset_of(lsn), entry.frame_len());
+                let (hash, slot) = (entry.hash.get(), entry.slot.get() as u16);
+                if end <= committed {
+                    self.apply_one(hash, location, slot, entry.is_put());
+                } else {
+                    self.overlay.push(hash, location, lsn, end, slot, entry.is_put());
+                }
+            }
+            let settled = segment.end.is_some_and(|end| end <= committed);
+            if settled && segment.footer == FooterState::Written {
+                segment.entries = Vec::new();
+            }
+        }
+        self.segments.live = live;
+        self.applied = committed;
+    }
+}
+
+fn sort_out(
+    options: &ShardOptions,
+    scanner: &mut Scanner<'_>,
+    ids: &[SegmentId],
+) -> Result<Found, RecoverError> {
+    let mut found = Found { headed: Vec::new(), blank: Vec::new(), unreadable: Vec::new() };
+    for &id in ids {
+        let refuse = |why: String| Err(RecoverError::Segment { segment: id, why });
+        match SegmentHeader::from_block(scanner.read(id, 0, BLOCK)?) {
+            HeaderBlock::Blank => found.blank.push(id),
+            HeaderBlock::Damaged => found.unreadable.push(id),
+            HeaderBlock::Version(version) => return refuse(format!("format version {version} is not known")),
+            HeaderBlock::Valid(header) if header.group != options.group => {
+                return refuse(format!("it belongs to group {}, not {}", header.group, options.group));
+            }
+            HeaderBlock::Valid(header) if header.shard != options.shard || header.segment != id => {
+                return refuse(format!("it is segment {} of shard {}", header.segment.0, header.shard.0));
+            }
+            HeaderBlock::Valid(header) if header.segment_bytes != options.segment_bytes => {
+                return refuse(format!(
+                    "it has {} bytes, not {}",
+                    header.segment_bytes, options.segment_bytes
+                ));
+            }
+            HeaderBlock::Valid(header) => found.headed.push(Headed { id, header }),
+        }
+    }
+    found.headed.sort_by_key(|headed| (headed.header.base, headed.id));
+    found.blank.sort();
+    found.unreadable.sort_by(|a, b| b.cmp(a));
+    Ok(found)
+}
+
+/// The segments that follow one another from the log's beginning.
+struct Chain<'a> {
+    options: &'a ShardOptions,
+    live: VecDeque<LiveSegment>,
+    history: EpochHistory,
+    end: Lsn,
+    wall_ms: u64,
+}
+
+impl<'a> Chain<'a> {
+    fn new(options: &'a ShardOptions) -> Chain<'a> {
+        Chain { options, live: VecDeque::new(), history: EpochHistory::new(), end: Lsn(0), wall_ms: 0 }
+    }
+
+    fn last_epoch(&self) -> Epoch {
+        self.history.last_epoch()
+    }
+
+    /// Does this segment continue the log?
+    fn takes(&self, next: &Headed) -> bool {
+        let follows = match self.live.back() {
+            Some(last) => last.end == Some(next.header.base) && last.id < next.id,
+            None => next.header.base == Lsn(0),
+        };
+        follows && next.header.epoch == self.last_epoch()
+    }
+
+    fn add(&mut self, headed: &Headed, scanned: Scanned) {
+        for &(epoch, start) in &scanned.epochs {
+            self.history.begin(epoch, start);
+        }
+        self.end = scanned.end;
+        self.wall_ms = self.wall_ms.max(scanned.wall_ms);
+        debug_assert!(scanned.end.0 - headed.header.base.0 <= self.options.segment_bytes);
+        self.live.push_back(LiveSegment {
+            id: headed.id,
+            base: headed.header.base,
+            end: scanned.sealed.then_some(scanned.end),
+            epoch: (headed.header.epoch, headed.header.epoch_start),
+            file: FileState::Ready,
+            headed: true,
+            footer: if scanned.by_footer { FooterState::Written } else { FOOTER_PENDING },
+            entry_count: scanned.entries.len(),
+            entries: scanned.entries,
+            epochs: scanned.epochs,
+        });
+    }
+}
+
+/// Up to where the log is known to have been durable, if that is beyond its recovered end.
+fn evidence(
+    scanner: &mut Scanner<'_>,
+    chain: &Chain<'_>,
+    strays: &[Headed],
+    pulse: &Pulse,
+) -> Result<Option<Lsn>, RecoverError> {
+    // A frame this far on cannot have been in flight together with what is missing at the end.
+    let beyond = chain.end.advance(MAX_BYTES_IN_FLIGHT);
+    let mut until = pulse.durable.max(pulse.repair_until);
+    let tail = chain.live.back().filter(|segment| segment.end.is_none());
+    let rest_of_tail = tail.map(|segment| (segment.id, segment.base));
+    for (id, base) in rest_of_tail.into_iter().chain(strays.iter().map(|stray| (stray.id, stray.header.base)))
+    {
+        if let Some(at) = scanner.find_frame(id, base, beyond.max(base))? {
+            until = until.max(Lsn(at.0 - MAX_BYTES_IN_FLIGHT + 1));
+        }
+    }
+    Ok((until > chain.end).then_some(until))
+}
+
+/// The log from the last block boundary to its end: the next write begins there.
+fn last_block(
+    scanner: &mut Scanner<'_>,
+    segments: &Segments,
+    end: Lsn,
+) -> Result<AlignedBlocks, RecoverError> {
+    let mut block = AlignedBlocks::zeroed(BLOCK as usize);
+    let segment = segments.current();
+    let offset = segment.offset_of(end);
+    if offset > block_floor(offset) && offset > DATA_START {
+        block.as_mut_slice().copy_from_slice(scanner.read(segment.id, block_floor(offset), BLOCK)?);
+    }
+    Ok(block)
+}

@@ -1,0 +1,196 @@
+//! Reading one segment: by its footer if it has one, else frame by frame.
+
+use crate::disk::DiskError;
+use crate::error::RecoverError;
+use crate::frame::{self, FrameKind};
+use crate::ids::{Epoch, Lsn, SegmentId};
+use crate::io::buffers::AlignedBlocks;
+use crate::key::KeyHasher;
+use crate::limits::{BLOCK, FRAME_ALIGN, block_ceil, block_floor};
+use crate::recover::LogStorage;
+use crate::segment::{DATA_START, FooterEnd, FooterEntry, footer_bytes};
+use crate::shard::ShardOptions;
+use crate::slot::slot_of;
+use crate::validate::check_frame;
+use zerocopy::FromBytes;
+use zerocopy::little_endian::{U32, U128};
+
+/// What is read at once while going through a segment.
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// What a segment holds.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    pub entries: Vec<FooterEntry>,
+    pub epochs: Vec<(Epoch, Lsn)>,
+    /// The end of its last valid frame.
+    pub end: Lsn,
+    pub sealed: bool,
+    pub by_footer: bool,
+    /// The newest wall time seen.
+    pub wall_ms: u64,
+}
+
+/// Reads segments through one reused window.
+pub(crate) struct Scanner<'a> {
+    options: &'a ShardOptions,
+    storage: &'a dyn LogStorage,
+    hasher: KeyHasher,
+    window: AlignedBlocks,
+    /// What the window holds: segment, offset and length.
+    held: (SegmentId, u64, u64),
+}
+
+impl<'a> Scanner<'a> {
+    pub fn new(options: &'a ShardOptions, storage: &'a dyn LogStorage) -> Scanner<'a> {
+        Scanner {
+            options,
+            storage,
+            hasher: KeyHasher::new(options.group),
+            window: AlignedBlocks::zeroed(WINDOW_BYTES as usize),
+            held: (SegmentId(0), 0, 0),
+        }
+    }
+
+    /// `len` bytes at `offset`, or fewer at the segment's end.
+    pub fn read(&mut self, segment: SegmentId, offset: u64, len: u64) -> Result<&[u8], RecoverError> {
+        let end = (offset + len).min(self.options.segment_bytes);
+        let (held, start, held_len) = self.held;
+        if held != segment || offset < start || end > start + held_len {
+            let start = block_floor(offset);
+            let wanted = block_ceil(end) - start;
+            let ahead = if len > BLOCK { wanted.max(WINDOW_BYTES) } else { wanted };
+            let len = ahead.min(self.options.segment_bytes - start);
+            if self.window.len() < len as usize {
+                self.window = AlignedBlocks::zeroed(len as usize);
+            }
+            let into = &mut self.window.as_mut_slice()[..len as usize];
+            let failed = |source: DiskError| RecoverError::Read { segment, source };
+            self.held = (segment, 0, 0);
+            self.storage.read(segment, start, into).map_err(failed)?;
+            self.held = (segment, start, len);
+        }
+        let from = (offset - self.held.1) as usize;
+        Ok(&self.window.as_slice()[from..from + (end - offset) as usize])
+    }
+
+    /// What the segment that begins at `base` after epoch `last` holds.
+    pub fn segment(&mut self, id: SegmentId, base: Lsn, last: Epoch) -> Result<Scanned, RecoverError> {
+        match self.footer(id, base, last)? {
+            Some(scanned) => Ok(scanned),
+            None => self.frames(id, base, last),
+        }
+    }
+
+    /// By the footer; `None` if there is no sound one.
+    fn footer(&mut self, id: SegmentId, base: Lsn, last: Epoch) -> Result<Option<Scanned>, RecoverError> {
+        let segment_bytes = self.options.segment_bytes;
+        let block = self.read(id, segment_bytes - BLOCK, BLOCK)?;
+        let Some(footer) = FooterEnd::from_block(block) else { return Ok(None) };
+        let most = segment_bytes / size_of::<FooterEntry>() as u64;
+        if footer.segment != id || footer.base != base || footer.end <= base || footer.entries > most {
+            return Ok(None);
+        }
+        let start = segment_bytes.checked_sub(footer_bytes(footer.entries as usize));
+        let data_end = DATA_START + (footer.end.0 - base.0);
+        let Some(start) = start.filter(|&start| data_end <= start) else { return Ok(None) };
+        let len = footer.entries * size_of::<FooterEntry>() as u64;
+        let bytes = self.read(id, start, len.max(1))?;
+        let bytes = &bytes[..len as usize];
+        if crc32fast::hash(bytes) != footer.entries_crc {
+            return Ok(None);
+        }
+        let entries = <[FooterEntry]>::ref_from_bytes(bytes).expect("whole unaligned entries").to_vec();
+        let mut before = last;
+        for &(epoch, _) in &footer.epochs {
+            if epoch <= before {
+                return Ok(None);
+            }
+            before = epoch;
+        }
+        let epochs = footer.epochs;
+        Ok(Some(Scanned { entries, epochs, end: footer.end, sealed: true, by_footer: true, wall_ms: 0 }))
+    }
+
+    /// Frame by frame up to the first place where no valid frame stands.
+    fn frames(&mut self, id: SegmentId, base: Lsn, mut last: Epoch) -> Result<Scanned, RecoverError> {
+        let hasher = self.hasher;
+        let mut scanned = Scanned { end: base, ..Scanned::default() };
+        while !scanned.sealed {
+            let lsn = scanned.end;
+            let offset = DATA_START + (lsn.0 - base.0);
+            let Some(len) = self.frame_len_at(id, offset)? else { break };
+            let bytes = self.read(id, offset, len.max(WINDOW_BYTES / 4))?;
+            let Ok(frame) = check_frame(bytes, lsn, last, Epoch(u64::MAX)) else { break };
+            let header = frame.header();
+            let epoch = Epoch(header.epoch.get());
+            if epoch > last {
+                scanned.epochs.push((epoch, lsn));
+                last = epoch;
+            }
+            for operation in frame.operations() {
+                let kind = if operation.put { FrameKind::Put } else { FrameKind::Delete };
+                scanned.entries.push(FooterEntry {
+                    hash: U128::new(hasher.hash(operation.key)),
+                    offset: U32::new(((lsn.0 - base.0) / FRAME_ALIGN) as u32),
+                    len: U32::new((len / FRAME_ALIGN) as u32),
+                    slot: U32::new(slot_of(operation.key).into()),
+                    kind: U32::new(kind as u32),
+                });
+            }
+            scanned.wall_ms = scanned.wall_ms.max(header.wall_ms.get());
+            scanned.sealed = frame.kind() == FrameKind::Seal;
+            scanned.end = lsn.advance(len);
+        }
+        Ok(scanned)
+    }
+
+    /// The length that the header at `offset` gives, if it can be one.
+    fn frame_len_at(&mut self, id: SegmentId, offset: u64) -> Result<Option<u64>, RecoverError> {
+        if offset + frame::HEADER_BYTES as u64 > self.options.segment_bytes {
+            return Ok(None);
+        }
+        let bytes = self.read(id, offset, frame::HEADER_BYTES as u64)?;
+        let len = frame::peek(bytes).map_or(0, |header| u64::from(header.len.get()));
+        let fits = len >= frame::HEADER_BYTES as u64
+            && len <= self.options.max_frame().max(2 * BLOCK)
+            && offset + len <= self.options.segment_bytes;
+        Ok(fits.then_some(len))
+    }
+
+    /// The first valid frame in its place at or after `from`.
+    pub fn find_frame(&mut self, id: SegmentId, base: Lsn, from: Lsn) -> Result<Option<Lsn>, RecoverError> {
+        let mut lsn = Lsn(from.0.next_multiple_of(FRAME_ALIGN));
+        loop {
+            let offset = DATA_START + (lsn.0 - base.0);
+            if offset + frame::HEADER_BYTES as u64 > self.options.segment_bytes {
+                return Ok(None);
+            }
+            // Whole blocks at a time: most of what is looked at is zeros.
+            let bytes = self.read(id, offset, WINDOW_BYTES)?;
+            let mut candidates = (0..bytes.len().saturating_sub(frame::HEADER_BYTES) + 1).step_by(8);
+            let candidate = candidates.find(|&at| {
+                frame::peek(&bytes[at..]).is_some_and(|header| header.lsn.get() == lsn.0 + at as u64)
+            });
+            let Some(at) = candidate else {
+                let passed = (bytes.len() - frame::HEADER_BYTES) as u64 / FRAME_ALIGN * FRAME_ALIGN;
+                lsn = lsn.advance(passed + FRAME_ALIGN);
+                continue;
+            };
+            lsn = lsn.advance(at as u64);
+            let offset = offset + at as u64;
+            if let Some(len) = self.frame_len_at(id, offset)? {
+                let bytes = self.read(id, offset, len)?;
+                if intact_frame(bytes, lsn) {
+                    return Ok(Some(lsn));
+                }
+            }
+            lsn = lsn.advance(FRAME_ALIGN);
+        }
+    }
+}
+
+/// Is a frame here whose epoch is of no concern?
+fn intact_frame(bytes: &[u8], lsn: Lsn) -> bool {
+    frame::FrameView::of(bytes).is_some_and(|frame| frame.intact() && frame.header().lsn.get() == lsn.0)
+}

@@ -1,0 +1,168 @@
+//! The shard's live segments in log order, and the prepared spares: which file a stretch of the log is in.
+
+use crate::frame::FrameKind;
+use crate::ids::{Epoch, Lsn, SegmentId};
+use crate::limits::MAX_LIVE_SEGMENTS;
+use crate::segment::{DATA_START, Fill, FooterEntry, Location};
+use std::collections::VecDeque;
+use zerocopy::little_endian::{U32, U128};
+
+/// How far a segment's file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileState {
+    Wanted,
+    Preparing {
+        ticket: u64,
+    },
+    Ready,
+    /// The disk is full; asked for again by `retry_prepare`.
+    NoSpace,
+}
+
+/// How far a sealed segment's footer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FooterState {
+    /// Unsealed, or this many entries' bytes written with this CRC so far.
+    Pending {
+        written: u64,
+        crc: u32,
+    },
+    Written,
+}
+
+pub(crate) const FOOTER_PENDING: FooterState = FooterState::Pending { written: 0, crc: 0 };
+
+#[derive(Debug)]
+pub(crate) struct Spare {
+    pub id: SegmentId,
+    pub file: FileState,
+}
+
+#[derive(Debug)]
+pub(crate) struct LiveSegment {
+    pub id: SegmentId,
+    pub base: Lsn,
+    /// The end of the seal frame.
+    pub end: Option<Lsn>,
+    /// The epoch of the frame before `base` and where it began.
+    pub epoch: (Epoch, Lsn),
+    pub file: FileState,
+    /// Is the header block on its way to the disk, or there?
+    pub headed: bool,
+    pub footer: FooterState,
+    /// Kept until the footer is written and no rewind can cut in here.
+    pub entries: Vec<FooterEntry>,
+    pub entry_count: usize,
+    pub epochs: Vec<(Epoch, Lsn)>,
+}
+
+impl LiveSegment {
+    pub fn offset_of(&self, lsn: Lsn) -> u64 {
+        DATA_START + (lsn.0 - self.base.0)
+    }
+
+    pub fn fill(&self, tail: Lsn, segment_bytes: u64) -> Fill {
+        Fill {
+            segment_bytes,
+            offset: self.offset_of(tail),
+            entries: self.entry_count,
+            epochs: self.epochs.len(),
+        }
+    }
+
+    pub fn add_entry(&mut self, hash: u128, lsn: Lsn, len: u64, slot: u16, put: bool) {
+        let kind = if put { FrameKind::Put } else { FrameKind::Delete };
+        self.entries.push(FooterEntry {
+            hash: U128::new(hash),
+            offset: U32::new(((lsn.0 - self.base.0) / 8) as u32),
+            len: U32::new((len / 8) as u32),
+            slot: U32::new(slot.into()),
+            kind: U32::new(kind as u32),
+        });
+        self.entry_count += 1;
+    }
+
+    /// The segment ends at `lsn` again, unsealed.
+    pub fn cut(&mut self, lsn: Lsn) {
+        let keep = lsn.0 - self.base.0;
+        self.entries.truncate(self.entries.partition_point(|entry| entry.data_offset() < keep));
+        self.entry_count = self.entries.len();
+        self.epochs.retain(|&(_, start)| start < lsn);
+        self.end = None;
+        self.footer = FOOTER_PENDING;
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Segments {
+    pub live: VecDeque<LiveSegment>,
+    pub spares: VecDeque<Spare>,
+    pub next_id: SegmentId,
+}
+
+impl Segments {
+    /// The segment that a byte at `lsn` belongs to: the last that begins at or before it.
+    pub fn index_at(&self, lsn: Lsn) -> usize {
+        let last = self.live.len() - 1;
+        if self.live[last].base <= lsn {
+            return last;
+        }
+        self.live.partition_point(|segment| segment.base <= lsn).saturating_sub(1)
+    }
+
+    pub fn current(&self) -> &LiveSegment {
+        self.live.back().expect("there is always a current segment")
+    }
+
+    pub fn current_mut(&mut self) -> &mut LiveSegment {
+        self.live.back_mut().expect("there is always a current segment")
+    }
+
+    pub fn by_id(&self, id: SegmentId) -> Option<&LiveSegment> {
+        let at = self.live.partition_point(|segment| segment.id < id);
+        self.live.get(at).filter(|segment| segment.id == id)
+    }
+
+    pub fn lsn_of(&self, at: Location) -> Option<Lsn> {
+        let segment = self.by_id(at.segment)?;
+        Some(segment.base.advance(at.offset.checked_sub(DATA_START)?))
+    }
+
+    /// Begins the next segment at `base`, in a spare if there is one.
+    pub fn open_next(&mut self, base: Lsn, epoch: (Epoch, Lsn)) {
+        let spare = self.spares.pop_front().unwrap_or_else(|| self.new_spare());
+        self.live.push_back(LiveSegment {
+            id: spare.id,
+            base,
+            end: None,
+            epoch,
+            file: spare.file,
+            headed: false,
+            footer: FOOTER_PENDING,
+            entries: Vec::new(),
+            entry_count: 0,
+            epochs: Vec::new(),
+        });
+    }
+
+    /// Makes sure that there is a spare or one wanted, unless the most segments are alive already.
+    pub fn want_spare(&mut self) {
+        let oldest = self.live.front().map_or(self.next_id.0, |segment| segment.id.0);
+        if self.spares.is_empty() && self.next_id.0 - oldest < MAX_LIVE_SEGMENTS {
+            let spare = self.new_spare();
+            self.spares.push_back(spare);
+        }
+    }
+
+    fn new_spare(&mut self) -> Spare {
+        let id = self.next_id;
+        self.next_id = SegmentId(id.0 + 1);
+        Spare { id, file: FileState::Wanted }
+    }
+
+    /// The states of all files that are needed, the most urgent first.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = (SegmentId, &mut FileState)> {
+        let live = self.live.iter_mut().map(|segment| (segment.id, &mut segment.file));
+        live.chain(self.spares.iter_mut().map(|spare| (spare.id, &mut spare.file)))
+    }
+}

@@ -1,0 +1,382 @@
+//! Crashes at any moment, with any part of what was in flight on the disk: nothing durable is lost, nothing
+//! that was never written appears, and nothing that was rewound comes back (rules 12, 13, 20).
+
+use super::{BUFFER_BYTES, Dice, get, open, options, pulse, settle};
+use crate::disk::DiskOp;
+use crate::error::AppendError;
+use crate::ids::{Epoch, Lsn};
+use crate::limits::BLOCK;
+use crate::segment::DATA_START;
+use crate::shard::{Op, Shard, View};
+use crate::testing::{Effect, MemoryDisk};
+use std::collections::BTreeMap;
+
+const SEEDS: u64 = 120;
+const STEPS: u64 = 400;
+const KEYS: u64 = 40;
+
+struct Append {
+    end: Lsn,
+    ops: Vec<(u64, Option<Vec<u8>>)>,
+}
+
+/// A shard on its disk, with what a reader of the design would expect of it.
+struct World {
+    dice: Dice,
+    disk: MemoryDisk,
+    shard: Shard,
+    in_flight: Vec<(DiskOp, Vec<Vec<Effect>>)>,
+    appends: Vec<Append>,
+    /// All bytes of the log ever appended; a rewind shortens it when it is through.
+    log: Vec<u8>,
+    rewinding_to: Option<Lsn>,
+    epoch: u64,
+    crashes: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let disk = MemoryDisk::new(options().segment_bytes);
+        let shard = open(&disk);
+        World {
+            dice: Dice::new(seed),
+            disk,
+            shard,
+            in_flight: Vec::new(),
+            appends: Vec::new(),
+            log: Vec::new(),
+            rewinding_to: None,
+            epoch: 0,
+            crashes: 0,
+        }
+    }
+
+    fn step(&mut self) {
+        match self.dice.below(100) {
+            0..40 => self.append(),
+            40..65 => self.poll(),
+            65..90 => self.complete(),
+            90..93 => self.in_flight_pulse(),
+            93..96 => self.commit(),
+            96..98 => self.rewind(),
+            _ => self.crash(),
+        }
+        self.note_progress();
+    }
+
+    /// The cursors keep their order, and the model follows a rewind that is through.
+    fn note_progress(&mut self) {
+        let shard = &self.shard;
+        assert!(shard.applied() <= shard.durable() && shard.durable() <= shard.tail());
+        assert!(shard.applied() <= shard.committed() && shard.committed() <= shard.tail());
+        if let Some(to) = self.rewinding_to
+            && !shard.rewinding()
+        {
+            self.rewinding_to = None;
+            self.forget_beyond(to);
+        }
+    }
+
+    fn forget_beyond(&mut self, to: Lsn) {
+        self.log.truncate(to.0 as usize);
+        self.appends.retain(|append| append.end <= to);
+    }
+
+    fn append(&mut self) {
+        let before = self.shard.tail();
+        let count = if self.dice.below(5) == 0 { 1 + self.dice.below(6) } else { 1 };
+        let mut ops = Vec::new();
+        for _ in 0..count {
+            let len = match self.dice.below(10) {
+                0 => self.dice.below(20_000),
+                1 => 3900 + self.dice.below(300),
+                _ => self.dice.below(200),
+            };
+            let fill = self.dice.below(256) as u8;
+            let value = (self.dice.below(6) > 0).then(|| vec![fill; len as usize]);
+            ops.push((self.dice.below(KEYS), value));
+        }
+        let keys: Vec<_> = ops.iter().map(|(key, _)| key.to_le_bytes()).collect();
+        let wanted: Vec<_> = keys
+            .iter()
+            .zip(&ops)
+            .map(|(key, (_, value))| match value {
+                Some(value) => Op::Put { key, value, expiry_ms: 0 },
+                None => Op::Delete { key },
+            })
+            .collect();
+        let appended = match self.shard.append(&wanted, 5) {
+            Err(AppendError::NotLeading) => {
+                ops.clear();
+                self.epoch += 1;
+                self.shard.begin_epoch(Epoch(self.epoch), 5)
+            }
+            other => other,
+        };
+        match appended {
+            Ok(end) => {
+                self.appends.push(Append { end, ops });
+                self.copy_log(before);
+            }
+            Err(AppendError::NoSegment | AppendError::BufferFull | AppendError::Rewinding) => {}
+            Err(AppendError::BatchTooLarge { .. }) => assert!(count > 1),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn copy_log(&mut self, from: Lsn) {
+        let range = crate::log::BufferRange { start: from, len: (self.shard.tail().0 - from.0) as usize };
+        self.log.extend_from_slice(self.shard.bytes(range));
+        assert_eq!(self.log.len() as u64, self.shard.tail().0);
+    }
+
+    fn poll(&mut self) {
+        let before = self.shard.tail();
+        while let Some(op) = self.shard.poll_disk() {
+            if !self.shard.rewinding() {
+                self.log.truncate(before.0 as usize);
+                self.copy_log(before);
+            }
+            let stages = self.disk.stages(&op, &self.shard);
+            self.in_flight.push((op, stages));
+        }
+    }
+
+    fn complete(&mut self) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let at = self.dice.below(self.in_flight.len() as u64) as usize;
+        let (op, mut stages) = self.in_flight.swap_remove(at);
+        // The device reads the memory at some moment until now.
+        if self.dice.below(2) == 0 {
+            stages = self.disk.stages(&op, &self.shard);
+        }
+        let done = self.disk.finish(&op, &stages);
+        self.shard.disk_done(done).unwrap();
+    }
+
+    fn in_flight_pulse(&mut self) {
+        if let Some(op) = self.shard.pulse() {
+            let stages = self.disk.stages(&op, &self.shard);
+            self.in_flight.push((op, stages));
+        }
+    }
+
+    fn commit(&mut self) {
+        let durable = self.shard.durable();
+        let ends: Vec<_> =
+            self.appends.iter().map(|append| append.end).filter(|&end| end <= durable).collect();
+        if !ends.is_empty() {
+            let at = self.dice.below(ends.len() as u64);
+            self.shard.commit_to(ends[at as usize]);
+        }
+    }
+
+    fn rewind(&mut self) {
+        let committed = self.shard.committed();
+        let ends: Vec<_> =
+            self.appends.iter().map(|append| append.end).filter(|&end| end >= committed).collect();
+        if self.shard.rewinding() || ends.is_empty() {
+            return;
+        }
+        let to = ends[self.dice.below(ends.len() as u64) as usize];
+        self.shard.rewind_to(to, 9).unwrap();
+        assert_eq!(self.shard.tail(), to);
+        self.rewinding_to = Some(to);
+    }
+
+    fn crash(&mut self) {
+        self.crashes += 1;
+        for (_, stages) in std::mem::take(&mut self.in_flight) {
+            let whole = self.dice.below(stages.len() as u64 + 1) as usize;
+            stages[..whole].iter().flatten().for_each(|effect| self.disk.apply(effect));
+            for effect in stages.get(whole).into_iter().flatten() {
+                if self.dice.below(2) == 0 {
+                    self.disk.apply(effect);
+                }
+            }
+        }
+        if self.dice.below(4) == 0 {
+            self.disk.lose_pulse();
+        }
+        let (durable, committed) = (self.shard.durable(), self.shard.committed());
+        self.shard = open(&self.disk);
+        let tail = self.shard.tail();
+        assert!(!self.shard.damaged(), "a crash is no damage");
+        assert!(tail >= durable, "durable up to {durable}, recovered up to {tail}");
+        assert!(tail.0 <= self.log.len() as u64, "more than was ever written");
+        assert!(self.shard.committed() <= committed);
+        self.rewinding_to = None;
+        self.forget_beyond(tail);
+        self.check_bytes();
+        self.check_values();
+    }
+
+    fn check_bytes(&self) {
+        let mut from = Lsn(0);
+        while from < self.shard.durable() {
+            let (spec, skip, len) = self.shard.read_log(from, 100_000);
+            assert!(len > 0 && spec.offset >= DATA_START && u64::from(spec.len).is_multiple_of(BLOCK));
+            let blocks = self.disk.read_blocks(spec);
+            let expected = &self.log[from.0 as usize..from.0 as usize + len];
+            assert!(blocks[skip..skip + len] == *expected, "other bytes than were appended at {from}");
+            from = from.advance(len as u64);
+        }
+    }
+
+    fn check_values(&mut self) {
+        let mut newest = BTreeMap::new();
+        for (key, value) in self.appends.iter().flat_map(|append| &append.ops) {
+            newest.insert(*key, value.clone());
+        }
+        for key in 0..KEYS {
+            let expected = newest.get(&key).cloned().flatten();
+            let (found, _) = get(&mut self.shard, &self.disk, &key.to_le_bytes(), View::Newest);
+            assert!(found == expected, "key {key}");
+        }
+        let committed = self.shard.committed();
+        let mut stale = BTreeMap::new();
+        for append in self.appends.iter().filter(|append| append.end <= committed) {
+            stale.extend(append.ops.iter().cloned());
+        }
+        for key in 0..KEYS {
+            let expected = stale.get(&key).cloned().flatten();
+            let (found, wait) = get(&mut self.shard, &self.disk, &key.to_le_bytes(), View::Committed);
+            assert!(found == expected && wait == Lsn(0), "key {key} as committed");
+        }
+    }
+}
+
+#[test]
+fn nothing_durable_is_lost_and_nothing_unwritten_appears() {
+    let mut crashes = 0;
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.crash();
+        settle(&mut world.shard, &mut world.disk);
+        world.note_progress();
+        world.check_bytes();
+        world.check_values();
+        crashes += world.crashes;
+    }
+    assert!(crashes as u64 > SEEDS);
+}
+
+/// A shard with a few segments, all durable and noted by the pulse.
+fn written(disk: &mut MemoryDisk) -> Shard {
+    let mut shard = open(disk);
+    settle(&mut shard, disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    for n in 0..6000u64 {
+        shard.append(&[Op::Put { key: &n.to_le_bytes(), value: &[n as u8; 100], expiry_ms: 0 }], 2).unwrap();
+        if n % 100 == 0 {
+            settle(&mut shard, disk);
+            shard.commit_to(shard.durable());
+        }
+    }
+    settle(&mut shard, disk);
+    shard.commit_to(shard.durable());
+    pulse(&mut shard, disk);
+    settle(&mut shard, disk);
+    assert!(shard.segments.live.len() > 3);
+    shard
+}
+
+#[test]
+fn corruption_before_the_durable_mark_is_damage_and_not_a_torn_tail() {
+    for with_pulse in [true, false] {
+        let mut disk = MemoryDisk::new(options().segment_bytes);
+        let shard = written(&mut disk);
+        let (last, tail) = (shard.segments.current().id, shard.tail());
+        let kept = shard.segments.current().base;
+        if !with_pulse {
+            disk.lose_pulse();
+        }
+        // Frames in place behind the hole are proof only beyond what may be in flight, so without the pulse
+        // this looks like a torn tail.
+        disk.file_mut(last).unwrap()[DATA_START as usize + 60] ^= 1;
+        let mut shard = open(&disk);
+        assert_eq!(shard.tail(), kept);
+        assert_eq!(shard.damaged(), with_pulse);
+        if with_pulse {
+            assert!(shard.rewinding(), "what is left is saved first");
+            settle(&mut shard, &mut disk);
+            assert!(!shard.rewinding() && shard.damaged());
+            assert_eq!(disk.rewound().len(), 1);
+            assert!(disk.rewound()[0].bytes.len() as u64 > tail.0 - kept.0);
+            pulse(&mut shard, &mut disk);
+            assert!(open(&disk).damaged(), "and it is not forgotten");
+            shard.repaired();
+            pulse(&mut shard, &mut disk);
+            assert!(!open(&disk).damaged());
+        }
+    }
+}
+
+#[test]
+fn a_missing_first_segment_is_damage() {
+    let mut disk = MemoryDisk::new(options().segment_bytes);
+    written(&mut disk);
+    disk.file_mut(crate::ids::SegmentId(0)).unwrap()[..8].fill(0xff);
+    let mut shard = open(&disk);
+    assert!(shard.damaged());
+    assert_eq!(shard.tail(), Lsn(0));
+    settle(&mut shard, &mut disk);
+    assert!(shard.damaged() && !shard.rewinding());
+}
+
+#[test]
+fn footers_say_what_a_scan_finds() {
+    let mut disk = MemoryDisk::new(options().segment_bytes);
+    let shard = written(&mut disk);
+    let by_footers = open(&disk);
+    for id in disk.files().map(|(id, _)| id).collect::<Vec<_>>() {
+        let file = disk.file_mut(id).unwrap();
+        let end = file.len();
+        file[end - BLOCK as usize..].fill(0);
+    }
+    let mut by_scan = open(&disk);
+    assert_eq!(by_footers.history(), by_scan.history());
+    for other in [&by_footers, &by_scan] {
+        assert_eq!((other.tail(), other.key_count()), (shard.tail(), shard.key_count()));
+        assert!((0..16384).all(|slot| other.key_count_in_slot(slot) == shard.key_count_in_slot(slot)));
+    }
+    settle(&mut by_scan, &mut disk);
+    for n in 0..6000u64 {
+        let at = by_scan.find(&n.to_le_bytes(), View::Newest);
+        assert_eq!(at, by_footers.find(&n.to_le_bytes(), View::Newest));
+    }
+    let again =
+        crate::scan::Scanner::new(&options(), &disk).segment(by_scan.segments.live[0].id, Lsn(0), Epoch(0));
+    assert!(again.unwrap().by_footer, "a footer that was missing is written");
+}
+
+#[test]
+fn a_full_disk_stops_appends_until_there_is_space() {
+    let mut disk = MemoryDisk::new(options().segment_bytes);
+    disk.max_segments = 2;
+    let mut shard = open(&disk);
+    settle(&mut shard, &mut disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    let mut put = |shard: &mut Shard, disk: &mut MemoryDisk| {
+        settle(shard, disk);
+        shard.commit_to(shard.durable());
+        shard.append(&[Op::Put { key: b"k", value: &[7; 15_000], expiry_ms: 0 }], 1)
+    };
+    let error = loop {
+        if let Err(error) = put(&mut shard, &mut disk) {
+            break error;
+        }
+    };
+    assert_eq!(error, AppendError::DiskFull);
+    assert!(shard.disk_full());
+    assert_eq!(get(&mut shard, &disk, b"k", View::Committed).0.unwrap().len(), 15_000);
+    disk.max_segments = 3;
+    shard.retry_prepare();
+    put(&mut shard, &mut disk).unwrap();
+    assert!(!shard.disk_full() && BUFFER_BYTES > 0);
+}
