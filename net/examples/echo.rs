@@ -79,9 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             segments: Vec::new(),
             pulse: std::fs::File::open("/dev/null")?.into(),
             durability: Durability::None,
-            run_cold: Box::new(|op| {
-                (None, DiskDone { ticket: op.ticket, result: Err(DiskError::NoSpace) })
-            }),
+            run_cold: Box::new(|op| (None, DiskDone { ticket: op.ticket, result: Err(DiskError::NoSpace) })),
         },
         mailbox: mailboxes.remove(0),
         page: Arc::new(page),

@@ -186,8 +186,7 @@ fn rfc3339(ms: u64) -> String {
     let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
@@ -240,7 +239,8 @@ mod tests {
             epoch: Epoch(3),
             version: Version(5),
             why: Why::Evicted,
-            ..Default::default()
+            leader_incarnation: Incarnation(1),
+            at_ms: 0,
         };
         let view = ClusterView {
             nodes: vec![node(0, 80, 80), node(1, 64, 48)],

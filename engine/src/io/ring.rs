@@ -616,17 +616,13 @@ impl<T: Copy> Ring<T> {
         }
     }
 
-    /// Have the eventfd signalled when something happens. `false` if something already did (then it is not
-    /// signalled, and the caller should reap instead of waiting).
+    /// Have the eventfd signalled when something happens, until [`Ring::stop_eventfd`]. `false` if something
+    /// already did, for which no signal may come.
     pub fn signal_eventfd(&mut self) -> bool {
         self.uring.completion().enable_eventfd();
         // The kernel first notes its work and then looks at the flag: one of us sees the other.
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        let quiet = !self.has_news();
-        if !quiet {
-            self.stop_eventfd();
-        }
-        quiet
+        !self.has_news()
     }
 
     /// No more signals: the thread is awake.

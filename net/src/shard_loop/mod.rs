@@ -37,8 +37,10 @@ pub use links::SEND_ZC_THRESHOLD;
 pub(crate) use post::Parcel;
 pub use post::{Mailbox, Post};
 
-/// How long the loop waits in its own ring before it lets glommio run; also glommio's preempt timer.
+/// How long the loop waits in its own ring before it sleeps in glommio; also glommio's preempt timer.
 pub const SHORT_WAIT: Duration = Duration::from_micros(200);
+/// Under unbroken load glommio's other tasks get their turn this often.
+pub const GLOMMIO_TURN: Duration = Duration::from_millis(2);
 /// A turn happens at least this often, so that the warden sees the thread move.
 pub const IDLE_TURN: Duration = Duration::from_millis(5);
 /// How long an orderly stop waits for the last replies to leave.
@@ -160,6 +162,7 @@ pub(crate) struct ShardLoop<C: Core> {
     completions: Vec<Completion<Op>>,
     now: Nanos,
     turns: u64,
+    glommio_ran: Nanos,
     /// When the newest alarm goes off; nothing if it is in the past.
     alarm: Nanos,
     stopped_at: Option<Nanos>,
@@ -183,18 +186,22 @@ pub async fn run<C: Core>(core: C, setup: Setup) -> Result<(), LoopError> {
             return Ok(());
         }
         shard.ring.enter(shard.patience()).map_err(LoopError::Enter)?;
-        if shard.busy() {
-            glommio::yield_if_needed().await;
+        let busy = shard.busy();
+        if busy && !shard.owes_glommio() {
             continue;
         }
         shard.set_alarm();
         shard.ring.enter(None).map_err(LoopError::Enter)?;
-        if shard.ring.signal_eventfd() {
-            let waited = eventfd.read_at(0, 8).await;
-            shard.ring.stop_eventfd();
-            waited.map_err(|error| LoopError::Wait(error.to_string()))?;
-            shard.ring.enter(None).map_err(LoopError::Enter)?;
+        // The signal stays on while glommio has the thread, so that ticks bring it back in any case.
+        if !shard.ring.signal_eventfd() || busy {
+            // Not `yield`: an executor whose only runnable task yielded may go to sleep all the same.
+            let _ = rustix::io::write(shard.ring.eventfd(), &1u64.to_ne_bytes());
         }
+        let waited = eventfd.read_at(0, 8).await;
+        shard.ring.stop_eventfd();
+        waited.map_err(|error| LoopError::Wait(error.to_string()))?;
+        shard.glommio_ran = agency::warden::now();
+        shard.ring.enter(None).map_err(LoopError::Enter)?;
     }
 }
 
@@ -230,6 +237,7 @@ impl<C: Core> ShardLoop<C> {
             completions: Vec::new(),
             now: agency::warden::now(),
             turns: 0,
+            glommio_ran: agency::warden::now(),
             alarm: Nanos(0),
             stopped_at: None,
         };
@@ -246,6 +254,11 @@ impl<C: Core> ShardLoop<C> {
     fn patience(&self) -> Option<Duration> {
         let left = Duration::from_nanos(self.core.deadline().0.saturating_sub(self.now.0));
         (!self.has_leftovers() && !left.is_zero()).then_some(SHORT_WAIT.min(left))
+    }
+
+    /// Whether glommio's other tasks have waited long enough.
+    fn owes_glommio(&self) -> bool {
+        self.now.0.saturating_sub(self.glommio_ran.0) > GLOMMIO_TURN.as_nanos() as u64
     }
 
     /// Whether the turn left something for the next.

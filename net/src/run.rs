@@ -1,0 +1,267 @@
+//! The main of a node's process: open the data directory, bind the ports, start a thread per shard and the
+//! control thread, and wait until all shards stopped in order.
+//!
+//! Whatever is wrong with the machine or the configuration shows here, before anything is served, as one
+//! [`RunError`]. What a shard does is given by the caller, who makes its core.
+
+use crate::config::NodeConfig;
+use crate::control::{self, Control, signals};
+use crate::error::RunError;
+use crate::seam::Face;
+use crate::shard_loop::core::Core;
+use crate::shard_loop::sockets::{self, Kind};
+use crate::shard_loop::{self, DiskSetup, Door, Greeting, Mailbox, PeerAddress, Post, Setup};
+use agency::ids::{Incarnation, NodeId};
+use agency::warden::shared_page::{ChildFds, SharedPage};
+use engine::ids::ShardId;
+use engine::io::buffers::MirrorBuffer;
+use engine::io::cold::{self, ColdContext};
+use engine::io::dir::{self, DataDir, FormatOptions};
+use engine::io::probe::{WriteMethod, probe};
+use engine::io::ring::{Durability, LogMemory};
+use engine::shard::{Shard, ShardOptions};
+use glommio::{LocalExecutorBuilder, Placement};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Sender, channel};
+
+/// Priority asked for the node's threads; without the right to it the default stays.
+const NICE: i32 = -10;
+
+/// What a shard's core is made of.
+pub struct Seed {
+    pub me: NodeId,
+    pub shard: ShardId,
+    pub config: Arc<NodeConfig>,
+    pub incarnation: Incarnation,
+    /// The recovered log and index.
+    pub engine: Shard,
+}
+
+/// What every shard thread needs besides its own things.
+struct Common<M> {
+    config: Arc<NodeConfig>,
+    page: Arc<SharedPage>,
+    dir: Arc<DataDir>,
+    wake_warden: Arc<OwnedFd>,
+    durability: Durability,
+    greeting: Greeting,
+    /// Shards that are not open yet.
+    closed: AtomicU16,
+    make_core: M,
+}
+
+/// Run a node until it stopped in order. `make_core` makes a shard's core, on the shard's thread.
+///
+/// # Errors
+/// See [`RunError`]. The process should end then; the warden's page holds the reason too.
+pub fn run_node_with<C, M>(
+    config: NodeConfig,
+    fds: ChildFds,
+    greeting: Greeting,
+    make_core: M,
+) -> Result<(), RunError>
+where
+    C: Core + 'static,
+    M: Fn(Seed) -> C + Send + Sync + 'static,
+{
+    let attached = fds.attach()?;
+    let page = Arc::new(attached.page);
+    let wake = (Arc::new(attached.wake_warden), attached.wake_shards);
+    let result = run_attached(config, Arc::clone(&page), wake, greeting, make_core);
+    if let Err(error) = &result {
+        page.fail(&error.to_string());
+    }
+    // The locks of the shards' threads lie in the page: it stays mapped until the process is gone.
+    std::mem::forget(page);
+    result
+}
+
+fn run_attached<C, M>(
+    config: NodeConfig,
+    page: Arc<SharedPage>,
+    (wake_warden, wake_shards): (Arc<OwnedFd>, Vec<OwnedFd>),
+    greeting: Greeting,
+    make_core: M,
+) -> Result<(), RunError>
+where
+    C: Core + 'static,
+    M: Fn(Seed) -> C + Send + Sync + 'static,
+{
+    if config.my_member().witness {
+        return Err(RunError::Witness { name: config.name });
+    }
+    if page.shards() != config.shards {
+        return Err(RunError::Shards { warden: page.shards(), configured: config.shards });
+    }
+    let thread = |what| move |error: std::io::Error| RunError::Thread { what, reason: error.to_string() };
+    // Before the first thread, so that every thread inherits both.
+    signals::block().map_err(thread("the signal thread"))?;
+    let _ = rustix::process::setpriority_process(None, NICE);
+    let config = Arc::new(config);
+    let dir = dir::open_or_format(
+        &config.dir,
+        &FormatOptions {
+            group: config.group,
+            node_name: config.name.clone(),
+            shards: config.shards,
+            segment_bytes: config.segment_bytes.0,
+        },
+    )?;
+    let probed =
+        probe(dir.path()).map_err(|source| RunError::Probe { dir: dir.path().to_owned(), source })?;
+    let durability = match probed.method {
+        WriteMethod::Dsync => Durability::Dsync,
+        WriteMethod::WriteThenFdatasync => Durability::ThenFdatasync,
+    };
+    let mut doors = Vec::new();
+    for shard in 0..config.shards {
+        doors.push(doors_of(&config, ShardId(shard))?);
+    }
+    let http = listen("HTTP", at(&config, config.my_member().http_port()), Kind::Client, false)?;
+    let (post, mailboxes) = Post::new(config.shards).map_err(thread("the mailboxes"))?;
+    signals::watch(post.clone()).map_err(thread("the signal thread"))?;
+    let control = Control { config: Arc::clone(&config), page: Arc::clone(&page), post: post.clone() };
+    control::start(control, http)
+        .map_err(|reason| RunError::Thread { what: "the control thread", reason })?;
+
+    let common = Arc::new(Common {
+        closed: AtomicU16::new(config.shards),
+        config,
+        page,
+        dir: Arc::new(dir),
+        wake_warden,
+        durability,
+        greeting,
+        make_core,
+    });
+    let (ended, ends) = channel();
+    for ((mailbox, doors), bell) in mailboxes.into_iter().zip(doors).zip(wake_shards) {
+        start_shard(Arc::clone(&common), mailbox, doors, bell, ended.clone())?;
+    }
+    drop(ended);
+    for _ in 0..common.config.shards {
+        ends.recv().map_err(|_| RunError::Lost)??;
+    }
+    Ok(())
+}
+
+fn at(config: &NodeConfig, port: u16) -> SocketAddr {
+    SocketAddr::new(config.bind_address(), port)
+}
+
+fn listen(what: &'static str, address: SocketAddr, kind: Kind, shared: bool) -> Result<OwnedFd, RunError> {
+    sockets::listen_on(address, kind, shared).map_err(|source| RunError::Listen { what, address, source })
+}
+
+fn doors_of(config: &NodeConfig, shard: ShardId) -> Result<Vec<(Door, OwnedFd)>, RunError> {
+    let me = config.my_member();
+    let own = at(config, me.shard_port(agency::ids::ShardId(shard.0)));
+    let any = at(config, me.any_key_port());
+    let mut doors = vec![
+        (Door::Clients(Face::Shard), listen("clients of a shard", own, Kind::Client, false)?),
+        (Door::Clients(Face::AnyKey), listen("clients", any, Kind::Client, true)?),
+    ];
+    if shard == ShardId(0) {
+        let address = at(config, me.replication_port());
+        doors.push((Door::Replication, listen("replication", address, Kind::Link, false)?));
+    }
+    Ok(doors)
+}
+
+fn placement(config: &NodeConfig, shard: ShardId) -> Placement {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match config.pin && config.shards as usize <= cores {
+        true => Placement::Fixed((config.first_core as usize + shard.0 as usize) % cores),
+        false => Placement::Unbound,
+    }
+}
+
+fn start_shard<C, M>(
+    common: Arc<Common<M>>,
+    mailbox: Mailbox,
+    doors: Vec<(Door, OwnedFd)>,
+    bell: OwnedFd,
+    ended: Sender<Result<(), RunError>>,
+) -> Result<(), RunError>
+where
+    C: Core + 'static,
+    M: Fn(Seed) -> C + Send + Sync + 'static,
+{
+    let shard = mailbox.shard();
+    LocalExecutorBuilder::new(placement(&common.config, shard))
+        .name(&format!("baton-shard-{}", shard.0))
+        .preempt_timer(shard_loop::SHORT_WAIT)
+        .spawn(move || async move {
+            let result = run_shard(&common, mailbox, doors, bell).await;
+            // The receiver is gone only when the process is about to end anyway.
+            let _ = ended.send(result);
+        })
+        .map(drop)
+        .map_err(|error| RunError::Thread { what: "a shard's thread", reason: error.to_string() })
+}
+
+async fn run_shard<C, M>(
+    common: &Common<M>,
+    mailbox: Mailbox,
+    listeners: Vec<(Door, OwnedFd)>,
+    warden_bell: OwnedFd,
+) -> Result<(), RunError>
+where
+    C: Core,
+    M: Fn(Seed) -> C,
+{
+    let (shard, config) = (mailbox.shard(), &common.config);
+    let bytes = config.log_buffer_bytes.0;
+    let buffer = MirrorBuffer::new(bytes as usize).map_err(|source| RunError::Buffer {
+        shard: shard.0,
+        bytes,
+        source,
+    })?;
+    // SAFETY: the buffer's mapping moves with it into the engine's shard and from there into the core,
+    // which `shard_loop::run` drops after the ring; the core keeps to the seam's rules about ranges.
+    let log = unsafe { LogMemory::of(&buffer) };
+    let mut options = ShardOptions::new(config.group, shard);
+    options.segment_bytes = config.segment_bytes.0;
+    options.max_value_bytes = config.max_value_bytes.0 as usize;
+    options.cache_bytes = config.cache_bytes.0 as usize;
+    let (engine, files) = engine::io::open_shard(&common.dir, shard, &options, buffer)
+        .map_err(|source| RunError::Open { shard: shard.0, source })?;
+    let context = ColdContext { dir: common.dir.shard_dir(shard), segment_bytes: options.segment_bytes };
+    let me = config.me();
+    let core = (common.make_core)(Seed {
+        me,
+        shard,
+        config: Arc::clone(config),
+        incarnation: common.page.incarnation(),
+        engine,
+    });
+    let others = config.data_nodes().without(me);
+    let peers = others.iter().filter_map(|node| {
+        let member = config.member(node)?;
+        Some(PeerAddress { node, host: member.host.clone(), port: member.replication_port() })
+    });
+    let setup = Setup {
+        listeners,
+        greeting: common.greeting,
+        peers: peers.collect(),
+        max_clients: config.max_clients as usize,
+        log,
+        disk: DiskSetup {
+            segments: files.segments.into_iter().collect(),
+            pulse: files.pulse,
+            durability: common.durability,
+            run_cold: Box::new(move |op| cold::run(&context, &op)),
+        },
+        mailbox,
+        page: Arc::clone(&common.page),
+        warden_bell,
+        wake_warden: Arc::clone(&common.wake_warden),
+    };
+    if common.closed.fetch_sub(1, Ordering::AcqRel) == 1 {
+        common.page.set_node_ready();
+    }
+    shard_loop::run(core, setup).await.map_err(|source| RunError::Loop { shard: shard.0, source })
+}
