@@ -1,0 +1,263 @@
+//! The command line: every subcommand and flag, with an example in each `--help`.
+
+use bench::failover::Blow;
+use clap::{Args, Parser};
+use net::config::{Ack, Mode, Span};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A replicated storage appliance: no acknowledged write is lost when the leader dies, and another node
+/// leads within milliseconds.
+#[derive(Debug, Parser)]
+#[command(name = "baton", version, max_term_width = 100)]
+pub struct Baton {
+    #[command(subcommand)]
+    pub command: Subcommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
+    /// Run a whole group on this machine: data nodes and a witness, each its own process.
+    Start(StartOptions),
+    /// Run one data node under its warden.
+    Serve(ServeOptions),
+    /// Run a witness: it votes and holds no data.
+    Witness(ServeOptions),
+    /// Run the node process itself; only a warden does this.
+    #[command(hide = true)]
+    Node(ServeOptions),
+    /// Show nodes, agents, shards and who led when.
+    Status(StatusOptions),
+    /// Pass leadership to another node, without an error to any client.
+    Handoff(HandoffOptions),
+    /// Measure throughput, latency and failover.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  baton start --dir /srv/baton\n  redis-cli -p 7400 set greeting hello\n\n\
+    A later start on the same --dir takes everything from DIR/NAME/node.toml; flags that contradict it are \
+    refused.\nPorts of node i: base + 100*i + {0: any key, 1..64: shard 0..63, 80: HTTP, 90: replication, \
+    91: agency}; the witness: base + 291."
+)]
+pub struct StartOptions {
+    /// Where the group lives; made if missing.
+    #[arg(long, default_value = "baton-data")]
+    pub dir: PathBuf,
+    /// Data nodes, 2 or 3; with 2 there is a witness as well [default: 2]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=3))]
+    pub nodes: Option<u8>,
+    /// Shards, 1 to 64; fixed for the life of the group [default: 1]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: Option<u16>,
+    /// The first port [default: 7400]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=65244))]
+    pub port_base: Option<u16>,
+    /// When a process that died is started again: 200ms, 1s ... or never [default: 1s]
+    #[arg(long, value_parser = respawn)]
+    pub respawn_after: Option<Respawn>,
+    /// Size of a log segment in MiB, a power of two up to 256; fixed for the life of the group [default: 256]
+    #[arg(long)]
+    pub segment_mib: Option<u64>,
+    /// Largest value a client may write, in KiB [default: 16384, or what a small segment can hold]
+    #[arg(long)]
+    pub max_value_kib: Option<u64>,
+    /// When a write is acknowledged: durable, received or local [default: durable]
+    #[arg(long, value_parser = ack)]
+    pub ack: Option<Ack>,
+    /// active-passive: one node leads all shards; active-active: they are spread [default: active-passive]
+    #[arg(long, value_parser = mode)]
+    pub mode: Option<Mode>,
+    /// Print one line of JSON when ready, and nothing else on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A value of `--respawn-after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Respawn {
+    After(Span),
+    Never,
+}
+
+fn respawn(text: &str) -> Result<Respawn, String> {
+    match text {
+        "never" => Ok(Respawn::Never),
+        _ => text.parse().map(Respawn::After).map_err(|e| format!("{e}, or \"never\"")),
+    }
+}
+
+fn ack(text: &str) -> Result<Ack, String> {
+    match text {
+        "durable" => Ok(Ack::Durable),
+        "received" => Ok(Ack::Received),
+        "local" => Ok(Ack::Local),
+        _ => Err("one of durable, received, local".to_owned()),
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "active-passive" => Ok(Mode::ActivePassive),
+        "active-active" => Ok(Mode::ActiveActive),
+        _ => Err("one of active-passive, active-active".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton serve --config /srv/baton/a/node.toml\n  \
+    baton witness --config /srv/baton/w/witness.toml\n\nEvery key of the file: docs/CONFIGURATION.md")]
+pub struct ServeOptions {
+    /// The configuration file.
+    #[arg(long)]
+    pub config: PathBuf,
+}
+
+/// Where to ask.
+#[derive(Clone, Debug, Args)]
+pub struct Ask {
+    /// HTTP address of any node of the group; without it, those of a group on this machine at port 7400.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton status\n  baton status --http 10.0.0.5:7480 --json\n\n\
+    Exit code 1 if a node or an agent is down, or a shard has no leader or a node out of sync.")]
+pub struct StatusOptions {
+    #[command(flatten)]
+    pub ask: Ask,
+    /// Print the JSON document as the node gives it.
+    #[arg(long)]
+    pub json: bool,
+    /// Print again every second, until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton handoff\n  baton handoff --to b --shard 0")]
+pub struct HandoffOptions {
+    #[command(flatten)]
+    pub ask: Ask,
+    /// The node that shall lead; without it, the one that is furthest.
+    #[arg(long, value_name = "NAME")]
+    pub to: Option<String>,
+    /// Only this shard; without it, every shard.
+    #[arg(long)]
+    pub shard: Option<u16>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Bench {
+    /// Throughput and latency of one node.
+    Load(LoadOptions),
+    /// Start a group, strike it again and again under load, and check every key.
+    Failover(FailoverOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton bench load -c 50 -P 16 -n 1000000 --mix 100\n\n\
+    Give the leader's port: redirects are not followed, they count as errors.")]
+pub struct LoadOptions {
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    #[arg(short, long, default_value_t = 7400)]
+    pub port: u16,
+    /// Connections.
+    #[arg(short = 'c', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub connections: u32,
+    /// Requests sent at once on each connection.
+    #[arg(short = 'P', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub pipeline: u32,
+    /// Requests in all.
+    #[arg(short = 'n', long, default_value_t = 100_000)]
+    pub requests: u64,
+    #[arg(long, default_value_t = 100)]
+    pub value_bytes: usize,
+    /// Keys the requests are spread over.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// Share of writes in percent.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub mix: u8,
+    /// The same seed sends the same requests.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl LoadOptions {
+    /// The address to load.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton bench failover --rounds 50 --kill node\n  \
+    baton bench failover --rounds 10 --kill silence --json\n\n\
+    Exit code 1 if an acknowledged write is missing, a value shows up that nobody wrote, an epoch does not \
+    rise, or a client saw an error that is not a redirect.")]
+pub struct FailoverOptions {
+    #[arg(long, default_value_t = 50)]
+    pub rounds: usize,
+    /// What is struck: node, warden+node, stop, silence, handoff, follower, witness or both
+    #[arg(long, default_value = "node")]
+    pub kill: Blow,
+    /// Where the group lives; without it, a temporary directory that is removed if all was well.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    #[arg(long, default_value_t = 17400)]
+    pub port_base: u16,
+    #[arg(long, default_value_t = 8)]
+    pub connections: usize,
+    #[arg(long, default_value_t = 100)]
+    pub value_bytes: usize,
+    /// Memory that each node touches before it serves, in MiB.
+    #[arg(long, default_value_t = 0)]
+    pub ballast_mib: u64,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Baton::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_values_name_the_flag() {
+        for words in [
+            ["baton", "start", "--nodes", "4"],
+            ["baton", "start", "--shards", "0"],
+            ["baton", "start", "--respawn-after", "soon"],
+            ["baton", "start", "--ack", "maybe"],
+        ] {
+            let error = Baton::try_parse_from(words).unwrap_err().to_string();
+            assert!(error.contains(words[2]), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_subcommand_shows_an_example() {
+        fn check(command: &clap::Command) {
+            if command.has_subcommands() {
+                return command.get_subcommands().for_each(check);
+            }
+            let help = command.get_after_help().map(|h| h.to_string()).unwrap_or_default();
+            assert!(help.starts_with("Example:\n  baton "), "{}", command.get_name());
+        }
+        check(&Baton::command());
+    }
+}

@@ -1,0 +1,463 @@
+//! A group started by `baton start`, looked at and struck from outside.
+//!
+//! Everything it knows comes from where a user would look: the ready line, the status document of each node,
+//! `/proc`. Implements [`bench::failover::Group`]. Dropping it ends every process it started.
+
+use crate::processes::{self, Part};
+use crate::serve::BALLAST_VARIABLE;
+use crate::start::layout::LOG;
+use crate::start::ready::Ready;
+use crate::status;
+use crate::status::model::Status;
+use bench::failover::router::Endpoint;
+use bench::failover::{Blow, Group, GroupError, SILENCE, Standing};
+use rustix::process::Signal;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How a group is started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub binary: PathBuf,
+    pub dir: PathBuf,
+    pub port_base: u16,
+    /// Further flags of `baton start`.
+    pub flags: Vec<String>,
+    /// MiB of memory that each node touches before it serves.
+    pub ballast_mib: u64,
+}
+
+impl Setup {
+    /// Small segments, and dead nodes started again after 200 ms.
+    pub fn new(binary: PathBuf, dir: PathBuf, port_base: u16) -> Setup {
+        let flags = ["--respawn-after", "200ms", "--segment-mib", "64"].map(str::to_owned).to_vec();
+        Setup { binary, dir, port_base, flags, ballast_mib: 0 }
+    }
+
+    /// The command that starts the group.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("start").arg("--json").arg("--dir").arg(&self.dir);
+        command.arg("--port-base").arg(self.port_base.to_string()).args(&self.flags);
+        if self.ballast_mib > 0 {
+            command.env(BALLAST_VARIABLE, self.ballast_mib.to_string());
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+/// Longest wait for the ready line.
+const READY_LIMIT: Duration = Duration::from_secs(180);
+/// Longest wait for an orderly stop.
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+/// Longest wait for one node's status.
+const HTTP_LIMIT: Duration = Duration::from_millis(500);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// So many looks in a row must agree before the group counts as at rest: what a node knows of another is
+/// some heartbeats old.
+const LOOKS_AT_REST: usize = 4;
+/// Ports of one node that clients may be sent to: any key, and 64 shards.
+const CLIENT_PORTS: u16 = 64;
+/// Bytes of each log shown when something failed.
+const LOG_SHOWN: usize = 6000;
+
+/// See the module.
+pub struct RunningGroup {
+    setup: Setup,
+    child: Child,
+    ready: Ready,
+    /// Nodes that were killed must come back with an incarnation above this one.
+    struck: Vec<(String, u64)>,
+    /// The leader that must not lead any more, after a blow that ends leadership without a death.
+    deposed: Option<String>,
+}
+
+impl RunningGroup {
+    /// Starts the group and waits until it is ready.
+    pub fn start(setup: Setup) -> Result<RunningGroup, GroupError> {
+        let mut child = setup
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| GroupError(format!("cannot start {}: {e}", setup.binary.display())))?;
+        let (sender, lines) = mpsc::channel();
+        let mut out = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut errors = child.stderr.take().expect("stderr is piped");
+        // Both threads end when the pipes close, that is with the child.
+        let complaints = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            text
+        });
+        thread::spawn(move || {
+            let mut line = String::new();
+            let _ = out.read_line(&mut line);
+            let _ = sender.send(line);
+        });
+        let line = lines.recv_timeout(READY_LIMIT).unwrap_or_default();
+        match serde_json::from_str(&line) {
+            Ok(ready) => Ok(RunningGroup { setup, child, ready, struck: Vec::new(), deposed: None }),
+            Err(_) => {
+                let dir = setup.dir.clone();
+                // It may have ended by itself already.
+                let _ = child.kill();
+                let _ = child.wait();
+                kill_all(&dir);
+                let said = complaints.join().unwrap_or_default();
+                Err(GroupError(format!("baton start was not ready: {}\n{}", said.trim(), logs(&dir))))
+            }
+        }
+    }
+
+    /// What it said when it was ready.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Where it lives.
+    pub fn dir(&self) -> &Path {
+        &self.setup.dir
+    }
+
+    /// The process id of `baton start`.
+    pub fn supervisor_pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The names of the data nodes.
+    pub fn names(&self) -> Vec<String> {
+        self.ready.nodes.iter().map(|n| n.name.clone()).collect()
+    }
+
+    /// `HOST:PORT` of a node's HTTP face.
+    pub fn http(&self, name: &str) -> &str {
+        let node = self.ready.nodes.iter().find(|n| n.name == name);
+        &node.unwrap_or_else(|| panic!("no node {name}")).http
+    }
+
+    /// The place of a node among [`Group::endpoints`].
+    pub fn place(&self, name: &str) -> Result<usize, GroupError> {
+        let at = self.ready.nodes.iter().position(|n| n.name == name);
+        at.ok_or_else(|| GroupError(format!("no node {name}")))
+    }
+
+    /// The status as one node gives it.
+    pub fn status_of(&self, name: &str) -> Result<Status, GroupError> {
+        let found = status::from_node(self.http(name), HTTP_LIMIT);
+        found.map(|(_, status)| status).map_err(|e| GroupError(e.to_string()))
+    }
+
+    /// The status as the first node that answers gives it.
+    pub fn status(&self) -> Result<Status, GroupError> {
+        let mut last = GroupError("there are no nodes".to_owned());
+        for node in &self.ready.nodes {
+            match self.status_of(&node.name) {
+                Ok(status) => return Ok(status),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The node that leads shard 0.
+    pub fn leader(&self) -> Result<String, GroupError> {
+        let status = self.status()?;
+        let leader = status.shards.first().and_then(|s| s.serving_leader());
+        leader.map(str::to_owned).ok_or_else(|| GroupError("shard 0 has no leader".to_owned()))
+    }
+
+    /// A node that does not lead shard 0.
+    pub fn follower(&self) -> Result<String, GroupError> {
+        let leader = self.leader()?;
+        let other = self.names().into_iter().find(|name| *name != leader);
+        other.ok_or_else(|| GroupError("there is one node only".to_owned()))
+    }
+
+    /// A member's configuration file.
+    pub fn config_of(&self, name: &str) -> PathBuf {
+        config_of(&self.setup.dir, name)
+    }
+
+    /// The process id of a part of a member.
+    pub fn pid(&self, name: &str, part: Part) -> Result<u32, GroupError> {
+        let found = processes::find(part, &self.config_of(name));
+        found.ok_or_else(|| GroupError(format!("the {part:?} of {name} does not run")))
+    }
+
+    /// Sends a signal to a part of a member; answers the moment just before.
+    pub fn signal(&self, name: &str, part: Part, signal: Signal) -> Result<Instant, GroupError> {
+        let pid = self.pid(name, part)?;
+        let now = Instant::now();
+        send(pid, signal)?;
+        Ok(now)
+    }
+
+    /// Waits until `condition` holds of the status (from any node), or says what it was last.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut condition: impl FnMut(&Status) -> bool,
+    ) -> Result<Status, GroupError> {
+        let begun = Instant::now();
+        loop {
+            let status = self.status();
+            if let Ok(status) = &status
+                && condition(status)
+            {
+                return Ok(status.clone());
+            }
+            if begun.elapsed() > limit {
+                return Err(GroupError(format!("{what}: not within {limit:?}; last: {status:?}")));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// An orderly stop, as by Ctrl-C.
+    pub fn stop(mut self) -> Result<ExitStatus, GroupError> {
+        send(self.child.id(), Signal::INT)?;
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_LIMIT {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return match status.success() {
+                    true => Ok(status),
+                    false => Err(GroupError(format!("baton start ended badly: {status}\n{}", self.logs()))),
+                };
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Err(GroupError(format!("baton start did not stop within {STOP_LIMIT:?}\n{}", self.logs())))
+    }
+
+    /// The ends of all logs.
+    pub fn logs(&self) -> String {
+        logs(&self.setup.dir)
+    }
+
+    /// Every node's view, if all answer, all agree on who leads, and nobody is missing.
+    fn agreement(&self) -> Result<Vec<Status>, GroupError> {
+        let mut views: Vec<Status> = Vec::new();
+        for name in self.names() {
+            let status = self.status_of(&name)?;
+            if let Some(trouble) = status.troubles().first() {
+                return Err(GroupError(format!("{name} says: {trouble}")));
+            }
+            for (struck, incarnation) in &self.struck {
+                let node = status.nodes.iter().find(|n| n.name == *struck);
+                if node.is_none_or(|n| n.incarnation <= *incarnation) {
+                    return Err(GroupError(format!("{name} does not know that {struck} was started again")));
+                }
+            }
+            if let Some(deposed) = &self.deposed
+                && status.shards[0].leader.as_ref() == Some(deposed)
+            {
+                return Err(GroupError(format!("{name} still takes {deposed} for the leader")));
+            }
+            if let Some(first) = views.first() {
+                let gist = |s: &Status| -> Vec<_> {
+                    s.shards.iter().map(|s| (s.epoch, s.version, s.leader.clone())).collect()
+                };
+                if gist(first) != gist(&status) {
+                    return Err(GroupError("the nodes do not agree yet".to_owned()));
+                }
+            }
+            views.push(status);
+        }
+        Ok(views)
+    }
+
+    fn standing(&self, view: &Status) -> Result<Standing, GroupError> {
+        let leader = view.shards[0].serving_leader().expect("a view without troubles has a leader");
+        Ok(Standing { leader: self.place(leader)?, epochs: view.shards.iter().map(|s| s.epoch).collect() })
+    }
+
+    fn until<T>(
+        &self,
+        limit: Duration,
+        mut look: impl FnMut() -> Result<T, GroupError>,
+    ) -> Result<T, GroupError> {
+        let begun = Instant::now();
+        loop {
+            match look() {
+                Ok(found) => return Ok(found),
+                Err(error) if begun.elapsed() > limit => {
+                    return Err(GroupError(format!("not within {limit:?}: {error}\n{}", self.logs())));
+                }
+                Err(_) => thread::sleep(LOOK_EVERY),
+            }
+        }
+    }
+
+    /// The incarnations of these nodes before they are killed.
+    fn note(&mut self, names: &[&str]) -> Result<(), GroupError> {
+        let status = self.status()?;
+        for name in names {
+            let node = status.nodes.iter().find(|n| n.name == *name);
+            let node = node.ok_or_else(|| GroupError(format!("no node {name} in the status")))?;
+            self.struck.push(((*name).to_owned(), node.incarnation));
+        }
+        Ok(())
+    }
+}
+
+impl Group for RunningGroup {
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let endpoint = |node: &crate::start::ready::ReadyNode| {
+            let any_key: std::net::SocketAddr = node.resp.parse().expect("a group on this machine");
+            let ports = any_key.port()..=any_key.port() + CLIENT_PORTS;
+            Endpoint { name: node.name.clone(), any_key, ports }
+        };
+        self.ready.nodes.iter().map(endpoint).collect()
+    }
+
+    fn strike(&mut self, blow: Blow) -> Result<Instant, GroupError> {
+        let (leader, follower) = (self.leader()?, self.follower()?);
+        self.struck.clear();
+        self.deposed = None;
+        match blow {
+            Blow::Node => {
+                self.note(&[&leader])?;
+                self.signal(&leader, Part::Node, Signal::KILL)
+            }
+            Blow::Stop => {
+                self.note(&[&leader])?;
+                self.signal(&leader, Part::Node, Signal::STOP)
+            }
+            Blow::Follower => {
+                self.note(&[&follower])?;
+                self.signal(&follower, Part::Node, Signal::KILL)
+            }
+            Blow::Witness => self.signal("w", Part::Warden, Signal::KILL),
+            Blow::Both => {
+                self.note(&[&leader, &follower])?;
+                let other = self.pid(&follower, Part::Node)?;
+                let struck = self.signal(&leader, Part::Node, Signal::KILL)?;
+                send(other, Signal::KILL)?;
+                Ok(struck)
+            }
+            Blow::WardenAndNode => {
+                self.note(&[&leader])?;
+                let node = self.pid(&leader, Part::Node)?;
+                let struck = self.signal(&leader, Part::Warden, Signal::KILL)?;
+                // The kernel kills the node with its warden; it may be gone already.
+                let _ = processes::signal(node, Signal::KILL);
+                Ok(struck)
+            }
+            Blow::Silence => {
+                let node = self.pid(&leader, Part::Node)?;
+                let warden = self.pid(&leader, Part::Warden)?;
+                // The warden first: it would end a node that stands still.
+                let struck = Instant::now();
+                send(warden, Signal::STOP)?;
+                send(node, Signal::STOP)?;
+                self.deposed = Some(leader);
+                thread::spawn(move || {
+                    thread::sleep(SILENCE);
+                    // A host wakes all at once; whoever was killed meanwhile needs no waking.
+                    let _ = processes::signal(node, Signal::CONT);
+                    let _ = processes::signal(warden, Signal::CONT);
+                });
+                Ok(struck)
+            }
+            Blow::Handoff => {
+                let http = self.http(&leader).to_owned();
+                let path = format!("/_admin/baton/handoff?to={follower}");
+                let struck = Instant::now();
+                let answer = crate::http_client::request("POST", &http, &path, Duration::from_secs(10));
+                self.deposed = Some(leader);
+                match answer {
+                    Ok(response) if response.status == 200 => Ok(struck),
+                    other => Err(GroupError(format!("handoff: {other:?}"))),
+                }
+            }
+        }
+    }
+
+    fn whole(&mut self, limit: Duration) -> Result<Standing, GroupError> {
+        let views = self.until(limit, || self.agreement())?;
+        self.standing(&views[0])
+    }
+
+    fn caught_up(&mut self, limit: Duration) -> Result<Standing, GroupError> {
+        let mut at_rest = 0;
+        let mut before: Vec<u64> = Vec::new();
+        let views = self.until(limit, || {
+            let views = self.agreement()?;
+            let ends: Vec<u64> = views
+                .iter()
+                .flat_map(|v| v.shards.iter().flat_map(|s| s.nodes.values()))
+                .flat_map(|place| [place.written, place.applied])
+                .collect();
+            let caught_up = views.iter().flat_map(|v| &v.shards).all(|shard| {
+                let end = shard.nodes.values().map(|p| p.written).max();
+                shard.nodes.values().all(|p| Some(p.applied) == end)
+            });
+            at_rest = if caught_up && ends == before { at_rest + 1 } else { 0 };
+            before = ends;
+            match at_rest >= LOOKS_AT_REST {
+                true => Ok(views),
+                false => Err(GroupError(format!("not every node has applied everything: {views:?}"))),
+            }
+        })?;
+        self.standing(&views[0])
+    }
+}
+
+impl Drop for RunningGroup {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            // Its children get SIGTERM from the kernel, and what is left SIGKILL below.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        kill_all(&self.setup.dir);
+    }
+}
+
+fn send(pid: u32, signal: Signal) -> Result<(), GroupError> {
+    processes::signal(pid, signal).map_err(|e| GroupError(format!("signal to {pid}: {e}")))
+}
+
+/// Members a group on one machine may have.
+const NAMES: [&str; 4] = ["a", "b", "c", "w"];
+
+fn config_of(dir: &Path, name: &str) -> PathBuf {
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    dir.join(name).join(if name == "w" { "witness.toml" } else { "node.toml" })
+}
+
+/// Kills what still runs with a configuration file of this group, wardens first, and waits for its end.
+fn kill_all(dir: &Path) {
+    for part in [Part::Warden, Part::Node] {
+        for name in NAMES {
+            let begun = Instant::now();
+            while let Some(pid) = processes::find(part, &config_of(dir, name)) {
+                let _ = processes::signal(pid, Signal::KILL);
+                if begun.elapsed() > STOP_LIMIT {
+                    break;
+                }
+                thread::sleep(LOOK_EVERY);
+            }
+        }
+    }
+}
+
+fn logs(dir: &Path) -> String {
+    let mut all = String::new();
+    for name in NAMES {
+        if let Ok(text) = fs::read(dir.join(name).join(LOG)) {
+            let from = text.len().saturating_sub(LOG_SHOWN);
+            all.push_str(&format!("--- log of {name}\n{}\n", String::from_utf8_lossy(&text[from..])));
+        }
+    }
+    all
+}

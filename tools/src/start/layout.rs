@@ -1,0 +1,288 @@
+//! The files of a group on one machine: which members it has, at which ports, configured how.
+//!
+//! The first start writes `DIR/NAME/node.toml` (and `DIR/w/witness.toml`); every later one reads them, and
+//! refuses a flag that contradicts them. To change what may be changed, edit the files.
+
+use crate::cli::{self, StartOptions};
+use crate::failure::{Failure, not_fine};
+use engine::ids::GroupId;
+use net::config::{ByteSize, FRAME_OVERHEAD_BYTES, Member, NodeConfig, Respawn};
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Where the group listens: this machine alone.
+const HOST: &str = "127.0.0.1";
+/// Port of the first member unless told otherwise.
+const PORT_BASE: u16 = 7400;
+/// Between the first ports of two members.
+const PORT_STEP: u16 = 100;
+/// The place of the witness, and of a third data node.
+const THIRD: u16 = 2;
+/// Names of data nodes.
+const DATA_NODES: [&str; 3] = ["a", "b", "c"];
+/// Name of the witness.
+const WITNESS: &str = "w";
+
+/// Name of the log in a member's directory; the data directory's owner knows it as no data of its own.
+pub const LOG: &str = "warden.log";
+
+/// One member and its configuration file.
+#[derive(Clone, Debug)]
+pub struct MemberFile {
+    pub path: PathBuf,
+    pub config: NodeConfig,
+}
+
+impl MemberFile {
+    /// Whether it is a witness.
+    pub fn witness(&self) -> bool {
+        self.config.my_member().witness
+    }
+
+    /// Where its processes log.
+    pub fn log(&self) -> PathBuf {
+        self.path.with_file_name(LOG)
+    }
+}
+
+/// The members of the group in `options.dir`, which is made if it does not exist.
+pub fn find_or_make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> {
+    let members = find(&options.dir)?;
+    if members.is_empty() {
+        return make(options);
+    }
+    agree(options, &members)?;
+    Ok(members)
+}
+
+/// The members found in `dir`; none if it is empty or missing.
+pub fn find(dir: &Path) -> Result<Vec<MemberFile>, Failure> {
+    let mut members: Vec<MemberFile> = Vec::new();
+    for name in DATA_NODES.iter().chain([&WITNESS]) {
+        let path = file_of(dir, name);
+        // A directory that we may not look into is as bad as one that we may not write: say it here.
+        match fs::metadata(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(not_fine(format!("{}: {error}", path.display()))),
+        }
+        let config = NodeConfig::load(&path)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        if let Some(first) = members.first()
+            && first.config.group != config.group
+        {
+            return Err(not_fine(format!(
+                "{} belongs to group {}, {} to group {}",
+                first.path.display(),
+                first.config.group,
+                path.display(),
+                config.group
+            )));
+        }
+        members.push(MemberFile { path, config });
+    }
+    let expected = members.first().map_or(0, |m| m.config.members.len());
+    if members.len() != expected {
+        return Err(not_fine(format!(
+            "{}: {} of the group's {expected} configuration files are there",
+            dir.display(),
+            members.len()
+        )));
+    }
+    Ok(members)
+}
+
+fn file_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join(name).join(if name == WITNESS { "witness.toml" } else { "node.toml" })
+}
+
+fn make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> {
+    let nodes = options.nodes.unwrap_or(2) as usize;
+    let base = options.port_base.unwrap_or(PORT_BASE);
+    let member = |name: &str, place: u16, witness| Member {
+        name: name.to_owned(),
+        host: HOST.to_owned(),
+        port_base: base + place * PORT_STEP,
+        witness,
+    };
+    let mut members: Vec<Member> =
+        DATA_NODES[..nodes].iter().zip(0..).map(|(name, place)| member(name, place, false)).collect();
+    if nodes == 2 {
+        members.push(member(WITNESS, THIRD, true));
+    }
+    let dir = absolute(&options.dir)?;
+    let group = GroupId(random().map_err(|e| not_fine(format!("/dev/urandom: {e}")))?);
+    let mut files = Vec::new();
+    for member in &members {
+        let path = file_of(&dir, &member.name);
+        let home = path.parent().expect("a file in a directory").to_owned();
+        let mut config = NodeConfig::new(group, &member.name, home, members.clone());
+        apply(options, &mut config);
+        config.check().map_err(|error| Failure::Usage(error.to_string()))?;
+        files.push(MemberFile { path, config });
+    }
+    // Nothing is written before everything was found sound.
+    for file in &files {
+        let failed = |error: io::Error| not_fine(format!("cannot write {}: {error}", file.path.display()));
+        fs::create_dir_all(&file.config.dir).map_err(failed)?;
+        let text = file.config.to_toml().map_err(|e| not_fine(format!("cannot write TOML: {e}")))?;
+        fs::write(&file.path, text).map_err(failed)?;
+    }
+    Ok(files)
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(dir).map_err(|error| not_fine(format!("{}: {error}", dir.display())))
+}
+
+fn random() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+fn respawn(flag: cli::Respawn) -> Respawn {
+    match flag {
+        cli::Respawn::After(span) => Respawn::After(span),
+        cli::Respawn::Never => Respawn::Never,
+    }
+}
+
+/// Puts the flags that were given into a new configuration.
+fn apply(options: &StartOptions, config: &mut NodeConfig) {
+    if let Some(shards) = options.shards {
+        config.shards = shards;
+    }
+    if let Some(mib) = options.segment_mib {
+        config.segment_bytes = ByteSize(mib << 20);
+        // Two frames of the largest value must fit into a segment.
+        let fits = (config.segment_bytes.0 / 2).saturating_sub(FRAME_OVERHEAD_BYTES).next_power_of_two() / 2;
+        config.max_value_bytes.0 = config.max_value_bytes.0.min(fits.max(1));
+    }
+    if let Some(kib) = options.max_value_kib {
+        config.max_value_bytes = ByteSize(kib << 10);
+    }
+    if let Some(after) = options.respawn_after {
+        config.respawn_after = respawn(after);
+    }
+    if let Some(ack) = options.ack {
+        config.ack = ack;
+    }
+    if let Some(mode) = options.mode {
+        config.mode = mode;
+    }
+}
+
+/// Refuses flags that say something else than the files.
+fn agree(options: &StartOptions, members: &[MemberFile]) -> Result<(), Failure> {
+    let first = &members[0];
+    let config = &first.config;
+    let data_nodes = members.iter().filter(|m| !m.witness()).count();
+    let contradiction = |flag: &str, given: &dyn Display, key: &str, found: &dyn Display| {
+        Failure::Usage(format!(
+            "{flag} {given} contradicts {key} = {found} in {}; leave the flag out, or take another --dir",
+            first.path.display()
+        ))
+    };
+    let given = |flag: &str, given: Option<String>, key: &str, found: String| match given {
+        Some(given) if given != found => Err(contradiction(flag, &given, key, &found)),
+        _ => Ok(()),
+    };
+    let text = |value: Option<u64>| value.map(|v| v.to_string());
+    let words = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+    given("--nodes", text(options.nodes.map(u64::from)), "the number of data nodes", data_nodes.to_string())?;
+    given("--shards", text(options.shards.map(u64::from)), "shards", config.shards.to_string())?;
+    let base = config.members[0].port_base.to_string();
+    given("--port-base", text(options.port_base.map(u64::from)), "members.port_base", base)?;
+    let segment_mib = (config.segment_bytes.0 >> 20).to_string();
+    given("--segment-mib", text(options.segment_mib), "segment_bytes in MiB", segment_mib)?;
+    let value_kib = (config.max_value_bytes.0 >> 10).to_string();
+    given("--max-value-kib", text(options.max_value_kib), "max_value_bytes in KiB", value_kib)?;
+    given("--ack", options.ack.map(|a| words(&a)), "ack", words(&config.ack))?;
+    given("--mode", options.mode.map(|m| words(&m)), "mode", words(&config.mode))?;
+    let shown = |respawn: Respawn| match respawn {
+        Respawn::After(span) => span.to_string(),
+        Respawn::Never => "never".to_owned(),
+    };
+    let after = options.respawn_after.map(|flag| shown(respawn(flag)));
+    given("--respawn-after", after, "respawn_after", shown(config.respawn_after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Baton, Subcommand};
+    use clap::Parser;
+
+    fn options(dir: &Path, flags: &[&str]) -> StartOptions {
+        let dir = dir.to_str().unwrap();
+        let words = ["baton", "start", "--dir", dir].into_iter().chain(flags.iter().copied());
+        match Baton::parse_from(words).command {
+            Subcommand::Start(options) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_group_is_made_once_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = find_or_make(&options(dir.path(), &["--segment-mib", "1", "--shards", "2"])).unwrap();
+        let names: Vec<_> = made.iter().map(|m| m.config.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "w"]);
+        assert_eq!(made[2].config.my_member().agency_port(), 7400 + 291);
+        let found = find_or_make(&options(dir.path(), &["--shards", "2"])).unwrap();
+        assert!(made.iter().zip(&found).all(|(m, f)| m.config == f.config && m.path == f.path));
+    }
+
+    #[test]
+    fn three_data_nodes_need_no_witness() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = find_or_make(&options(dir.path(), &["--nodes", "3"])).unwrap();
+        assert_eq!(made.iter().filter(|m| m.witness()).count(), 0);
+        assert_eq!(made[2].config.my_member().port_base, 7600);
+    }
+
+    #[test]
+    fn contradictions_name_the_flag_and_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        find_or_make(&options(dir.path(), &[])).unwrap();
+        for flags in [
+            ["--shards", "4"],
+            ["--nodes", "3"],
+            ["--port-base", "8000"],
+            ["--respawn-after", "never"],
+            ["--segment-mib", "1"],
+            ["--ack", "local"],
+            ["--mode", "active-active"],
+        ] {
+            let refused = find_or_make(&options(dir.path(), &flags)).unwrap_err();
+            let text = refused.to_string();
+            assert!(text.contains(flags[0]) && text.contains("node.toml"), "{text}");
+            assert_eq!(refused.exit_code(), 2);
+        }
+        find_or_make(&options(dir.path(), &["--respawn-after", "1s", "--ack", "durable"])).unwrap();
+    }
+
+    #[test]
+    fn half_a_group_and_a_foreign_member_are_refused() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        find_or_make(&options(one.path(), &[])).unwrap();
+        find_or_make(&options(other.path(), &[])).unwrap();
+        fs::remove_file(one.path().join("b/node.toml")).unwrap();
+        let half = find_or_make(&options(one.path(), &[])).unwrap_err().to_string();
+        assert!(half.contains("2 of the group's 3"), "{half}");
+        fs::copy(other.path().join("b/node.toml"), one.path().join("b/node.toml")).unwrap();
+        let foreign = find_or_make(&options(one.path(), &[])).unwrap_err().to_string();
+        assert!(foreign.contains("belongs to group"), "{foreign}");
+    }
+
+    #[test]
+    fn every_segment_size_makes_a_sound_configuration() {
+        for mib in ["1", "2", "16", "64", "256"] {
+            let dir = tempfile::tempdir().unwrap();
+            find_or_make(&options(dir.path(), &["--segment-mib", mib])).unwrap();
+        }
+    }
+}

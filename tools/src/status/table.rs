@@ -1,0 +1,93 @@
+//! The status document as a person reads it.
+
+use crate::status::model::{Change, Status};
+use std::fmt::Write;
+
+/// Changes shown, newest first.
+const HISTORY_SHOWN: usize = 10;
+
+/// The whole table.
+pub fn table(status: &Status) -> String {
+    let mut out = String::new();
+    let up = |up: bool| if up { "up" } else { "DOWN" };
+    let rows = status.nodes.iter().map(|n| {
+        let pid = |pid: Option<u32>| pid.filter(|p| *p != 0).map_or("-".to_owned(), |p| p.to_string());
+        vec![
+            n.name.clone(),
+            up(n.up).to_owned(),
+            pid(n.pid),
+            pid(n.warden_pid),
+            n.incarnation.to_string(),
+            n.resp.clone(),
+            n.http.clone(),
+        ]
+    });
+    columns(&mut out, &["node", "", "pid", "warden", "incarnation", "redis", "http"], rows);
+    let agents: Vec<_> = status.agents.iter().map(|a| format!("{} {}", a.name, up(a.up))).collect();
+    let _ = writeln!(out, "\nagents: {}\n", agents.join(", "));
+    let rows = status.shards.iter().flat_map(|s| {
+        s.nodes.iter().map(move |(name, place)| {
+            vec![
+                s.id.to_string(),
+                format!("{}-{}", s.slots[0], s.slots[1]),
+                s.epoch.to_string(),
+                name.clone(),
+                place.role.clone(),
+                if s.in_sync.contains(name) { "in sync" } else { "OUT OF SYNC" }.to_owned(),
+                place.durable.to_string(),
+                place.applied.to_string(),
+                format!("{} B", place.lag_bytes.unwrap_or(0)),
+                format!("{:.0} µs", place.lag_us.unwrap_or(0.0)),
+            ]
+        })
+    });
+    let heads = ["shard", "slots", "epoch", "node", "role", "", "durable", "applied", "behind", "lag"];
+    columns(&mut out, &heads, rows);
+    if !status.history.is_empty() {
+        out.push('\n');
+        let rows = status.history.iter().rev().take(HISTORY_SHOWN).map(|c| {
+            let leader = c.leader.clone().unwrap_or_else(|| "-".to_owned());
+            vec![when(c), c.shard.to_string(), c.epoch.to_string(), leader, c.why.clone()]
+        });
+        columns(&mut out, &["when (UTC)", "shard", "epoch", "leader", "why"], rows);
+    }
+    out
+}
+
+/// The time of day of a change.
+fn when(change: &Change) -> String {
+    match change.at.as_u64() {
+        Some(ms) => {
+            let (s, ms) = (ms / 1000, ms % 1000);
+            format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600 % 24, s / 60 % 60, s % 60)
+        }
+        None => change.at.as_str().map_or_else(|| change.at.to_string(), str::to_owned),
+    }
+}
+
+fn columns(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let heads: Vec<String> = heads.iter().map(|h| (*h).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (at, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|r| r[at].chars().count()).max().unwrap_or(0);
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_nodes_shards_and_history() {
+        let status: Status = serde_json::from_str(crate::status::model::tests::SAMPLE).unwrap();
+        let table = table(&status);
+        for part in ["127.0.0.1:7580", "agents: a up, b up, w up", "follower", "40 B", "22:13:20.123"] {
+            assert!(table.contains(part), "{part} is missing in\n{table}");
+        }
+    }
+}
