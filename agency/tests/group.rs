@@ -449,3 +449,13 @@ fn a_stored_image_releases_only_the_answers_it_holds() {
     assert_eq!(tell(Event::Stored(first.unwrap())).1, 0);
     assert_eq!(tell(Event::Stored(second.unwrap())).1, 1);
 }
+
+#[test]
+fn an_old_announcement_that_comes_late_changes_nothing() {
+    let mut g = Group::founded();
+    let old = g.config(B);
+    g.request(A, Change::Evict(ONLY_B));
+    g.run(ms(20));
+    g.event(B, Event::Message(A, Message::Decided(vec![(ShardId(0), old)])));
+    assert_eq!(g.config(B).version, Version(2));
+}
