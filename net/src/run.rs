@@ -7,6 +7,8 @@
 use crate::config::NodeConfig;
 use crate::control::{self, Control, signals};
 use crate::error::RunError;
+use crate::node::{Node, NodeOptions};
+use crate::replication::message;
 use crate::seam::Face;
 use crate::shard_loop::core::Core;
 use crate::shard_loop::sockets::{self, Kind};
@@ -26,6 +28,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Priority asked for the node's threads; without the right to it the default stays.
 const NICE: i32 = -10;
@@ -51,6 +54,26 @@ struct Common<M> {
     /// Shards that are not open yet.
     closed: AtomicU16,
     make_core: M,
+}
+
+/// Run a node until it stopped in order.
+///
+/// # Errors
+/// See [`RunError`]. The process should end then; the warden's page holds the reason too.
+pub fn run_node(config: NodeConfig, fds: ChildFds) -> Result<(), RunError> {
+    let greeting = Greeting { header_bytes: message::HEADER_BYTES, shard_of: message::shard_of };
+    run_node_with(config, fds, greeting, |seed: Seed| {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let options = NodeOptions {
+            me: seed.me,
+            shard: seed.shard,
+            config: seed.config,
+            incarnation: seed.incarnation,
+            pid: std::process::id(),
+            started_ms: since_epoch.as_millis() as u64,
+        };
+        Node::new(options, seed.engine)
+    })
 }
 
 /// Run a node until it stopped in order. `make_core` makes a shard's core, on the shard's thread.

@@ -2,6 +2,7 @@
 //!
 //! `node::Node` is the real one; the loop's own tests and measurements drive a small echo instead.
 
+use crate::node::Node;
 use crate::seam::{Action, Event, Lease};
 use agency::events::ShardProgress;
 use agency::ids::Nanos;
@@ -16,4 +17,22 @@ pub trait Core {
     fn deadline(&self) -> Nanos;
     /// Its account of itself for the warden; `turns` is filled in by the loop.
     fn progress(&self) -> ShardProgress;
+}
+
+impl Core for Node {
+    fn handle(&mut self, now: Nanos, event: Event<'_>, out: &mut Vec<Action>) {
+        Node::handle(self, now, event, out);
+    }
+
+    fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Action>) {
+        Node::finish_turn(self, now, wall_ms, lease, out);
+    }
+
+    fn deadline(&self) -> Nanos {
+        Node::deadline(self)
+    }
+
+    fn progress(&self) -> ShardProgress {
+        Node::progress(self)
+    }
 }
