@@ -60,7 +60,9 @@ impl FromStr for Span {
         let (suffix, make) =
             units.iter().find(|(suffix, _)| text.ends_with(suffix)).ok_or(UnitError::Span)?;
         let digits = text[..text.len() - suffix.len()].trim_end();
-        digits.parse().map(|n| Span(make(n))).map_err(|_| UnitError::Span)
+        let number: u64 = digits.parse().map_err(|_| UnitError::Span)?;
+        let us = number.checked_mul(*us).ok_or(UnitError::Span)?;
+        Ok(Span(Duration::from_micros(us)))
     }
 }
 
