@@ -89,8 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("pid {} port {port}", std::process::id());
     LocalExecutorBuilder::new(Placement::Unbound)
         .name("baton-shard-0")
-        .preempt_timer(shard_loop::SHORT_WAIT)
-        .spawn(move || shard_loop::run(Echo::default(), setup))?
+        .spawn(move || async move { shard_loop::run(Echo::default(), setup) })?
         .join()??;
     Ok(())
 }

@@ -283,7 +283,7 @@ impl NodeConfig {
             );
         }
         let buffer = self.log_buffer_bytes;
-        if buffer.0 % 4096 != 0 || buffer.0 < LOG_BUFFER_BYTES.0 || buffer.0 > LOG_BUFFER_BYTES.1 {
+        if !buffer.0.is_multiple_of(4096) || buffer.0 < LOG_BUFFER_BYTES.0 || buffer.0 > LOG_BUFFER_BYTES.1 {
             return wrong(
                 "log_buffer_bytes",
                 buffer,

@@ -55,12 +55,12 @@ impl FromStr for Span {
     type Err = UnitError;
     fn from_str(text: &str) -> Result<Span, UnitError> {
         // "us" and "ms" end in "s" as well, so they are looked for first.
-        let units: [(&str, fn(u64) -> Duration); 3] =
-            [("us", Duration::from_micros), ("ms", Duration::from_millis), ("s", Duration::from_secs)];
-        let (suffix, make) =
-            units.iter().find(|(suffix, _)| text.ends_with(suffix)).ok_or(UnitError::Span)?;
+        let units = [("us", 1), ("ms", 1000), ("s", 1_000_000)];
+        let (suffix, us) = units.iter().find(|(suffix, _)| text.ends_with(suffix)).ok_or(UnitError::Span)?;
         let digits = text[..text.len() - suffix.len()].trim_end();
-        digits.parse().map(|n| Span(make(n))).map_err(|_| UnitError::Span)
+        let number: u64 = digits.parse().map_err(|_| UnitError::Span)?;
+        let us = number.checked_mul(*us).ok_or(UnitError::Span)?;
+        Ok(Span(Duration::from_micros(us)))
     }
 }
 

@@ -216,9 +216,8 @@ where
     let shard = mailbox.shard();
     LocalExecutorBuilder::new(placement(&common.config, shard))
         .name(&format!("baton-shard-{}", shard.0))
-        .preempt_timer(shard_loop::SHORT_WAIT)
         .spawn(move || async move {
-            let result = run_shard(&common, mailbox, doors, bell).await;
+            let result = run_shard(&common, mailbox, doors, bell);
             // The receiver is gone only when the process is about to end anyway.
             let _ = ended.send(result);
         })
@@ -226,7 +225,7 @@ where
         .map_err(|error| RunError::Thread { what: "a shard's thread", reason: error.to_string() })
 }
 
-async fn run_shard<C, M>(
+fn run_shard<C, M>(
     common: &Common<M>,
     mailbox: Mailbox,
     listeners: Vec<(Door, OwnedFd)>,
@@ -286,5 +285,5 @@ where
     if common.closed.fetch_sub(1, Ordering::AcqRel) == 1 {
         common.page.set_node_ready();
     }
-    shard_loop::run(core, setup).await.map_err(|source| RunError::Loop { shard: shard.0, source })
+    shard_loop::run(core, setup).map_err(|source| RunError::Loop { shard: shard.0, source })
 }

@@ -20,7 +20,7 @@ use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrArg;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Operations that fit into the submission queue between two system calls; more cost an extra one.
@@ -204,7 +204,6 @@ pub struct Ring<T> {
     log: LogMemory,
     log_registered: bool,
     receive: ReceiveBuffers,
-    eventfd: OwnedFd,
 }
 
 impl<T: Copy> Ring<T> {
@@ -228,7 +227,6 @@ impl<T: Copy> Ring<T> {
                 Some(libc::EINVAL) => RingError::TooOld(error),
                 _ => RingError::Setup { step: "io_uring_setup", source: error },
             })?;
-        let step = |step| move |source| RingError::Setup { step, source };
         let log_registered = 2 * log.capacity <= MAX_REGISTERED_BYTES && {
             let all = libc::iovec { iov_base: log.start.cast(), iov_len: 2 * log.capacity };
             // SAFETY: `LogMemory::of` promises that the mapping outlives this ring.
@@ -238,11 +236,7 @@ impl<T: Copy> Ring<T> {
             Some(libc::EINVAL) => RingError::TooOld(source),
             _ => RingError::Setup { step: "provided buffers", source },
         })?;
-        // Blocking, because io_uring answers EAGAIN for a non-blocking file instead of waiting.
-        let eventfd = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
-            .map_err(|error| step("eventfd")(error.into()))?;
-        uring.submitter().register_eventfd(eventfd.as_raw_fd()).map_err(step("register eventfd"))?;
-        let mut ring = Ring {
+        let ring = Ring {
             uring,
             slots: Vec::new(),
             generations: Vec::new(),
@@ -251,9 +245,7 @@ impl<T: Copy> Ring<T> {
             log,
             log_registered,
             receive,
-            eventfd,
         };
-        ring.uring.completion().disable_eventfd();
         Ok(ring)
     }
 
@@ -265,11 +257,6 @@ impl<T: Copy> Ring<T> {
     /// The descriptor of the ring itself, for [`Ring::ring_other`] of other rings.
     pub fn raw_fd(&self) -> RawFd {
         self.uring.as_raw_fd()
-    }
-
-    /// Becomes readable when there is something to reap and [`Ring::signal_eventfd`] asked for it.
-    pub fn eventfd(&self) -> BorrowedFd<'_> {
-        self.eventfd.as_fd()
     }
 
     /// How many operations the kernel still works on.
@@ -540,14 +527,6 @@ impl<T: Copy> Ring<T> {
         self.push(entry, id)
     }
 
-    /// A completion (`ETIME`) when `CLOCK_BOOTTIME` shows `nanos`.
-    pub fn alarm(&mut self, nanos: u64, token: T) -> OpId {
-        let id = self.slot(token, Held::Time(Box::new(timespec(Duration::from_nanos(nanos)))));
-        let flags = TimeoutFlags::ABS | TimeoutFlags::BOOTTIME;
-        let entry = opcode::Timeout::new(self.time_of(id)).flags(flags).build();
-        self.push(entry, id)
-    }
-
     fn time_of(&mut self, id: u64) -> *const Timespec {
         match self.held(id) {
             Held::Time(time) => &raw const **time,
@@ -614,25 +593,6 @@ impl<T: Copy> Ring<T> {
             Err((Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN), _)) => Ok(()),
             Err((_, error)) => Err(error),
         }
-    }
-
-    /// Have the eventfd signalled when something happens, until [`Ring::stop_eventfd`]. `false` if something
-    /// already did, for which no signal may come.
-    pub fn signal_eventfd(&mut self) -> bool {
-        self.uring.completion().enable_eventfd();
-        // The kernel first notes its work and then looks at the flag: one of us sees the other.
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        !self.has_news()
-    }
-
-    /// No more signals: the thread is awake.
-    pub fn stop_eventfd(&mut self) {
-        self.uring.completion().disable_eventfd();
-    }
-
-    /// Whether there is something to reap, or deferred work that may bring it.
-    pub fn has_news(&mut self) -> bool {
-        !self.uring.completion().is_empty() || self.uring.submission().taskrun()
     }
 
     /// Take over what has completed, at most [`REAP_LIMIT`] at a time.

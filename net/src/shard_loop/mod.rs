@@ -2,9 +2,8 @@
 //! become operations of the ring. One system call per turn, and the thread never waits for anything else.
 //!
 //! A turn: reap what completed, hand it to the core, end the core's turn, carry out its actions, publish
-//! the progress, then enter the kernel once, to submit and to wait. While traffic flows the loop waits in
-//! its own ring, for at most [`SHORT_WAIT`], then gives glommio's other tasks their turn; after a silent
-//! wait it sleeps in glommio, woken by the ring's eventfd (`docs/decisions/0003-ring-and-glommio.md`).
+//! the progress, then enter the kernel once, to submit and to wait. The loop waits nowhere but in its own
+//! ring (`docs/decisions/0003-ring-and-glommio.md`); what may block runs on the shard's helper thread.
 //!
 //! Reading order: `core` (what is driven), this file, `clients`, `links`, `greet`, `disk`, `post`,
 //! `sockets`. It knows nothing of replication, protocols or leadership: those are the core's.
@@ -24,10 +23,9 @@ use agency::warden::shared_page::SharedPage;
 use core::Core;
 use engine::ids::ShardId;
 use engine::io::ring::{Completion, LogMemory, Ring, RingError};
-use glommio::io::BufferedFile;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +35,9 @@ pub use links::SEND_ZC_THRESHOLD;
 pub(crate) use post::Parcel;
 pub use post::{Mailbox, Post};
 
-/// How long the loop waits in its own ring before it sleeps in glommio; also glommio's preempt timer.
-pub const SHORT_WAIT: Duration = Duration::from_micros(200);
-/// Under unbroken load glommio's other tasks get their turn this often.
-pub const GLOMMIO_TURN: Duration = Duration::from_millis(2);
+/// Longest wait of one turn. Small sends that did not end at once may delay other news this long
+/// (`Ring::enter`).
+pub const LONGEST_WAIT: Duration = Duration::from_millis(1);
 /// A turn happens at least this often, so that the warden sees the thread move.
 pub const IDLE_TURN: Duration = Duration::from_millis(5);
 /// How long an orderly stop waits for the last replies to leave.
@@ -75,7 +72,6 @@ pub(crate) enum Op {
     /// That shard's ring was rung.
     Rang(ShardId),
     Tick,
-    Alarm,
 }
 
 /// What a listener is for.
@@ -120,8 +116,6 @@ pub enum LoopError {
     Helper(io::Error),
     #[error("io_uring_enter failed: {0}")]
     Enter(io::Error),
-    #[error("glommio cannot wait for the ring's eventfd: {0}")]
-    Wait(String),
 }
 
 struct Listener {
@@ -162,23 +156,16 @@ pub(crate) struct ShardLoop<C: Core> {
     completions: Vec<Completion<Op>>,
     now: Nanos,
     turns: u64,
-    glommio_ran: Nanos,
-    /// When the newest alarm goes off; nothing if it is in the past.
-    alarm: Nanos,
     stopped_at: Option<Nanos>,
 }
 
-/// Run a shard until its core says [`Action::Stopped`](crate::seam::Action). To be called inside a glommio
-/// executor, on the thread that stays the shard's.
+/// Run a shard until its core says [`Action::Stopped`](crate::seam::Action), on the thread that stays the
+/// shard's.
 ///
 /// # Errors
 /// Only what a thread cannot go on without; failures of sockets and disks are events.
-pub async fn run<C: Core>(core: C, setup: Setup) -> Result<(), LoopError> {
+pub fn run<C: Core>(core: C, setup: Setup) -> Result<(), LoopError> {
     let mut shard = ShardLoop::new(core, setup)?;
-    let eventfd =
-        shard.ring.eventfd().try_clone_to_owned().map_err(|error| LoopError::Wait(error.to_string()))?;
-    // SAFETY: a descriptor of our own, given away.
-    let eventfd = unsafe { BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
     loop {
         shard.turn();
         if shard.may_end() {
@@ -186,22 +173,6 @@ pub async fn run<C: Core>(core: C, setup: Setup) -> Result<(), LoopError> {
             return Ok(());
         }
         shard.ring.enter(shard.patience()).map_err(LoopError::Enter)?;
-        let busy = shard.busy();
-        if busy && !shard.owes_glommio() {
-            continue;
-        }
-        shard.set_alarm();
-        shard.ring.enter(None).map_err(LoopError::Enter)?;
-        // The signal stays on while glommio has the thread, so that ticks bring it back in any case.
-        if !shard.ring.signal_eventfd() || busy {
-            // Not `yield`: an executor whose only runnable task yielded may go to sleep all the same.
-            let _ = rustix::io::write(shard.ring.eventfd(), &1u64.to_ne_bytes());
-        }
-        let waited = eventfd.read_at(0, 8).await;
-        shard.ring.stop_eventfd();
-        waited.map_err(|error| LoopError::Wait(error.to_string()))?;
-        shard.glommio_ran = agency::warden::now();
-        shard.ring.enter(None).map_err(LoopError::Enter)?;
     }
 }
 
@@ -237,8 +208,6 @@ impl<C: Core> ShardLoop<C> {
             completions: Vec::new(),
             now: agency::warden::now(),
             turns: 0,
-            glommio_ran: agency::warden::now(),
-            alarm: Nanos(0),
             stopped_at: None,
         };
         this.accept_all();
@@ -253,33 +222,12 @@ impl<C: Core> ShardLoop<C> {
     /// How long the turn's system call may wait.
     fn patience(&self) -> Option<Duration> {
         let left = Duration::from_nanos(self.core.deadline().0.saturating_sub(self.now.0));
-        (!self.has_leftovers() && !left.is_zero()).then_some(SHORT_WAIT.min(left))
-    }
-
-    /// Whether glommio's other tasks have waited long enough.
-    fn owes_glommio(&self) -> bool {
-        self.now.0.saturating_sub(self.glommio_ran.0) > GLOMMIO_TURN.as_nanos() as u64
+        (!self.has_leftovers() && !left.is_zero()).then_some(LONGEST_WAIT.min(left))
     }
 
     /// Whether the turn left something for the next.
     fn has_leftovers(&self) -> bool {
         !self.later.is_empty() || !self.actions.is_empty() || self.stopped_at.is_some()
-    }
-
-    /// Whether there is something to do at once.
-    fn busy(&mut self) -> bool {
-        self.ring.has_news() || self.has_leftovers() || self.core.deadline() <= agency::warden::now()
-    }
-
-    /// Before a long sleep: be woken in time for the core's deadline. Ticks come anyway.
-    fn set_alarm(&mut self) {
-        let deadline = self.core.deadline();
-        let tick = Nanos(self.now.0 + IDLE_TURN.as_nanos() as u64);
-        let covered = self.alarm > self.now && self.alarm <= deadline;
-        if deadline < tick && !covered {
-            self.alarm = deadline;
-            self.ring.alarm(deadline.0, Op::Alarm);
-        }
     }
 
     fn may_end(&self) -> bool {

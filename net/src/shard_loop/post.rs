@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// What a shard thread may find in its mailbox.
 pub(crate) enum Parcel {
@@ -145,9 +145,6 @@ impl Mailbox {
     }
 
     pub(super) fn take(&self) -> Option<Parcel> {
-        match self.queue.try_recv() {
-            Ok(parcel) => Some(parcel),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.queue.try_recv().ok()
     }
 }

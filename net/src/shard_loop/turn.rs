@@ -79,7 +79,7 @@ impl<C: Core> ShardLoop<C> {
             }
             None => self.open_mailbox(),
             Some(Op::Rang(shard)) if completion.result < 0 => self.mailbox.post.ring_bell(shard, ring),
-            Some(Op::Rang(_) | Op::Alarm) => {}
+            Some(Op::Rang(_)) => {}
             Some(Op::Tick) => {
                 if !completion.more {
                     ring.tick(super::IDLE_TURN, Op::Tick);
