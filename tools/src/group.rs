@@ -75,6 +75,8 @@ pub struct RunningGroup {
     ready: Ready,
     /// Nodes that were killed must come back with an incarnation above this one.
     struck: Vec<(String, u64)>,
+    /// The witness's process that was killed and must have been replaced.
+    struck_witness: Option<u32>,
     /// The leader that must not lead any more, after a blow that ends leadership without a death.
     deposed: Option<String>,
 }
@@ -104,7 +106,14 @@ impl RunningGroup {
         });
         let line = lines.recv_timeout(READY_LIMIT).unwrap_or_default();
         match serde_json::from_str(&line) {
-            Ok(ready) => Ok(RunningGroup { setup, child, ready, struck: Vec::new(), deposed: None }),
+            Ok(ready) => Ok(RunningGroup {
+                setup,
+                child,
+                ready,
+                struck: Vec::new(),
+                struck_witness: None,
+                deposed: None,
+            }),
             Err(_) => {
                 let dir = setup.dir.clone();
                 // It may have ended by itself already.
@@ -245,6 +254,11 @@ impl RunningGroup {
 
     /// Every node's view, if all answer, all agree on who leads, and nobody is missing.
     fn agreement(&self) -> Result<Vec<Status>, GroupError> {
+        if let Some(old) = self.struck_witness
+            && self.pid(WITNESS, Part::Warden)? == old
+        {
+            return Err(GroupError("the witness was not started again yet".to_owned()));
+        }
         let mut views: Vec<Status> = Vec::new();
         for name in self.names() {
             let status = self.status_of(&name)?;
@@ -322,6 +336,7 @@ impl Group for RunningGroup {
     fn strike(&mut self, blow: Blow) -> Result<Instant, GroupError> {
         let (leader, follower) = (self.leader()?, self.follower()?);
         self.struck.clear();
+        self.struck_witness = None;
         self.deposed = None;
         match blow {
             Blow::Node => {
@@ -336,7 +351,10 @@ impl Group for RunningGroup {
                 self.note(&[&follower])?;
                 self.signal(&follower, Part::Node, Signal::KILL)
             }
-            Blow::Witness => self.signal("w", Part::Warden, Signal::KILL),
+            Blow::Witness => {
+                self.struck_witness = Some(self.pid(WITNESS, Part::Warden)?);
+                self.signal(WITNESS, Part::Warden, Signal::KILL)
+            }
             Blow::Both => {
                 self.note(&[&leader, &follower])?;
                 let other = self.pid(&follower, Part::Node)?;
@@ -427,12 +445,14 @@ fn send(pid: u32, signal: Signal) -> Result<(), GroupError> {
     processes::signal(pid, signal).map_err(|e| GroupError(format!("signal to {pid}: {e}")))
 }
 
+/// The name of the witness.
+const WITNESS: &str = "w";
 /// Members a group on one machine may have.
-const NAMES: [&str; 4] = ["a", "b", "c", "w"];
+const NAMES: [&str; 4] = ["a", "b", "c", WITNESS];
 
 fn config_of(dir: &Path, name: &str) -> PathBuf {
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    dir.join(name).join(if name == "w" { "witness.toml" } else { "node.toml" })
+    dir.join(name).join(if name == WITNESS { "witness.toml" } else { "node.toml" })
 }
 
 /// Kills what still runs with a configuration file of this group, wardens first, and waits for its end.

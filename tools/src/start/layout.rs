@@ -49,9 +49,12 @@ impl MemberFile {
 
 /// The members of the group in `options.dir`, which is made if it does not exist.
 pub fn find_or_make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> {
-    let members = find(&options.dir)?;
+    // The paths show in the processes' command lines, and must not depend on where this one was started.
+    let dir = std::path::absolute(&options.dir)
+        .map_err(|error| not_fine(format!("{}: {error}", options.dir.display())))?;
+    let members = find(&dir)?;
     if members.is_empty() {
-        return make(options);
+        return make(options, &dir);
     }
     agree(options, &members)?;
     Ok(members)
@@ -98,7 +101,7 @@ fn file_of(dir: &Path, name: &str) -> PathBuf {
     dir.join(name).join(if name == WITNESS { "witness.toml" } else { "node.toml" })
 }
 
-fn make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> {
+fn make(options: &StartOptions, dir: &Path) -> Result<Vec<MemberFile>, Failure> {
     let nodes = options.nodes.unwrap_or(2) as usize;
     let base = options.port_base.unwrap_or(PORT_BASE);
     let member = |name: &str, place: u16, witness| Member {
@@ -112,11 +115,10 @@ fn make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> {
     if nodes == 2 {
         members.push(member(WITNESS, THIRD, true));
     }
-    let dir = absolute(&options.dir)?;
     let group = GroupId(random().map_err(|e| not_fine(format!("/dev/urandom: {e}")))?);
     let mut files = Vec::new();
     for member in &members {
-        let path = file_of(&dir, &member.name);
+        let path = file_of(dir, &member.name);
         let home = path.parent().expect("a file in a directory").to_owned();
         let mut config = NodeConfig::new(group, &member.name, home, members.clone());
         apply(options, &mut config);
@@ -131,10 +133,6 @@ fn make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> {
         fs::write(&file.path, text).map_err(failed)?;
     }
     Ok(files)
-}
-
-fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(dir).map_err(|error| not_fine(format!("{}: {error}", dir.display())))
 }
 
 fn random() -> io::Result<u128> {
