@@ -394,7 +394,21 @@ impl NodeConfig {
                 return wrong(key, span, "it must be from 1ms to 60s");
             }
         }
-        Ok(())
+        self.agency_timing().check().or_else(|error| wrong("timing", "as configured", error.to_string()))
+    }
+
+    /// The clockwork as the agency takes it.
+    pub fn agency_timing(&self) -> agency::timing::Timing {
+        let t = &self.timing;
+        agency::timing::Timing {
+            tick: t.tick.0,
+            heartbeat: t.heartbeat.0,
+            lease: t.lease.0,
+            hang_after: t.hang_after.0,
+            disk_hang_after: t.hang_after.0,
+            evict_after: t.evict_after.0,
+            ..agency::timing::Timing::default()
+        }
     }
 
     /// This process's place in the group.

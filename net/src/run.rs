@@ -92,6 +92,13 @@ where
 {
     let attached = fds.attach()?;
     let page = Arc::new(attached.page);
+    for bell in &attached.wake_shards {
+        // io_uring answers EAGAIN for a non-blocking file instead of waiting; the warden only writes to it.
+        let flags =
+            rustix::fs::fcntl_getfl(bell).map_err(|error| thread_error("the warden's bell", error))?;
+        rustix::fs::fcntl_setfl(bell, flags - rustix::fs::OFlags::NONBLOCK)
+            .map_err(|error| thread_error("the warden's bell", error))?;
+    }
     let wake = (Arc::new(attached.wake_warden), attached.wake_shards);
     let result = run_attached(config, Arc::clone(&page), wake, greeting, make_core);
     if let Err(error) = &result {
@@ -169,6 +176,10 @@ where
         ends.recv().map_err(|_| RunError::Lost)??;
     }
     Ok(())
+}
+
+fn thread_error(what: &'static str, error: rustix::io::Errno) -> RunError {
+    RunError::Thread { what, reason: error.to_string() }
 }
 
 fn at(config: &NodeConfig, port: u16) -> SocketAddr {
