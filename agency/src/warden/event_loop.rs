@@ -12,6 +12,7 @@ use super::report::{Report, Reports, drain, eventfd, reports};
 use super::reset::{ResetOutcome, ResetThread, Resetter};
 use super::store::{Store, StoreThread};
 use super::watch::Watch;
+use super::sched;
 use super::{Brain, ExitReason, Spawn, WardenConfig, WardenError, now, system};
 use crate::events::{Command, Event};
 use crate::ids::{Epoch, Incarnation, Nanos, ShardId};
@@ -250,6 +251,7 @@ impl<B: Brain> EventLoop<B> {
         let told = now().since(died_at);
         let orderly = self.stopping.is_some() && !self.killed;
         let Some(life) = self.lives.as_mut().and_then(Lives::life) else { return };
+        sched::let_others_run(life.child.pid());
         // A node that stops in order may still be answering: its sockets close by themselves.
         if let Some(reset) = &self.reset
             && !orderly

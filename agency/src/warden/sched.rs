@@ -55,6 +55,18 @@ pub(super) fn prioritize(priority: i32, log: Option<&Log>) {
     }
 }
 
+/// Leaves a dead process only the CPU time that nobody else wants. What its threads still do is give back
+/// its memory, for milliseconds to seconds; a successor on the same host must not wait for that.
+pub(super) fn let_others_run(pid: u32) {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return };
+    // SAFETY: all-zero is a valid `sched_param`, and the one for SCHED_IDLE.
+    let param: libc::sched_param = unsafe { std::mem::zeroed() };
+    for thread in threads.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        // SAFETY: the parameter lives through the call. A thread that is gone is an error without consequence.
+        let _ = unsafe { libc::sched_setscheduler(thread, libc::SCHED_IDLE, &param) };
+    }
+}
+
 fn fifo(priority: i32) -> io::Result<()> {
     // SAFETY: all-zero is a valid `sched_param`.
     let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
