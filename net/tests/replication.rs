@@ -229,7 +229,8 @@ fn a_follower_that_lost_acknowledged_frames_is_evicted_and_fed_anew() {
     world.hosts[1].disk = engine::testing::MemoryDisk::new(256 << 10);
     world.start(B);
     world.run_until("the admission", |w| {
-        w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(_))) && in_sync(w) == NodeSet::of(&[A, B])
+        w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(_)))
+            && in_sync(w) == NodeSet::of(&[A, B])
     });
     world.run_until("both to settle", settled);
     assert_eq!(log_bytes(&world, A), log_bytes(&world, B));

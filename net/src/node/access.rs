@@ -4,9 +4,9 @@
 //! wrote or read (rule 10), and for a lease if it only read (rule 9).
 
 use crate::resp::store::{Fetch, Store, Write, WriteError};
-use engine::ids::Lsn;
 use engine::disk::ReadSpec;
 use engine::error::AppendError;
+use engine::ids::Lsn;
 use engine::segment::Location;
 use engine::shard::{Found, Op, Shard, View};
 
@@ -20,7 +20,10 @@ pub(super) struct Fetched {
 /// What the disk held.
 #[derive(Debug)]
 pub(super) enum FetchedValue {
-    Value { value: Vec<u8>, expiry_ms: u64 },
+    Value {
+        value: Vec<u8>,
+        expiry_ms: u64,
+    },
     /// The frame there is another key's: an index entry with the same fingerprint.
     OtherKey,
     Failed(&'static str),

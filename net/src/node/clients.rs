@@ -55,7 +55,11 @@ pub(super) struct Chunk {
 enum Reply {
     Chunk(Chunk),
     /// From other shards: parts by ticket, made one by `gather`.
-    Remote { first_ticket: u64, parts: Vec<Option<Vec<u8>>>, gather: Option<Gather> },
+    Remote {
+        first_ticket: u64,
+        parts: Vec<Option<Vec<u8>>>,
+        gather: Option<Gather>,
+    },
 }
 
 /// The connection of this client is with another shard of this node.
@@ -157,7 +161,8 @@ impl Client {
     fn fill(&mut self, ticket: u64, bytes: Vec<u8>) {
         for reply in &mut self.replies {
             if let Reply::Remote { first_ticket, parts, .. } = reply
-                && let Some(part) = ticket.checked_sub(*first_ticket).and_then(|at| parts.get_mut(at as usize))
+                && let Some(part) =
+                    ticket.checked_sub(*first_ticket).and_then(|at| parts.get_mut(at as usize))
             {
                 *part = Some(bytes);
                 return;
@@ -413,7 +418,9 @@ impl Node {
     pub(super) fn reset_uncertain_clients(&mut self, out: &mut Vec<Action>) {
         let committed = self.shard.committed();
         let certain = |reply: &Reply| match reply {
-            Reply::Chunk(chunk) => chunk.wrote_upto <= committed && !chunk.leased && chunk.read_upto <= committed,
+            Reply::Chunk(chunk) => {
+                chunk.wrote_upto <= committed && !chunk.leased && chunk.read_upto <= committed
+            }
             Reply::Remote { .. } => true,
         };
         for conn in self.clients.owed.clone() {

@@ -7,8 +7,8 @@ use crate::replication::peer::{Cursors, HEARTBEAT};
 use crate::seam::{Action, Landing, LinkId};
 use agency::configuration::Configuration;
 use agency::ids::{Nanos, NodeId};
-use engine::ids::{Epoch, Lsn};
 use engine::error::ReceiveError;
+use engine::ids::{Epoch, Lsn};
 
 /// First pause before the leader is called again; doubles up to [`RECONNECT_MOST`].
 const RECONNECT_FIRST: Nanos = Nanos(500_000);
@@ -29,7 +29,10 @@ enum State {
     /// These frames are on their way, but the log buffer has no room for them yet.
     Room(Header),
     /// These frames are being received into the log buffer.
-    Body { at: Lsn, len: usize },
+    Body {
+        at: Lsn,
+        len: usize,
+    },
 }
 
 /// Following one leader in one epoch.

@@ -8,9 +8,9 @@ use crate::seam::{Action, Landing, LinkId};
 use agency::configuration::{Change, Configuration};
 use agency::events::{ShardRequest, ShardUpdate};
 use agency::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
+use engine::error::AppendError;
 use engine::ids::{Epoch, Lsn};
 use engine::log::BufferRange;
-use engine::error::AppendError;
 use engine::shard::Shard;
 use std::collections::BTreeMap;
 
@@ -26,7 +26,9 @@ enum Phase {
     /// Waits until nothing else writes into the log buffer, then begins the epoch.
     Taking,
     /// The epoch-start frame ends here; nothing is served before it is committed.
-    Starting { until: Lsn },
+    Starting {
+        until: Lsn,
+    },
     Serving,
 }
 
@@ -422,7 +424,9 @@ impl Node {
         out: &mut Vec<Action>,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(peer) = leader.peers.get_mut(&node).filter(|p| p.link == link && p.sent == from) else { return };
+        let Some(peer) = leader.peers.get_mut(&node).filter(|p| p.link == link && p.sent == from) else {
+            return;
+        };
         peer.reading = false;
         let whole = Shard::whole_frames(bytes);
         if whole == 0 {

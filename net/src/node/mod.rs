@@ -285,7 +285,10 @@ impl Node {
         out: &mut Vec<Action>,
     ) -> bool {
         let Some(op) = take(&mut self.shard) else { return false };
-        if matches!(op.kind, DiskOpKind::WriteLog { .. } | DiskOpKind::WriteBlocks { .. } | DiskOpKind::Pulse { .. }) {
+        if matches!(
+            op.kind,
+            DiskOpKind::WriteLog { .. } | DiskOpKind::WriteBlocks { .. } | DiskOpKind::Pulse { .. }
+        ) {
             self.writes_out.insert(op.ticket, self.now);
         }
         out.push(Action::Disk(op));

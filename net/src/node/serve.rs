@@ -6,7 +6,8 @@ use super::{Node, ReadFor, Role};
 use crate::config;
 use crate::mail::Mail;
 use crate::resp::{
-    self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Outcome, Parsed, Replica, Request, Route, TRY_AGAIN, parse, route,
+    self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Outcome, Parsed, Replica, Request, Route, TRY_AGAIN, parse,
+    route,
 };
 use crate::seam::{Action, ConnId, Face};
 use agency::ids::Nanos;
@@ -63,7 +64,13 @@ impl Node {
         if client.closing { bytes.len() } else { at }
     }
 
-    fn serve(&mut self, client: &mut Client, request: &Request<'_>, bytes: &[u8], out: &mut Vec<Action>) -> Flow {
+    fn serve(
+        &mut self,
+        client: &mut Client,
+        request: &Request<'_>,
+        bytes: &[u8],
+        out: &mut Vec<Action>,
+    ) -> Flow {
         let (slot, keys, write) = match route(request) {
             Route::Error(reply) => {
                 client.reply(self.turns, &reply);
@@ -167,7 +174,9 @@ impl Node {
         let turn = self.turns;
         let role = match (&self.role, &self.update) {
             (Role::Leader(_), _) => resp::Role::Leader,
-            (_, Some(update)) if update.configuration.in_sync.contains(self.options.me) => resp::Role::Follower,
+            (_, Some(update)) if update.configuration.in_sync.contains(self.options.me) => {
+                resp::Role::Follower
+            }
             _ => resp::Role::Learner,
         };
         let others = &self.clients.map;
@@ -222,7 +231,9 @@ impl Node {
             Outcome::Done => {}
             Outcome::Close => client.closing = true,
             Outcome::Shutdown => out.push(Action::StopNode),
-            Outcome::Wait { replicas, timeout_ms } => self.wait_for_copies(client, 0, replicas, false, timeout_ms),
+            Outcome::Wait { replicas, timeout_ms } => {
+                self.wait_for_copies(client, 0, replicas, false, timeout_ms)
+            }
             Outcome::WaitAof { local, replicas, timeout_ms } => {
                 self.wait_for_copies(client, local, replicas, true, timeout_ms)
             }
@@ -275,13 +286,22 @@ impl Node {
                 self.reads.insert(ticket, ReadFor::Client { conn, at, key });
                 return out.push(Action::Read { ticket, spec });
             }
-            Some(Decoded::Corrupt) => FetchedValue::Failed("ERR the value's checksum does not match on this disk"),
+            Some(Decoded::Corrupt) => {
+                FetchedValue::Failed("ERR the value's checksum does not match on this disk")
+            }
             None => FetchedValue::Failed("ERR the disk could not read the value"),
         };
         self.fetched(conn, Fetched { at, found }, out);
     }
 
-    fn wait_for_copies(&mut self, client: &mut Client, local: u32, replicas: u32, aof: bool, timeout_ms: u64) {
+    fn wait_for_copies(
+        &mut self,
+        client: &mut Client,
+        local: u32,
+        replicas: u32,
+        aof: bool,
+        timeout_ms: u64,
+    ) {
         if !matches!(self.role, Role::Leader(_)) {
             let text: &[u8] = if aof {
                 b"-ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.\r\n"
@@ -312,7 +332,11 @@ impl Node {
         if !over && (copies < replicas || (local > 0 && !here)) {
             return false;
         }
-        let text = if aof { format!("*2\r\n:{}\r\n:{copies}\r\n", u32::from(here)) } else { format!(":{copies}\r\n") };
+        let text = if aof {
+            format!("*2\r\n:{}\r\n:{copies}\r\n", u32::from(here))
+        } else {
+            format!(":{copies}\r\n")
+        };
         client.reply(self.turns, text.as_bytes());
         true
     }

@@ -75,7 +75,10 @@ impl Peer {
         if claim.received > end || claim.durable > claim.received || claim.applied > claim.durable {
             return false;
         }
-        if claim.received < before.received || claim.durable < before.durable || claim.applied < before.applied {
+        if claim.received < before.received
+            || claim.durable < before.durable
+            || claim.applied < before.applied
+        {
             return false;
         }
         if self.cursors.is_none() || claim.durable > before.durable || before.durable == end {

@@ -7,8 +7,8 @@ use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
 use engine::ids::{GroupId, ShardId};
 use engine::io::buffers::MirrorBuffer;
-use engine::shard::{Shard, ShardOptions};
 use engine::recover::recover;
+use engine::shard::{Shard, ShardOptions};
 use engine::testing::{Effect, MemoryDisk};
 use net::config::{ByteSize, Member, NodeConfig};
 use net::node::{Node, NodeOptions};
@@ -74,7 +74,12 @@ pub struct World {
 impl World {
     /// Two nodes, `A` the leader, both in sync, both up.
     pub fn new() -> World {
-        let member = |name: &str, port_base| Member { name: name.into(), host: "127.0.0.1".into(), port_base, witness: false };
+        let member = |name: &str, port_base| Member {
+            name: name.into(),
+            host: "127.0.0.1".into(),
+            port_base,
+            witness: false,
+        };
         let mut config =
             NodeConfig::new(GROUP, "a", "/nowhere".into(), vec![member("a", 7400), member("b", 7500)]);
         config.segment_bytes = ByteSize(256 << 10);
@@ -140,12 +145,15 @@ impl World {
             started_ms: 0,
         };
         host.node = Some(Node::new(options, shard));
-        self.deliver(node, Event::ClientOpened {
-            conn: CLIENT,
-            face: Face::AnyKey,
-            peer: "127.0.0.1:1".into(),
-            local: "127.0.0.1:7400".into(),
-        });
+        self.deliver(
+            node,
+            Event::ClientOpened {
+                conn: CLIENT,
+                face: Face::AnyKey,
+                peer: "127.0.0.1:1".into(),
+                local: "127.0.0.1:7400".into(),
+            },
+        );
         let update = self.update(0, Outcome::None);
         self.deliver(node, Event::Update(update));
     }
@@ -155,7 +163,9 @@ impl World {
         let place = node.0 as usize;
         self.hosts[place].node = None;
         self.queue.retain(|_, delivery| match delivery {
-            Delivery::Disk(host, ..) | Delivery::DiskFailed(host, _) | Delivery::Read(host, ..) => *host != place,
+            Delivery::Disk(host, ..) | Delivery::DiskFailed(host, _) | Delivery::Read(host, ..) => {
+                *host != place
+            }
             Delivery::Bytes(host, ..) | Delivery::Closed(host, _) | Delivery::Turn(host) => *host != place,
         });
         for (_, end) in std::mem::take(&mut self.hosts[place].links) {
@@ -278,8 +288,7 @@ impl World {
 
     fn turn(&mut self, host: usize, mut actions: Vec<Action>) {
         let now = Nanos(self.now);
-        let lease =
-            Lease { epoch: self.configuration.epoch, until: Nanos(self.hosts[host].lease_until) };
+        let lease = Lease { epoch: self.configuration.epoch, until: Nanos(self.hosts[host].lease_until) };
         let Some(node) = &mut self.hosts[host].node else { return };
         node.finish_turn(now, self.now / 1_000_000, lease, &mut actions);
         let due = node.deadline().0.clamp(self.now + 1000, self.now + IDLE_TURN);
