@@ -209,8 +209,8 @@ fn default_stop_timeout() -> Span {
 pub enum ConfigError {
     #[error("cannot read the configuration {path}: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("the configuration is not valid TOML for a node: {0}")]
-    Syntax(#[from] toml::de::Error),
+    #[error("line {line}: {message}")]
+    Syntax { line: usize, message: String },
     #[error("{key} = {value} is not allowed: {reason}")]
     Value { key: &'static str, value: String, reason: String },
 }
@@ -254,7 +254,11 @@ impl NodeConfig {
 
     /// Read and check a configuration's text.
     pub fn parse(text: &str) -> Result<NodeConfig, ConfigError> {
-        let config: NodeConfig = toml::from_str(text)?;
+        let config: NodeConfig = toml::from_str(text).map_err(|error| {
+            let before = error.span().map_or(0, |span| span.start);
+            let line = text[..before].matches('\n').count() + 1;
+            ConfigError::Syntax { line, message: error.message().replace('\n', " ") }
+        })?;
         config.check()?;
         Ok(config)
     }
