@@ -49,7 +49,8 @@ fn peers_hear_of_a_death_and_clients_are_reset() {
     let dir = tempfile::tempdir().unwrap();
     let ports = free_ports::<3>();
     let [port] = free_ports();
-    let mut guard = Warden::start(&Setup::new(0, &ports, dir.path()).node(port));
+    // Enough memory that its sockets would stay open for long if nobody reset them.
+    let mut guard = Warden::start(&Setup::new(0, &ports, dir.path()).node(port).with("T_MIB", 256));
     let mut others = [1, 2].map(|me| Warden::start(&Setup::new(me, &ports, dir.path())));
     let pid = pid_of_start(&guard.wait_for("@ started 1"));
     guard.wait_for("is ready after");

@@ -118,7 +118,9 @@ impl Status {
         };
         let shards = (0..config.shards).map(|id| {
             let (low, high) = config.slots(ShardId(id));
-            let known = view.shards.get(id as usize).and_then(|shard| shard.configuration);
+            let seen = view.shards.get(id as usize);
+            let known = seen.and_then(|shard| shard.configuration);
+            let lost = seen.is_none_or(|shard| shard.leader_lost);
             let leader = known.and_then(|c| progress_of(c.leader, id as usize));
             let replica = |node: NodeId| {
                 let progress = progress_of(node, id as usize)?;
@@ -145,7 +147,7 @@ impl Status {
                 slots: [low, high],
                 epoch: known.map_or(0, |c| c.epoch.0),
                 version: known.map_or(0, |c| c.version.0),
-                leader: known.map(|c| name(c.leader)),
+                leader: known.filter(|_| !lost).map(|c| name(c.leader)),
                 in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
                 nodes: config.data_nodes().iter().filter_map(replica).collect(),
             }

@@ -58,7 +58,7 @@ fn across_a_kill(group: &TestGroup, command: &mut Command) {
 
 #[test]
 fn redis_benchmark_completes() {
-    let group = TestGroup::start(32_000);
+    let group = TestGroup::start(18_000);
     let leader = group.leader().unwrap();
     let port = group.resp(&leader).port().to_string();
     let words = ["-p", &port, "-t", "set,get", "-n", "200000", "-c", "50", "-P", "16", "--csv"];
@@ -70,7 +70,7 @@ fn redis_benchmark_completes() {
 #[test]
 fn redis_cli_writes_and_reads_across_a_kill() {
     const BATCH: usize = 250;
-    let group = TestGroup::start(32_400);
+    let group = TestGroup::start(18_400);
     let leader = group.leader().unwrap();
     let ports: Vec<String> = group.names().iter().map(|n| group.resp(n).port().to_string()).collect();
     for (batch, first) in (0..KEYS).step_by(BATCH).enumerate() {
@@ -120,7 +120,7 @@ fn redis_py_writes_and_reads_across_a_kill() {
         let pip = dir.join("bin/pip");
         output(pip.to_str().unwrap(), &["install", "--quiet", REDIS_PY]);
     });
-    let group = TestGroup::start(32_800);
+    let group = TestGroup::start(18_800);
     across_a_kill(&group, Command::new(home.join("bin/python")).arg(script("redis_py.py")));
 }
 
@@ -130,7 +130,7 @@ fn ioredis_writes_and_reads_across_a_kill() {
         let prefix = dir.to_str().unwrap();
         output("npm", &["install", "--silent", "--no-audit", "--no-fund", "--prefix", prefix, IOREDIS]);
     });
-    let group = TestGroup::start(33_200);
+    let group = TestGroup::start(19_200);
     let mut command = Command::new("node");
     across_a_kill(&group, command.env("NODE_PATH", home.join("node_modules")).arg(script("ioredis.js")));
 }

@@ -5,7 +5,13 @@ use crate::failure::{Failure, not_fine};
 use crate::processes;
 use net::config::NodeConfig;
 use std::fs;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+/// How long a port may stay taken after its process ended: seconds for one with much memory.
+const TEARDOWN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Refuses if a port of this member is taken.
 pub fn check(config: &NodeConfig) -> Result<(), Failure> {
@@ -16,13 +22,31 @@ pub fn check(config: &NodeConfig) -> Result<(), Failure> {
     }
     for port in ports {
         let address = SocketAddr::new(config.bind_address(), port);
-        if let Err(error) = TcpListener::bind(address) {
+        if let Err(error) = bind(address) {
             let holder = holder(port).map(|who| format!(", held by {who}")).unwrap_or_default();
             let name = &member.name;
             return Err(not_fine(format!("port {port} of {name} cannot be used: {error}{holder}")));
         }
     }
     Ok(())
+}
+
+/// A port that nobody holds any more may still belong to a dead process whose ring the kernel has not torn
+/// down yet: that is waited for, for at most [`TEARDOWN`].
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && begun.elapsed() < TEARDOWN
+                    && holder(address.port()).is_none() =>
+            {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The process that listens on a port, as `NAME (pid N)`.
