@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("pid {} port {port}", std::process::id());
     LocalExecutorBuilder::new(Placement::Unbound)
         .name("baton-shard-0")
-        .spawn(move || async move { shard_loop::run(Echo::default(), setup) })?
+        .spawn(move || async move { shard_loop::run(Echo::default(), setup, || ()) })?
         .join()??;
     Ok(())
 }

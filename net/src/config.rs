@@ -156,6 +156,8 @@ pub struct TimingConfig {
     pub lease: Span,
     /// A node that makes no progress for this long is killed by its warden.
     pub hang_after: Span,
+    /// A node with a log write outstanding for this long is killed; until then its lease is renewed.
+    pub disk_hang_after: Span,
     /// A leader removes a lost follower from the in-sync set after this long.
     pub evict_after: Span,
 }
@@ -174,6 +176,7 @@ impl Default for TimingConfig {
             heartbeat: ms(10),
             lease: ms(60),
             hang_after: ms(25),
+            disk_hang_after: ms(250),
             evict_after: ms(30),
         }
     }
@@ -392,6 +395,7 @@ impl NodeConfig {
             ("timing.heartbeat", t.heartbeat),
             ("timing.lease", t.lease),
             ("timing.hang_after", t.hang_after),
+            ("timing.disk_hang_after", t.disk_hang_after),
             ("timing.evict_after", t.evict_after),
         ] {
             if span.0 < Duration::from_millis(1) || span.0 > Duration::from_secs(60) {
@@ -409,7 +413,7 @@ impl NodeConfig {
             heartbeat: t.heartbeat.0,
             lease: t.lease.0,
             hang_after: t.hang_after.0,
-            disk_hang_after: t.hang_after.0,
+            disk_hang_after: t.disk_hang_after.0,
             evict_after: t.evict_after.0,
             ..agency::timing::Timing::default()
         }

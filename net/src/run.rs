@@ -293,8 +293,10 @@ where
         warden_bell,
         wake_warden: Arc::clone(&common.wake_warden),
     };
-    if common.closed.fetch_sub(1, Ordering::AcqRel) == 1 {
-        common.page.set_node_ready();
-    }
-    shard_loop::run(core, setup).map_err(|source| RunError::Loop { shard: shard.0, source })
+    let opened = || {
+        if common.closed.fetch_sub(1, Ordering::AcqRel) == 1 {
+            common.page.set_node_ready();
+        }
+    };
+    shard_loop::run(core, setup, opened).map_err(|source| RunError::Loop { shard: shard.0, source })
 }

@@ -6,7 +6,6 @@
 use crate::cli::ServeOptions;
 use crate::failure::{Failure, not_fine};
 use agency::overseer::{Overseer, OverseerOptions};
-use agency::timing::Timing;
 use agency::warden::shared_page::ChildFds;
 use agency::warden::{self, ExitReason, NodeOptions, Peer, Spawn, WardenConfig};
 use engine::io::dir::{self, FormatOptions};
@@ -85,8 +84,7 @@ fn ballast() -> Result<Vec<u8>, Failure> {
 }
 
 fn run_warden(config: &NodeConfig, disk_id: u128, spawn: Option<Spawn>) -> Result<(), Failure> {
-    let timing = timing(config);
-    timing.check().map_err(|error| Failure::Usage(format!("timing: {error}")))?;
+    let timing = config.agency_timing();
     let me = config.me();
     let bind = config.bind_address();
     let peers = config.agents().iter().filter(|id| *id != me).map(|id| {
@@ -130,18 +128,6 @@ fn run_warden(config: &NodeConfig, disk_id: u128, spawn: Option<Spawn>) -> Resul
         Ok(ExitReason::Stopped | ExitReason::NodeStopped) => Ok(()),
         Ok(ExitReason::NodeKilled) => Err(not_fine("the node did not stop in time and was killed")),
         Err(error) => Err(Failure::NotFine(format!("{} {CANNOT_RUN}{error}", config.name))),
-    }
-}
-
-fn timing(config: &NodeConfig) -> Timing {
-    let set = &config.timing;
-    Timing {
-        tick: set.tick.0,
-        heartbeat: set.heartbeat.0,
-        lease: set.lease.0,
-        hang_after: set.hang_after.0,
-        evict_after: set.evict_after.0,
-        ..Timing::default()
     }
 }
 

@@ -162,10 +162,13 @@ pub(crate) struct ShardLoop<C: Core> {
 /// Run a shard until its core says [`Action::Stopped`](crate::seam::Action), on the thread that stays the
 /// shard's.
 ///
+/// `opened` is called once, when the thread is about to take its first turn.
+///
 /// # Errors
 /// Only what a thread cannot go on without; failures of sockets and disks are events.
-pub fn run<C: Core>(core: C, setup: Setup) -> Result<(), LoopError> {
+pub fn run<C: Core>(core: C, setup: Setup, opened: impl FnOnce()) -> Result<(), LoopError> {
     let mut shard = ShardLoop::new(core, setup)?;
+    opened();
     loop {
         shard.turn();
         if shard.may_end() {

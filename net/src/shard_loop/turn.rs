@@ -4,6 +4,7 @@ use super::core::Core;
 use super::post::Parcel;
 use super::{Door, EXIT_FAILED, Later, Op, ShardLoop, sockets};
 use crate::seam::{Action, Event, Lease, LinkId};
+use agency::events::Health;
 use agency::ids::NodeId;
 use engine::io::ring::{Completion, Lent};
 use std::net::{IpAddr, SocketAddr};
@@ -35,6 +36,11 @@ impl<C: Core> ShardLoop<C> {
         self.carry_out();
         let mut progress = self.core.progress();
         progress.turns = self.turns;
+        // While other shards of the node are still being opened, this thread may wait for their sake: for the
+        // lock on the address space when memory is registered, and for the disk when segments are zeroed.
+        if !self.page.node_ready() {
+            progress.health = Health::Starting;
+        }
         self.page.shard(self.shard).set_progress(&progress);
     }
 
