@@ -124,32 +124,33 @@ impl Client {
         self.face == Face::AnyKey && self.guest.is_none()
     }
 
-    /// Where the next reply is written. Replies of one turn and level share a chunk; they wait for the same
-    /// disk write.
-    pub(super) fn chunk(&mut self, turn: u64, level: Ack) -> &mut Chunk {
+    /// Takes out the chunk that the next reply is written to; [`Client::close_chunk`] puts it back. Replies of
+    /// one turn and level share one: they wait for the same disk write. A guest's do not, because each of its
+    /// replies is a mail of its own.
+    pub(super) fn open_chunk(&mut self, turn: u64, level: Ack) -> Chunk {
         let shared = self.guest.is_none()
             && matches!(self.replies.back(), Some(Reply::Chunk(last)) if last.turn == turn && last.level == level);
-        if !shared {
-            let (read_upto, wrote_upto) = (Lsn(0), Lsn(0));
-            let chunk = Chunk { bytes: Vec::new(), turn, level, read_upto, wrote_upto, leased: false };
-            self.replies.push_back(Reply::Chunk(chunk));
-        }
-        match self.replies.back_mut() {
+        match if shared { self.replies.pop_back() } else { None } {
             Some(Reply::Chunk(chunk)) => chunk,
-            _ => unreachable!("a chunk was pushed where the last reply was none"),
+            _ => {
+                let (read_upto, wrote_upto) = (Lsn(0), Lsn(0));
+                Chunk { bytes: Vec::new(), turn, level, read_upto, wrote_upto, leased: false }
+            }
         }
     }
 
-    /// Takes back a chunk that nothing was written to.
-    pub(super) fn drop_empty_chunk(&mut self) {
-        if matches!(self.replies.back(), Some(Reply::Chunk(chunk)) if chunk.bytes.is_empty()) {
-            self.replies.pop_back();
+    /// Puts a chunk into the order of replies, unless nothing was written to it.
+    pub(super) fn close_chunk(&mut self, chunk: Chunk) {
+        if !chunk.bytes.is_empty() {
+            self.replies.push_back(Reply::Chunk(chunk));
         }
     }
 
     /// A reply that depends on nothing.
     pub(super) fn reply(&mut self, turn: u64, bytes: &[u8]) {
-        self.chunk(turn, Ack::Durable).bytes.extend_from_slice(bytes);
+        let mut chunk = self.open_chunk(turn, Ack::Durable);
+        chunk.bytes.extend_from_slice(bytes);
+        self.close_chunk(chunk);
     }
 
     /// Reserves the place of a reply that comes from other shards.

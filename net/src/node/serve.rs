@@ -6,8 +6,8 @@ use super::{Node, ReadFor, Role};
 use crate::config;
 use crate::mail::Mail;
 use crate::resp::{
-    self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Outcome, Parsed, Replica, Request, Route, TRY_AGAIN, parse,
-    route,
+    self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Gather, Outcome, Parsed, Replica, Request, Route,
+    TRY_AGAIN, parse, route,
 };
 use crate::seam::{Action, ConnId, Face};
 use agency::ids::Nanos;
@@ -76,7 +76,15 @@ impl Node {
                 client.reply(self.turns, &reply);
                 return Flow::Next;
             }
-            Route::NoKeys => return self.execute(client, request, None, out),
+            Route::NoKeys => {
+                return match resp::scatter_to_all(request) {
+                    Some(gather) if client.forwards() && self.options.config.shards > 1 => {
+                        self.forward_to_all(client, gather, bytes, out);
+                        Flow::Next
+                    }
+                    _ => self.execute(client, request, None, out),
+                };
+            }
             Route::Keys { slot, keys, write } => (slot, keys, write),
         };
         let config = &self.options.config;
@@ -212,12 +220,9 @@ impl Node {
             wrote: None,
             no_room: false,
         };
-        // The chunk is taken out of the client for the call, because the command also changes its session.
-        let mut bytes = std::mem::take(&mut client.chunk(turn, level).bytes);
-        let outcome = resp::execute(request, &mut client.session, &context, &mut access, &mut bytes);
+        let mut chunk = client.open_chunk(turn, level);
+        let outcome = resp::execute(request, &mut client.session, &context, &mut access, &mut chunk.bytes);
         let Access { wanted, wait, wrote, no_room, .. } = access;
-        let chunk = client.chunk(turn, level);
-        chunk.bytes = bytes;
         if !matches!(outcome, Outcome::Blocked) {
             chunk.read_upto = chunk.read_upto.max(wait);
             chunk.leased |= view == Some(View::Newest) && wrote.is_none();
@@ -226,7 +231,7 @@ impl Node {
                 client.last_write = end;
             }
         }
-        client.drop_empty_chunk();
+        client.close_chunk(chunk);
         match outcome {
             Outcome::Done => {}
             Outcome::Close => client.closing = true,
@@ -364,6 +369,17 @@ impl Node {
     fn forward(&self, client: &Client, to: ShardId, ticket: u64, bytes: Vec<u8>, out: &mut Vec<Action>) {
         let (from, conn, session) = (self.options.shard, client.conn, client.session.clone());
         out.push(Action::Mail { to, mail: Box::new(Mail::Request { from, conn, ticket, session, bytes }) });
+    }
+
+    /// The same request for every shard of the node.
+    fn forward_to_all(&mut self, client: &mut Client, gather: Gather, bytes: &[u8], out: &mut Vec<Action>) {
+        let shards = self.options.config.shards;
+        let first = self.next_ticket + 1;
+        self.next_ticket += u64::from(shards);
+        client.expect_remote(first, shards.into(), Some(gather));
+        for (ticket, shard) in (first..).zip(0..shards) {
+            self.forward(client, ShardId(shard), ticket, bytes.to_vec(), out);
+        }
     }
 
     /// One request per key, where that keeps the command's meaning.

@@ -29,7 +29,7 @@ pub use context::{Context, Replica, Role, Stats};
 pub use parse::{Limits, ParseState, Parsed, parse};
 pub use reply::{Proto, Reply};
 pub use request::{Keys, Request, Route, route};
-pub use scatter::{Gather, Scatter, gather, scatter};
+pub use scatter::{Gather, Scatter, gather, scatter, scatter_to_all};
 pub use session::{Ack, Session};
 pub use small_list::SmallList;
 pub use topology::{CLUSTER_DOWN, CROSS_SLOT, NodeTopology, ShardTopology, TRY_AGAIN, Topology};

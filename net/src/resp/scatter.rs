@@ -14,6 +14,8 @@ use engine::slot::slot_of;
 pub enum Gather {
     /// Each answer is an integer: add them up.
     Sum,
+    /// Each answer is an integer: the least of them.
+    Least,
     /// Each answer is an element of the array, in the order of the parts.
     Array,
 }
@@ -61,13 +63,24 @@ pub fn gather(kind: Gather, parts: &[Vec<u8>], out: &mut Vec<u8>) {
             Reply::new(out, Default::default()).array(parts.len());
             parts.iter().for_each(|part| out.extend_from_slice(part));
         }
-        Gather::Sum => {
-            let sum = parts.iter().map(|part| integer_of(part)).sum();
-            out.push(b':');
-            push_decimal(out, sum);
-            out.extend_from_slice(b"\r\n");
-        }
+        Gather::Sum => push_integer(out, parts.iter().map(|part| integer_of(part)).sum()),
+        Gather::Least => push_integer(out, parts.iter().map(|part| integer_of(part)).min().unwrap_or(0)),
     }
+}
+
+/// How a request without keys becomes one for every shard, if its answer must speak for all of them.
+pub fn scatter_to_all(request: &Request<'_>) -> Option<Gather> {
+    match request.spec()?.name {
+        "dbsize" => Some(Gather::Sum),
+        "wait" => Some(Gather::Least),
+        _ => None,
+    }
+}
+
+fn push_integer(out: &mut Vec<u8>, value: i64) {
+    out.push(b':');
+    push_decimal(out, value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The integer in an encoded integer reply.
@@ -75,7 +88,7 @@ fn integer_of(part: &[u8]) -> i64 {
     let digits = part.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
     digits
         .and_then(crate::resp::number::parse_i64)
-        .expect("the commands that are summed answer with an integer or an error")
+        .expect("these commands answer with an integer or an error")
 }
 
 #[cfg(test)]
