@@ -124,8 +124,15 @@ impl Overseer {
         if judges < self.quorum {
             return false;
         }
+        // Only where a whole group starts is it worth waiting for others: who has heard the very leader that is
+        // now gone knows how things stood.
+        let heard = self.peer(c.leader);
+        let reign_was_heard = heard.met && heard.report.incarnation == c.leader_incarnation;
         let settling = self.node.up_since.is_none_or(|since| self.now.since(since) < STARTUP_WAIT);
-        if settling && c.in_sync.without(me).iter().any(|n| self.undecided_about(n, shard, c)) {
+        if settling
+            && !reign_was_heard
+            && c.in_sync.without(me).iter().any(|n| self.undecided_about(n, shard, c))
+        {
             return false;
         }
         let since = self.shard(shard).leaderless_since.unwrap_or(self.now);
