@@ -4,6 +4,7 @@ use crate::shard_loop::LoopError;
 use agency::warden::shared_page::PageError;
 use engine::io::OpenError;
 use engine::io::dir::DirError;
+use engine::io::ring::RingError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,8 @@ pub enum RunError {
     Page(#[from] PageError),
     #[error("the warden expects {warden} shards, the configuration says shards = {configured}")]
     Shards { warden: u16, configured: u16 },
+    #[error(transparent)]
+    Ring(#[from] RingError),
     #[error(transparent)]
     Directory(#[from] DirError),
     #[error("cannot measure how to write durably in {dir}: {source}")]

@@ -126,6 +126,7 @@ where
     if page.shards() != config.shards {
         return Err(RunError::Shards { warden: page.shards(), configured: config.shards });
     }
+    engine::io::ring::check()?;
     let thread = |what| move |error: std::io::Error| RunError::Thread { what, reason: error.to_string() };
     // Before the first thread, so that every thread inherits both.
     signals::block().map_err(thread("the signal thread"))?;

@@ -5,8 +5,11 @@ mod common;
 use baton_tools::processes::Part;
 use common::*;
 use std::fs;
+use std::io;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The text of the one line with which `baton` refuses.
 fn refusal(words: &[&str]) -> String {
@@ -97,4 +100,40 @@ fn a_node_is_not_started_by_hand() {
     assert!(missing.contains("/nowhere/node.toml"), "{missing}");
     let witness = refusal(&["witness", "--config", config.to_str().unwrap()]);
     assert!(witness.contains("baton serve"), "{witness}");
+}
+
+/// Makes the calling process, and what it starts, get EPERM from `io_uring_setup`: what a container's seccomp
+/// profile does.
+fn forbid_io_uring() -> io::Result<()> {
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let denied = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, denied),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the filter lives through the calls, and both only restrict this process.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[test]
+fn a_kernel_that_forbids_io_uring_is_named() {
+    let _turn = turn();
+    let dir = directory();
+    let group = dir.path().join("group");
+    let mut start = Command::new(BATON);
+    start.args(["start", "--dir", group.to_str().unwrap(), "--port-base", "16000"]);
+    // SAFETY: between fork and exec only prctl is called, and nothing is allocated.
+    unsafe { start.pre_exec(forbid_io_uring) };
+    let refused = start.output().unwrap();
+    let said = text(&refused);
+    assert!(!refused.status.success(), "{said}");
+    let reason = said.lines().find(|line| line.starts_with("baton: ")).unwrap_or_default();
+    assert!(reason.contains("io_uring is forbidden") && reason.contains("seccomp"), "{said}");
 }

@@ -58,6 +58,32 @@ pub enum RingError {
     Setup { step: &'static str, source: io::Error },
 }
 
+/// Whether this process may use io_uring as Baton does. Asked before anything else of the process does,
+/// because libraries built on io_uring panic where it is forbidden.
+///
+/// # Errors
+/// Why not, and what to change.
+pub fn check() -> Result<(), RingError> {
+    set_up(1, 2).map(drop)
+}
+
+fn set_up(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(completions)
+        .dontfork()
+        .build(submissions)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => RingError::Forbidden(error),
+            Some(libc::EINVAL) => RingError::TooOld(error),
+            _ => RingError::Setup { step: "io_uring_setup", source: error },
+        })
+}
+
 /// How a write becomes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -213,20 +239,7 @@ impl<T: Copy> Ring<T> {
     /// If the kernel forbids or lacks io_uring. A log buffer that cannot be registered (locked memory
     /// limit) is no error: see [`Ring::log_registered`].
     pub fn new(log: LogMemory) -> Result<Ring<T>, RingError> {
-        let uring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_coop_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
-            .setup_cqsize(COMPLETION_ENTRIES)
-            .dontfork()
-            .build(SUBMISSION_ENTRIES)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => RingError::Forbidden(error),
-                Some(libc::EINVAL) => RingError::TooOld(error),
-                _ => RingError::Setup { step: "io_uring_setup", source: error },
-            })?;
+        let uring = set_up(SUBMISSION_ENTRIES, COMPLETION_ENTRIES)?;
         let log_registered = 2 * log.capacity <= MAX_REGISTERED_BYTES && {
             let all = libc::iovec { iov_base: log.start.cast(), iov_len: 2 * log.capacity };
             // SAFETY: `LogMemory::of` promises that the mapping outlives this ring.
