@@ -28,7 +28,8 @@ fn inspect(words: &[&str]) -> (Vec<Value>, i32) {
 #[test]
 fn a_groups_directories_are_told_as_they_are() {
     let mut group = TestGroup::start_with(19_600, |setup| {
-        setup.flags.extend(["--segment-mib", "1"].map(str::to_owned));
+        let size = setup.flags.iter().position(|flag| flag == "--segment-mib").expect("a flag of every test");
+        setup.flags[size + 1] = "1".to_owned();
     });
     let leader = group.leader().unwrap();
     let mut connection = group.connect(&leader);
