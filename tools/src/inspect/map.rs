@@ -47,6 +47,9 @@ impl MappedFile {
     pub fn read(&mut self, offset: u64, len: u64) -> io::Result<&[u8]> {
         let offset = offset.min(self.len());
         let end = offset.saturating_add(len).min(self.len());
+        if offset == end {
+            return Ok(&[]);
+        }
         let held = self.window_start..self.window_start + self.window.len() as u64;
         if offset < held.start || end > held.end {
             let start = offset / BLOCK * BLOCK;

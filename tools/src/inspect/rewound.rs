@@ -59,7 +59,12 @@ fn show(out: &mut Out, id: ShardId, path: &Path) {
             let object = || json!({"shard": id.0, "file": name, "from": from.0, "to": to.0, "wall_ms": wall_ms, "bytes": bytes});
             out.line(text, object);
             if file.len() != BLOCK + bytes {
-                fault(out, file.len(), format!("{} bytes follow the first block", file.len() - BLOCK), true);
+                fault(
+                    out,
+                    file.len(),
+                    format!("{} bytes follow the first block", file.len().saturating_sub(BLOCK)),
+                    true,
+                );
             }
         }
         None => fault(out, 0, "the first block is damaged".to_owned(), true),
