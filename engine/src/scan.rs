@@ -8,7 +8,7 @@ use crate::io::buffers::AlignedBlocks;
 use crate::key::KeyHasher;
 use crate::limits::{BLOCK, FRAME_ALIGN, block_ceil, block_floor};
 use crate::recover::LogStorage;
-use crate::segment::{DATA_START, FooterEnd, FooterEntry, footer_bytes};
+use crate::segment::{DATA_START, FooterEnd, FooterEntry};
 use crate::shard::ShardOptions;
 use crate::slot::slot_of;
 use crate::validate::check_frame;
@@ -87,13 +87,7 @@ impl<'a> Scanner<'a> {
         let segment_bytes = self.options.segment_bytes;
         let block = self.read(id, segment_bytes - BLOCK, BLOCK)?;
         let Some(footer) = FooterEnd::from_block(block) else { return Ok(None) };
-        let most = segment_bytes / size_of::<FooterEntry>() as u64;
-        if footer.segment != id || footer.base != base || footer.end <= base || footer.entries > most {
-            return Ok(None);
-        }
-        let start = segment_bytes.checked_sub(footer_bytes(footer.entries as usize));
-        let data_end = DATA_START + (footer.end.0 - base.0);
-        let Some(start) = start.filter(|&start| data_end <= start) else { return Ok(None) };
+        let Some(start) = footer.entries_start(id, base, segment_bytes) else { return Ok(None) };
         let len = footer.entries * size_of::<FooterEntry>() as u64;
         let bytes = self.read(id, start, len.max(1))?;
         let bytes = &bytes[..len as usize];

@@ -246,6 +246,18 @@ impl FooterEnd {
         block
     }
 
+    /// Where the entries begin in the file of segment `id` with base `base`; `None` if this footer is another
+    /// segment's, or does not fit into a file of `segment_bytes` with the data it speaks of.
+    pub fn entries_start(&self, id: SegmentId, base: Lsn, segment_bytes: u64) -> Option<u64> {
+        let most = segment_bytes / FOOTER_ENTRY_BYTES as u64;
+        if self.segment != id || self.base != base || self.end <= base || self.entries > most {
+            return None;
+        }
+        let start = segment_bytes.checked_sub(footer_bytes(self.entries as usize))?;
+        let data_end = DATA_START + (self.end.0 - base.0);
+        (data_end <= start).then_some(start)
+    }
+
     /// Reads a closing block; `None` if it is not one.
     pub fn from_block(block: &[u8]) -> Option<FooterEnd> {
         let (raw, rest) = RawFooterEnd::ref_from_prefix(block).ok()?;

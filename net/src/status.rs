@@ -184,7 +184,7 @@ pub fn why(why: Why) -> &'static str {
 
 /// Milliseconds since the epoch of Unix as people read them. The calendar is Howard Hinnant's
 /// `civil_from_days`.
-fn rfc3339(ms: u64) -> String {
+pub fn rfc3339(ms: u64) -> String {
     let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

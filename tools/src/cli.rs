@@ -30,6 +30,9 @@ pub enum Subcommand {
     Status(StatusOptions),
     /// Pass leadership to another node, without an error to any client.
     Handoff(HandoffOptions),
+    /// Look at a data directory from outside, also at one in use; nothing is written.
+    #[command(subcommand)]
+    Inspect(Inspect),
     /// Measure throughput, latency and failover.
     #[command(subcommand)]
     Bench(Bench),
@@ -148,6 +151,81 @@ pub struct HandoffOptions {
     /// Only this shard; without it, every shard.
     #[arg(long)]
     pub shard: Option<u16>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Inspect {
+    /// What the directory is.
+    Superblock(InspectDir),
+    /// One line per segment: where it lies in the log, and whether it is whole.
+    #[command(after_help = "Example:\n  baton inspect segments baton-data/a\n\n\
+        Exit code 1 if anything is damaged.")]
+    Segments(InspectLog),
+    /// One line per frame; a bad one with the reason.
+    Frames(InspectFrames),
+    /// The frames that rewinds cut off.
+    #[command(after_help = "Example:\n  baton inspect rewound baton-data/a --shard 0")]
+    Rewound(InspectLog),
+    /// Are the logs of two nodes the same bytes over the LSNs that both hold?
+    Diff(InspectDiff),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton inspect superblock baton-data/a")]
+pub struct InspectDir {
+    /// A node's data directory.
+    pub dir: PathBuf,
+    /// Print JSON, one object per line (docs/INSPECT.md).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which shards to look at.
+#[derive(Debug, Args)]
+pub struct InspectShards {
+    /// Only this shard; without it, every shard.
+    #[arg(long)]
+    pub shard: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectLog {
+    /// A node's data directory.
+    pub dir: PathBuf,
+    #[command(flatten)]
+    pub shards: InspectShards,
+    /// Print JSON, one object per line (docs/INSPECT.md).
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton inspect frames baton-data/a --shard 0 --from 4096 --limit 10\n\n\
+    Exit code 1 if a place that was looked at is damaged.")]
+pub struct InspectFrames {
+    #[command(flatten)]
+    pub log: InspectLog,
+    /// Leave out the frames before this LSN; segments that end before it are not looked at.
+    #[arg(long, value_name = "LSN", default_value_t = 0)]
+    pub from: u64,
+    /// Stop after so many frames.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton inspect diff baton-data/a baton-data/b\n\n\
+    Exit code 0: the same; 1: different or damaged; 2: wrong usage.")]
+pub struct InspectDiff {
+    /// A node's data directory.
+    pub a: PathBuf,
+    /// Another node's.
+    pub b: PathBuf,
+    #[command(flatten)]
+    pub shards: InspectShards,
+    /// Print JSON, one object per line (docs/INSPECT.md).
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]

@@ -1,7 +1,7 @@
 //! Everything behind the `baton` binary's subcommands.
 //!
 //! Reading order: [`cli`] (what can be asked for), [`start`] (a whole group on this machine), [`serve`] (one
-//! warden, and the node it guards), [`status`], [`handoff`], [`bench`]. [`group`] starts a group, strikes its
+//! warden, and the node it guards), [`status`], [`handoff`], [`inspect`], [`bench`]. [`group`] starts a group, strikes its
 //! processes and looks at it from outside: `baton bench failover` and the end-to-end tests share it.
 
 pub mod bench;
@@ -11,6 +11,7 @@ pub mod failure;
 pub mod group;
 pub mod handoff;
 pub mod http_client;
+pub mod inspect;
 pub mod processes;
 pub mod serve;
 pub mod start;

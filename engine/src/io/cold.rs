@@ -10,7 +10,7 @@ use rustix::io::{Errno, pread, pwrite};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// What is zeroed or copied at once. No more than may be in flight: a crash leaves at most this much undecided.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -24,8 +24,36 @@ pub struct ColdContext {
     pub segment_bytes: u64,
 }
 
-/// The first block of a file in `rewound/`; the cut pieces of segment files follow, in log order.
-#[derive(IntoBytes, Immutable)]
+/// What the first block of a file in `rewound/` says; the cut pieces of segment files follow, in log order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RewoundFile {
+    /// The first LSN that was cut.
+    pub from: Lsn,
+    /// The end of the log that was cut.
+    pub to: Lsn,
+    /// When it was cut, in ms since the epoch of Unix.
+    pub wall_ms: u64,
+    /// Bytes that follow the first block.
+    pub bytes: u64,
+}
+
+impl RewoundFile {
+    /// Reads the first block; `None` if it is not whole or of another format version.
+    pub fn from_block(block: &[u8]) -> Option<RewoundFile> {
+        let (raw, _) = RewoundHeader::ref_from_prefix(block).ok()?;
+        let good = raw.magic == REWOUND_MAGIC
+            && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[12..])
+            && raw.version.get() == crate::segment::FORMAT_VERSION;
+        good.then(|| RewoundFile {
+            from: Lsn(raw.from.get()),
+            to: Lsn(raw.to.get()),
+            wall_ms: raw.wall_ms.get(),
+            bytes: raw.bytes.get(),
+        })
+    }
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RewoundHeader {
     magic: [u8; 8],
