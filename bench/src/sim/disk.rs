@@ -1,0 +1,139 @@
+//! A shard's disk under the simulator: operations take time, may fail or hang, and a crash leaves any part of
+//! what was on its way.
+//!
+//! Promises that what was reported done is on the disk, unless a fault says otherwise. The bytes are the
+//! engine's own memory disk.
+
+use super::random::Dice;
+use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind};
+use engine::ids::SegmentId;
+use engine::shard::Shard;
+use engine::testing::{Effect, MemoryDisk};
+use std::collections::BTreeMap;
+
+const HOT_LEAST: u64 = 15_000;
+const HOT_SPREAD: u64 = 60_000;
+const COLD_LEAST: u64 = 300_000;
+const COLD_SPREAD: u64 = 3_000_000;
+/// What a hung operation takes: longer than any run.
+const FOR_EVER: u64 = u64::MAX / 4;
+/// A read is never held longer.
+const READ_STALL_MOST: u64 = 2_000_000_000;
+const EIO: i32 = 5;
+
+struct Flight {
+    op: DiskOp,
+    stages: Vec<Vec<Effect>>,
+    fails: bool,
+}
+
+/// One shard's disk.
+pub struct SimDisk {
+    pub memory: MemoryDisk,
+    flights: BTreeMap<u64, Flight>,
+    next: u64,
+    /// Operations submitted before this time take until then.
+    pub stalled_until: u64,
+    /// Chance in a million that a write fails.
+    pub write_errors_ppm: u64,
+}
+
+impl SimDisk {
+    pub fn new(segment_bytes: u64) -> SimDisk {
+        SimDisk {
+            memory: MemoryDisk::new(segment_bytes),
+            flights: BTreeMap::new(),
+            next: 0,
+            stalled_until: 0,
+            write_errors_ppm: 0,
+        }
+    }
+
+    /// Takes an operation. Returns its number and when it will be done.
+    pub fn submit(&mut self, op: DiskOp, shard: &Shard, now: u64, dice: &mut Dice) -> (u64, u64) {
+        let stages = self.memory.stages(&op, shard);
+        let takes = if op.kind.is_cold() {
+            COLD_LEAST + dice.below(COLD_SPREAD)
+        } else {
+            HOT_LEAST + dice.below(HOT_SPREAD)
+        };
+        let fails = dice.below(1_000_000) < self.write_errors_ppm;
+        self.next += 1;
+        self.flights.insert(self.next, Flight { op, stages, fails });
+        (self.next, now.max(self.stalled_until).saturating_add(takes).min(FOR_EVER))
+    }
+
+    /// Hangs whatever is submitted from now on.
+    pub fn hang(&mut self) {
+        self.stalled_until = FOR_EVER;
+    }
+
+    /// When a read submitted now is done.
+    pub fn read_done_at(&self, now: u64, dice: &mut Dice) -> u64 {
+        let stall = self.stalled_until.min(now + READ_STALL_MOST);
+        now.max(stall) + HOT_LEAST + dice.below(HOT_SPREAD)
+    }
+
+    /// The operations that have not been answered.
+    pub fn under_way(&self) -> Vec<u64> {
+        self.flights.keys().copied().collect()
+    }
+
+    /// The operation is over.
+    pub fn finish(&mut self, flight: u64, dice: &mut Dice) -> Option<DiskDone> {
+        let Flight { op, stages, fails } = self.flights.remove(&flight)?;
+        if fails {
+            self.apply_part(&stages, dice);
+            return Some(DiskDone { ticket: op.ticket, result: Err(DiskError::Failed { errno: EIO }) });
+        }
+        Some(self.memory.finish(&op, &stages))
+    }
+
+    /// Whoever waited for operations is gone: each of them happened wholly, in part, or not at all.
+    pub fn abandon(&mut self, dice: &mut Dice) {
+        for (_, flight) in std::mem::take(&mut self.flights) {
+            let creates = matches!(flight.op.kind, DiskOpKind::PrepareSegment { .. });
+            if creates && self.memory.files().count() >= self.memory.max_segments {
+                continue;
+            }
+            self.apply_part(&flight.stages, dice);
+        }
+    }
+
+    /// The power failed: what was never synced may be gone.
+    pub fn lose_power(&mut self, dice: &mut Dice) {
+        self.abandon(dice);
+        if dice.one_in(2) {
+            self.memory.lose_pulse();
+        }
+    }
+
+    fn apply_part(&mut self, stages: &[Vec<Effect>], dice: &mut Dice) {
+        match dice.below(4) {
+            0 => {}
+            1 => stages.iter().flatten().for_each(|effect| self.memory.apply(effect)),
+            _ => {
+                let whole = dice.below(stages.len() as u64 + 1) as usize;
+                stages[..whole].iter().flatten().for_each(|effect| self.memory.apply(effect));
+                for effect in stages.get(whole).into_iter().flatten() {
+                    if dice.one_in(2) {
+                        self.memory.apply(effect);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Flips one bit somewhere in the written part of the log. Returns where.
+    pub fn flip_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, usize)> {
+        let written: Vec<(SegmentId, usize)> = self
+            .memory
+            .files()
+            .filter_map(|(id, bytes)| Some((id, bytes.iter().rposition(|byte| *byte != 0)?)))
+            .collect();
+        let (id, last) = dice.pick(&written)?;
+        let at = dice.below(last as u64 + 1) as usize;
+        self.memory.file_mut(id)?[at] ^= 1 << dice.below(8);
+        Some((id, at))
+    }
+}
