@@ -118,6 +118,30 @@ fn a_follower_that_was_away_catches_up_and_is_admitted() {
 }
 
 #[test]
+fn a_learner_that_lacks_committed_frames_is_not_proposed() {
+    let mut world = World::new();
+    world.kill(B);
+    assert_eq!(world.ask(A, "SET k alone"), "+OK\r\n");
+    world.run_until("the eviction", |w| in_sync(w) == NodeSet::of(&[A]));
+    world.decides = false;
+    world.hosts[B.0 as usize].disk_delay = 3_000_000;
+    world.start(B);
+    let admission = |w: &World| w.asked.iter().any(|(_, request)| request.change == Change::Admit(B));
+    for i in 0..200 {
+        world.send(A, &format!("SET k{i} v"));
+        world.run_ms(1);
+        if admission(&world) {
+            break;
+        }
+    }
+    // It is asked for in the end, although writes never stop, but not before it holds what was acknowledged.
+    assert!(admission(&world));
+    let (_, durable, _) = world.cursors(B);
+    let (_, _, committed) = world.cursors(A);
+    assert!(durable >= committed, "{durable} of {committed}");
+}
+
+#[test]
 fn what_a_rejoining_leader_cuts_is_kept() {
     let mut world = World::new();
     world.ask(A, "SET k committed");

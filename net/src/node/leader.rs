@@ -50,6 +50,9 @@ pub(super) struct Leader {
     leaving: BTreeMap<LinkId, Peer>,
     /// The change asked for whose outcome is not known.
     pending: Option<ShardRequest>,
+    /// The learner whose admission is about to be asked for. It counts for the commit already (rule 17), so
+    /// that what is committed without it stands still until it holds all of that.
+    joining: Option<NodeId>,
     ask_at: Nanos,
     handoff: Option<Handoff>,
     /// Since when, in attended time, each member has had no connection that counts.
@@ -69,6 +72,7 @@ impl Leader {
             greetings: BTreeMap::new(),
             leaving: BTreeMap::new(),
             pending: None,
+            joining: None,
             ask_at: Nanos(0),
             handoff: None,
             missing_since: [attended; MAX_MEMBERS],
@@ -290,6 +294,7 @@ impl Node {
         if matches!(leader.phase, Phase::Taking) || leader.pending.is_some() || self.now < leader.ask_at {
             return;
         }
+        leader.joining = None;
         let followers = configuration.in_sync.without(self.options.me);
         // Out of the in-sync set a node is a learner: what it has is what we sent it.
         leader.untrusted = NodeSet(leader.untrusted.0 & followers.0);
@@ -304,7 +309,13 @@ impl Node {
         let change = if !lost.is_empty() {
             Some(Change::Evict(lost))
         } else if matches!(leader.phase, Phase::Serving) && leader.handoff.is_none() {
-            self.learner_to_admit(&configuration).map(Change::Admit)
+            let committed = self.shard.committed();
+            let learner = self.learner_to_admit(&configuration);
+            if let Role::Leader(leader) = &mut self.role {
+                leader.joining = learner.map(|(node, _)| node);
+            }
+            // Rule 6: what was committed without it, it must hold before anybody may promote it.
+            learner.filter(|(_, cursors)| cursors.durable >= committed).map(|(node, _)| Change::Admit(node))
         } else {
             None
         };
@@ -317,14 +328,19 @@ impl Node {
         }
     }
 
-    fn learner_to_admit(&self, configuration: &Configuration) -> Option<NodeId> {
+    /// A learner that is close to the end of the log and keeps moving.
+    fn learner_to_admit(&self, configuration: &Configuration) -> Option<(NodeId, Cursors)> {
         let Role::Leader(leader) = &self.role else { return None };
-        let close = |c: Cursors| c.durable.0 + ADMIT_LAG_BYTES >= self.shard.tail().0;
+        let evict_after = Nanos(self.options.config.timing.evict_after.0.as_nanos() as u64);
+        let end = self.shard.tail();
+        let close = |node: &NodeId, c: Cursors| {
+            let silent = leader.peers.get(node).map_or(Nanos(u64::MAX), |p| p.silent_for(end, self.attended));
+            c.durable.0 + ADMIT_LAG_BYTES >= end.0 && silent <= evict_after
+        };
         leader
             .followers()
             .filter(|(node, _)| !configuration.in_sync.contains(*node))
-            .find(|(node, cursors)| close(*cursors) && !routing::is_gone(&self.view, *node))
-            .map(|(node, _)| node)
+            .find(|(node, cursors)| close(node, *cursors) && !routing::is_gone(&self.view, *node))
     }
 
     /// A planned handoff: once everything is committed, on the successor's disk and answered, ask for the swap.
@@ -459,6 +475,7 @@ impl Node {
     pub(super) fn least_copy(&self, mine: Lsn, cursor: impl Fn(Cursors) -> Lsn) -> Lsn {
         let (Role::Leader(leader), Some(update)) = (&self.role, &self.update) else { return Lsn(0) };
         let needed = commit::needed(&update.configuration, leader.pending.as_ref());
+        let needed = leader.joining.map_or(needed, |learner| needed.with(learner));
         let cursors = |node: NodeId| {
             let peer = leader.peers.get(&node)?;
             if leader.untrusted.contains(node) { None } else { peer.cursors() }
