@@ -69,7 +69,15 @@ impl Overseer {
 
     fn may_found(&self, shard: ShardId) -> bool {
         let all_up = self.options.data_nodes.iter().all(|n| self.node_up(n));
-        self.ready(self.options.me, shard)
+        // An agent that comes to know all others only after something was accepted takes itself for one that
+        // lost its memory. Two such would wait for each other for ever.
+        let agents = self.options.agents;
+        let acquainted = agents.without(self.options.me).iter().all(|n| {
+            let hears = self.peer(n).hears;
+            agents.without(n).iter().all(|other| hears.contains(other))
+        });
+        acquainted
+            && self.ready(self.options.me, shard)
             && (all_up || self.node.up_since.is_some_and(|since| self.now.since(since) >= STARTUP_WAIT))
     }
 
@@ -90,6 +98,10 @@ impl Overseer {
         if c.leader_incarnation != Incarnation(0) && peer.report.dead == c.leader_incarnation {
             return Some(if peer.report.hung { Why::LeaderHung } else { Why::LeaderDied });
         }
+        // Rule 8: who came back as a stranger is not who was entrusted with this reign, and will not lead it.
+        if self.suspect(c.leader) {
+            return Some(Why::LeaderDied);
+        }
         let report = peer.report;
         if peer.met && (report.incarnation > c.leader_incarnation || !report.running) {
             return Some(Why::LeaderDied);
@@ -107,9 +119,9 @@ impl Overseer {
         if !c.in_sync.contains(me) || !self.ready(me, shard) {
             return false;
         }
-        // Rule 8: whoever might know this node as a stranger must have been heard.
-        let met = self.options.agents.iter().filter(|n| *n == me || self.peer(*n).met).count();
-        if met < self.quorum {
+        // Rule 8: whoever might know this node as a stranger must have looked at it and had its say.
+        let judges = self.options.agents.iter().filter(|n| *n == me || self.peer(*n).knows_us).count();
+        if judges < self.quorum {
             return false;
         }
         let settling = self.node.up_since.is_none_or(|since| self.now.since(since) < STARTUP_WAIT);
@@ -247,7 +259,8 @@ impl Overseer {
             epoch: Epoch(1),
             version: Version(1),
             leader: self.options.initial_leaders[usize::from(shard.0)],
-            leader_incarnation: Incarnation(1),
+            // Only the first leader's own warden founds.
+            leader_incarnation: self.node.incarnation,
             in_sync: self.options.data_nodes,
             members: self.options.data_nodes,
             why: Why::Founded,

@@ -19,6 +19,7 @@ impl Overseer {
         }
         let peer = self.peer_mut(node);
         (peer.linked, peer.fresh) = (up, up);
+        peer.knows_us &= !up;
         self.view_dirty = true;
         if up {
             self.beat_now = true;
@@ -57,7 +58,11 @@ impl Overseer {
         };
         let shards: Vec<ShardBeat> = self.shard_ids().map(beat).collect();
         let silent_after = self.options.timing.link_silent_after;
-        let hears = self.others().iter().filter(|n| self.peer(*n).met && self.peer(*n).silent < silent_after);
+        let heard = |n: &NodeId| {
+            let peer = self.peer(*n);
+            peer.met && !peer.fresh && peer.silent < silent_after
+        };
+        let hears = self.others().iter().filter(heard);
         let message = Message::Heartbeat {
             seq: self.beat,
             report: NodeReport {
@@ -146,6 +151,8 @@ impl Overseer {
             peer.deaf = Duration::ZERO;
         }
         peer.met = true;
+        peer.hears = hears;
+        peer.knows_us |= hears_us;
         peer.silent = Duration::ZERO;
         peer.suspects = suspects;
         // A proof outlives what an older, late heartbeat says.

@@ -18,6 +18,10 @@ pub(super) struct Peer {
     pub met: bool,
     /// It has not said who it is since the link came up.
     pub fresh: bool,
+    /// Whom it hears of those that have said who they are since their link came up.
+    pub hears: NodeSet,
+    /// It has judged who this warden's node is since the link came up (rule 8).
+    pub knows_us: bool,
     /// Time without a sign of life, in this warden's own ticks.
     pub silent: Duration,
     /// The same for "it does not hear us" (rule 16: one direction dead is link dead).
@@ -126,6 +130,7 @@ impl Overseer {
         configuration.leader == self.options.me
             && self.node.running
             && configuration.leader_incarnation == self.node.incarnation
+            && !self.suspect(self.options.me)
     }
 
     /// Compares what `node` says of itself with what it was last trusted with, and remembers the newer.
