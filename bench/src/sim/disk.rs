@@ -7,6 +7,10 @@
 use super::random::Dice;
 use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind};
 use engine::ids::SegmentId;
+use engine::limits::BLOCK;
+use engine::pulse::Pulse;
+use engine::recover::LogStorage;
+use engine::segment::{DATA_START, HeaderBlock, SegmentHeader};
 use engine::shard::Shard;
 use engine::testing::{Effect, MemoryDisk};
 use std::collections::BTreeMap;
@@ -124,16 +128,18 @@ impl SimDisk {
         }
     }
 
-    /// Flips one bit somewhere in the written part of the log. Returns where.
-    pub fn flip_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, usize)> {
-        let written: Vec<(SegmentId, usize)> = self
-            .memory
-            .files()
-            .filter_map(|(id, bytes)| Some((id, bytes.iter().rposition(|byte| *byte != 0)?)))
-            .collect();
-        let (id, last) = dice.pick(&written)?;
-        let at = dice.below(last as u64 + 1) as usize;
-        self.memory.file_mut(id)?[at] ^= 1 << dice.below(8);
-        Some((id, at))
+    /// Flips one bit of the newest segment, in what the pulse says is durable: there the damage must be seen
+    /// when the shard is opened. Returns where.
+    pub fn flip_durable_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, u64)> {
+        let pulse = Pulse::from_block(self.memory.pulse().ok()??.as_slice())?;
+        let headed = |(id, bytes): (SegmentId, &[u8])| match SegmentHeader::from_block(&bytes[..BLOCK as usize]) {
+            HeaderBlock::Valid(header) => Some((header.base.0, id)),
+            _ => None,
+        };
+        let (base, segment) = self.memory.files().filter_map(headed).max()?;
+        let durable = pulse.durable.0.checked_sub(base).filter(|len| *len > 0)?;
+        let at = DATA_START + dice.below(durable);
+        *self.memory.file_mut(segment)?.get_mut(at as usize)? ^= 1 << dice.below(8);
+        Some((segment, at))
     }
 }

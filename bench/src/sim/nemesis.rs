@@ -189,7 +189,7 @@ impl World {
                 let life = self.hosts[data].warden_life;
                 let newest = self.hosts[data].incarnation;
                 if newest > 1 {
-                    let incarnation = agency::ids::Incarnation(1 + self.dice.below(newest - 1));
+                    let incarnation = agency::ids::Incarnation(newest - 1 - self.dice.below(2_000).min(newest - 1));
                     self.later(0, What::Notice { host: data, life, incarnation });
                 }
             }
@@ -290,7 +290,7 @@ impl World {
         self.checkers.damage.hit(host);
         self.kill_node(host, "fault: killed");
         let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
-        if let Some((segment, at)) = disk.flip_bit(&mut self.dice) {
+        if let Some((segment, at)) = disk.flip_durable_bit(&mut self.dice) {
             self.say(host, format_args!("fault: a bit of segment {} flips at {at}", segment.0));
         }
     }

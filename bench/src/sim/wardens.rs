@@ -227,6 +227,9 @@ impl World {
     fn command(&mut self, host: usize, command: Command) {
         match command {
             Command::Send(to, message) => {
+                if self.trace.prints(self.now) && !matches!(message, Message::Heartbeat { .. } | Message::Granted { .. }) {
+                    self.say(host, format_args!("to {}: {message:?}", to.0));
+                }
                 let Some(warden) = &self.hosts[host].warden else { return };
                 let Some(connection) = warden.links[usize::from(to.0)] else { return };
                 let own = |port: &Port| matches!(port, Port::Warden { host: of, .. } if *of == host);
@@ -316,7 +319,7 @@ impl World {
         if me.warden_life != life || me.warden.is_none() || me.node.is_some() {
             return;
         }
-        me.incarnation += 1;
+        me.incarnation = (me.incarnation + 1).max(me.wall_ms + self.now / 1_000_000);
         me.node_life += 1;
         let incarnation = Incarnation(me.incarnation);
         let node_life = me.node_life;
