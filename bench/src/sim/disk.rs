@@ -40,6 +40,8 @@ pub struct SimDisk {
     pub stalled_until: u64,
     /// Chance in a million that a write fails.
     pub write_errors_ppm: u64,
+    /// The newest pulse that is surely on the device: only a cut syncs it.
+    synced_pulse: Option<Vec<u8>>,
 }
 
 impl SimDisk {
@@ -50,6 +52,7 @@ impl SimDisk {
             next: 0,
             stalled_until: 0,
             write_errors_ppm: 0,
+            synced_pulse: None,
         }
     }
 
@@ -87,9 +90,10 @@ impl SimDisk {
     pub fn finish(&mut self, flight: u64, dice: &mut Dice) -> Option<DiskDone> {
         let Flight { op, stages, fails } = self.flights.remove(&flight)?;
         if fails {
-            self.apply_part(&stages, dice);
+            self.apply_part(&op, &stages, dice);
             return Some(DiskDone { ticket: op.ticket, result: Err(DiskError::Failed { errno: EIO }) });
         }
+        self.note_synced(&op, &stages);
         Some(self.memory.finish(&op, &stages))
     }
 
@@ -100,7 +104,7 @@ impl SimDisk {
             if creates && self.memory.files().count() >= self.memory.max_segments {
                 continue;
             }
-            self.apply_part(&flight.stages, dice);
+            self.apply_part(&flight.op, &flight.stages, dice);
         }
     }
 
@@ -109,15 +113,28 @@ impl SimDisk {
         self.abandon(dice);
         if dice.one_in(2) {
             self.memory.lose_pulse();
+            if let Some(bytes) = self.synced_pulse.clone() {
+                self.memory.apply(&Effect::Pulse { bytes });
+            }
         }
     }
 
-    fn apply_part(&mut self, stages: &[Vec<Effect>], dice: &mut Dice) {
+    fn note_synced(&mut self, op: &DiskOp, done: &[Vec<Effect>]) {
+        if let (DiskOpKind::Cut { .. }, Some([Effect::Pulse { bytes }])) = (&op.kind, done.first().map(Vec::as_slice)) {
+            self.synced_pulse = Some(bytes.clone());
+        }
+    }
+
+    fn apply_part(&mut self, op: &DiskOp, stages: &[Vec<Effect>], dice: &mut Dice) {
         match dice.below(4) {
             0 => {}
-            1 => stages.iter().flatten().for_each(|effect| self.memory.apply(effect)),
+            1 => {
+                self.note_synced(op, stages);
+                stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
+            }
             _ => {
                 let whole = dice.below(stages.len() as u64 + 1) as usize;
+                self.note_synced(op, &stages[..whole]);
                 stages[..whole].iter().flatten().for_each(|effect| self.memory.apply(effect));
                 for effect in stages.get(whole).into_iter().flatten() {
                     if dice.one_in(2) {
