@@ -114,15 +114,14 @@ impl Overseer {
             && !(node == self.options.me && self.node.killed)
     }
 
-    /// Rule 8: a node with another identity than it was last trusted with. Of itself a warden hears it from
-    /// the others.
+    /// Rule 8: a node with another identity than it was last trusted with, as far as anybody says. Of its own
+    /// node a warden hears it from the others, and believes also those that have fallen silent since.
     pub(super) fn suspect(&self, node: NodeId) -> bool {
-        if self.suspects.contains(node) {
-            return true;
-        }
-        let others = self.others();
-        node == self.options.me
-            && others.iter().any(|n| self.peer(n).met && self.peer(n).suspects.contains(node))
+        let says = |n: NodeId| {
+            let (peer, lease) = (self.peer(n), self.options.timing.lease);
+            peer.met && peer.suspects.contains(node) && (node == self.options.me || self.silence(n) < lease)
+        };
+        self.suspects.contains(node) || self.others().iter().any(says)
     }
 
     /// Whether `configuration`'s leader is the very incarnation of this node that runs now (rule 18).
