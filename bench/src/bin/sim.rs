@@ -1,5 +1,6 @@
 //! Runs seeds of the simulator, shows how far it is, and replays a failing one as a timeline.
 
+use bench::sim::mutants::{self, Mutant};
 use bench::sim::{Outcome, Scenario, Trace, simulate};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,6 +33,9 @@ struct Options {
     /// Print the timeline from this simulated second on.
     #[arg(long, default_value_t = 0.0)]
     from: f64,
+    /// Take this defence away: the run should fail. `all` says of each after how many seeds it was noticed.
+    #[arg(long)]
+    mutant: Option<String>,
     /// Go on after a violation.
     #[arg(long)]
     keep_going: bool,
@@ -39,6 +43,7 @@ struct Options {
 
 struct Campaign {
     options: Options,
+    mutant: Option<Mutant>,
     next: AtomicU64,
     stop: AtomicBool,
     bar: ProgressBar,
@@ -48,15 +53,26 @@ struct Campaign {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if options.mutant.as_deref() == Some("all") {
+        return hunt(&options);
+    }
+    let mutant = options.mutant.as_deref().map(Mutant::named);
+    if mutant == Some(None) {
+        println!("no such mutant; there are {:?}", mutants::ALL);
+        return ExitCode::from(2);
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if options.trace { 1 } else { options.threads.unwrap_or(cores) };
     let bar = if options.trace { ProgressBar::hidden() } else { ProgressBar::new(options.seeds) };
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {elapsed}, {eta} left, {msg}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {elapsed}, {eta} left, {msg}")
+    {
         bar.set_style(style);
     }
     bar.enable_steady_tick(Duration::from_secs(1));
     let started = Instant::now();
     let campaign = Campaign {
+        mutant: mutant.flatten(),
         next: AtomicU64::new(options.seed),
         stop: AtomicBool::new(false),
         bar,
@@ -81,6 +97,31 @@ fn main() -> ExitCode {
     ExitCode::from(1)
 }
 
+/// After how many seeds each mutant is noticed.
+fn hunt(options: &Options) -> ExitCode {
+    let mut escaped = 0;
+    // A mutant may well make a core panic; that is a way to be noticed, too.
+    std::panic::set_hook(Box::new(|_| {}));
+    for mutant in mutants::ALL {
+        let noticed = (options.seed..options.seed + options.seeds).find_map(|seed| {
+            let scenario = Scenario::of_seed(seed, options.seconds * 1000).without(mutant);
+            let run = || simulate(scenario, Trace::new(false, 0));
+            match catch_unwind(AssertUnwindSafe(run)) {
+                Ok(outcome) => outcome.violation.map(|violation| (seed, violation.checker)),
+                Err(_) => Some((seed, "a panic of a core")),
+            }
+        });
+        match noticed {
+            Some((seed, by)) => println!("{mutant:?}: noticed by {by} in seed {seed}"),
+            None => {
+                escaped += 1;
+                println!("{mutant:?}: NOT noticed in {} seeds", options.seeds);
+            }
+        }
+    }
+    ExitCode::from(u8::from(escaped > 0))
+}
+
 impl Campaign {
     fn work(&self) {
         let end = self.options.seed + self.options.seeds;
@@ -91,7 +132,10 @@ impl Campaign {
             }
             let from = (self.options.from * 1e9) as u64;
             let trace = Trace::new(self.options.trace, from);
-            let scenario = Scenario::of_seed(seed, self.options.seconds * 1000);
+            let mut scenario = Scenario::of_seed(seed, self.options.seconds * 1000);
+            if let Some(mutant) = self.mutant {
+                scenario = scenario.without(mutant);
+            }
             match catch_unwind(AssertUnwindSafe(|| simulate(scenario, trace))) {
                 Ok(outcome) => self.note(&outcome),
                 Err(_) => self.fails(seed, "a core panicked; see above"),

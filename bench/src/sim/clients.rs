@@ -154,7 +154,8 @@ impl World {
         match &me.state {
             State::Ready(current) if *current == connection => {}
             State::Waiting { connection: current, .. } if *current == connection => {
-                let State::Waiting { asked, key, since, .. } = std::mem::replace(&mut me.state, State::Away) else {
+                let State::Waiting { asked, key, since, .. } = std::mem::replace(&mut me.state, State::Away)
+                else {
                     return;
                 };
                 if self.clients[client].audit.last() == Some(&key) && asked == Asked::Get {
@@ -287,7 +288,14 @@ impl World {
     /// An error: the request was not carried out.
     fn client_refused_by(&mut self, client: usize, connection: u64, shard: u16, text: &str) {
         let moved = text.strip_prefix("MOVED ").and_then(|rest| rest.rsplit(':').next()?.parse().ok());
-        let known = ["MOVED ", "CLUSTERDOWN", "TRYAGAIN", "OOM ", "ERR the disk could not", "ERR the value's checksum"];
+        let known = [
+            "MOVED ",
+            "CLUSTERDOWN",
+            "TRYAGAIN",
+            "OOM ",
+            "ERR the disk could not",
+            "ERR the value's checksum",
+        ];
         if !known.iter().any(|start| text.starts_with(start)) {
             return self.violated("replies", format!("client {client} was told: {text}"));
         }

@@ -4,6 +4,7 @@
 //! Promises that what was reported done is on the disk, unless a fault says otherwise. The bytes are the
 //! engine's own memory disk.
 
+use super::mutants::Mutant;
 use super::random::Dice;
 use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind};
 use engine::ids::SegmentId;
@@ -13,7 +14,7 @@ use engine::recover::LogStorage;
 use engine::segment::{DATA_START, HeaderBlock, SegmentHeader};
 use engine::shard::Shard;
 use engine::testing::{Effect, MemoryDisk};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 const HOT_LEAST: u64 = 15_000;
 const HOT_SPREAD: u64 = 60_000;
@@ -23,6 +24,8 @@ const COLD_SPREAD: u64 = 3_000_000;
 const FOR_EVER: u64 = u64::MAX / 4;
 /// A read is never held longer.
 const READ_STALL_MOST: u64 = 2_000_000_000;
+/// Writes a lying disk keeps to itself.
+const LIES_MOST: usize = 8;
 const EIO: i32 = 5;
 
 struct Flight {
@@ -40,18 +43,24 @@ pub struct SimDisk {
     pub stalled_until: u64,
     /// Chance in a million that a write fails.
     pub write_errors_ppm: u64,
+    /// The defence that this disk lacks.
+    mutant: Option<Mutant>,
+    /// Reported as done, but not yet on the device: the operations, oldest first.
+    unwritten: VecDeque<Vec<Vec<Effect>>>,
     /// The newest pulse that is surely on the device: only a cut syncs it.
     synced_pulse: Option<Vec<u8>>,
 }
 
 impl SimDisk {
-    pub fn new(segment_bytes: u64) -> SimDisk {
+    pub fn new(segment_bytes: u64, mutant: Option<Mutant>) -> SimDisk {
         SimDisk {
             memory: MemoryDisk::new(segment_bytes),
             flights: BTreeMap::new(),
             next: 0,
             stalled_until: 0,
             write_errors_ppm: 0,
+            mutant,
+            unwritten: VecDeque::new(),
             synced_pulse: None,
         }
     }
@@ -89,6 +98,21 @@ impl SimDisk {
     /// The operation is over.
     pub fn finish(&mut self, flight: u64, dice: &mut Dice) -> Option<DiskDone> {
         let Flight { op, stages, fails } = self.flights.remove(&flight)?;
+        if self.mutant == Some(Mutant::IgnoresFailedWrites) && fails {
+            self.apply_part(&op, &stages, dice);
+            return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
+        }
+        if self.mutant == Some(Mutant::DiskLies) && matches!(op.kind, DiskOpKind::WriteLog { .. }) {
+            self.unwritten.push_back(stages);
+            if self.unwritten.len() > LIES_MOST {
+                self.write_oldest();
+            }
+            return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
+        }
+        while self.write_oldest() {}
+        if let (Some(Mutant::CutsNothing), DiskOpKind::Cut { .. }) = (self.mutant, &op.kind) {
+            return Some(self.memory.finish(&op, &stages[..1]));
+        }
         if fails {
             self.apply_part(&op, &stages, dice);
             return Some(DiskDone { ticket: op.ticket, result: Err(DiskError::Failed { errno: EIO }) });
@@ -97,8 +121,15 @@ impl SimDisk {
         Some(self.memory.finish(&op, &stages))
     }
 
+    fn write_oldest(&mut self) -> bool {
+        let Some(stages) = self.unwritten.pop_front() else { return false };
+        stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
+        true
+    }
+
     /// Whoever waited for operations is gone: each of them happened wholly, in part, or not at all.
     pub fn abandon(&mut self, dice: &mut Dice) {
+        self.unwritten.clear();
         for (_, flight) in std::mem::take(&mut self.flights) {
             let creates = matches!(flight.op.kind, DiskOpKind::PrepareSegment { .. });
             if creates && self.memory.files().count() >= self.memory.max_segments {
@@ -120,7 +151,9 @@ impl SimDisk {
     }
 
     fn note_synced(&mut self, op: &DiskOp, done: &[Vec<Effect>]) {
-        if let (DiskOpKind::Cut { .. }, Some([Effect::Pulse { bytes }])) = (&op.kind, done.first().map(Vec::as_slice)) {
+        if let (DiskOpKind::Cut { .. }, Some([Effect::Pulse { bytes }])) =
+            (&op.kind, done.first().map(Vec::as_slice))
+        {
             self.synced_pulse = Some(bytes.clone());
         }
     }
@@ -148,11 +181,15 @@ impl SimDisk {
     /// Flips one bit of the newest segment, in what the pulse says is durable: there the damage must be seen
     /// when the shard is opened. Returns where.
     pub fn flip_durable_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, u64)> {
-        let pulse = Pulse::from_block(self.memory.pulse().ok()??.as_slice())?;
-        let headed = |(id, bytes): (SegmentId, &[u8])| match SegmentHeader::from_block(&bytes[..BLOCK as usize]) {
-            HeaderBlock::Valid(header) => Some((header.base.0, id)),
-            _ => None,
-        };
+        let block = self.memory.pulse().ok()??;
+        let pulse = Pulse::from_block(block.as_slice())?;
+        // What vouches for the damaged place is not lost as well: one fault at a time.
+        self.synced_pulse = Some(block.as_slice().to_vec());
+        let headed =
+            |(id, bytes): (SegmentId, &[u8])| match SegmentHeader::from_block(&bytes[..BLOCK as usize]) {
+                HeaderBlock::Valid(header) => Some((header.base.0, id)),
+                _ => None,
+            };
         let (base, segment) = self.memory.files().filter_map(headed).max()?;
         let durable = pulse.durable.0.checked_sub(base).filter(|len| *len > 0)?;
         let at = DATA_START + dice.below(durable);

@@ -13,6 +13,7 @@ mod clients;
 mod clock;
 mod disk;
 mod host;
+pub mod mutants;
 mod nemesis;
 mod network;
 mod nodes;
@@ -25,5 +26,5 @@ mod wires;
 mod world;
 
 pub use scenario::Scenario;
-pub use verdict::{Outcome, Violation, simulate};
 pub use trace::Trace;
+pub use verdict::{Outcome, Violation, simulate};

@@ -4,6 +4,7 @@
 //! Disks are damaged only where a peer must be able to repair: never the last copy that is known to be whole.
 
 use super::host::Input;
+use super::mutants::Mutant;
 use super::network::Port;
 use super::random::Dice;
 use super::scenario::Scenario;
@@ -162,7 +163,10 @@ impl World {
             Kind::Slow => {
                 let to = self.dice.below((self.hosts.len() + self.clients.len()) as u64) as usize;
                 let by = self.dice.magnitude(MS / 10, 60 * MS);
-                self.say(any, format_args!("fault: from {any} to {to} up to {by} ns slower for {} ms", span / MS));
+                self.say(
+                    any,
+                    format_args!("fault: from {any} to {to} up to {by} ns slower for {} ms", span / MS),
+                );
                 self.network.slow(any, to, by, now + span);
             }
             Kind::Reset => self.reset_some(any),
@@ -189,7 +193,8 @@ impl World {
                 let life = self.hosts[data].warden_life;
                 let newest = self.hosts[data].incarnation;
                 if newest > 1 {
-                    let incarnation = agency::ids::Incarnation(newest - 1 - self.dice.below(2_000).min(newest - 1));
+                    let incarnation =
+                        agency::ids::Incarnation(newest - 1 - self.dice.below(2_000).min(newest - 1));
                     self.later(0, What::Notice { host: data, life, incarnation });
                 }
             }
@@ -205,8 +210,12 @@ impl World {
     fn pause_node(&mut self, host: usize, span: u64) {
         let until = self.now + span;
         self.say(host, format_args!("fault: node stands still for {} ms", span / MS));
-        if let Some(node) = &mut self.hosts[host].node {
-            node.paused_until = until;
+        let life = self.hosts[host].warden_life;
+        let Some(node) = &mut self.hosts[host].node else { return };
+        node.paused_until = until;
+        let incarnation = node.incarnation;
+        if self.scenario.mutant == Some(Mutant::FalseDeath) {
+            self.later(0, What::Notice { host, life, incarnation });
         }
     }
 
@@ -240,7 +249,9 @@ impl World {
 
     fn reset_some(&mut self, host: usize) {
         let of_host = |port: &Port| match port {
-            Port::Warden { host: h, .. } | Port::Link { host: h, .. } | Port::Served { host: h, .. } => *h == host,
+            Port::Warden { host: h, .. } | Port::Link { host: h, .. } | Port::Served { host: h, .. } => {
+                *h == host
+            }
             Port::Guest { .. } | Port::Client { .. } => false,
         };
         let ends = self.network.ends_where(of_host);
@@ -273,11 +284,13 @@ impl World {
         self.hosts[host].up = false;
         self.kill_warden(host, "its disk is lost");
         let me = &mut self.hosts[host];
-        me.image = None;
-        me.incarnation = 0;
-        me.disk_id = 1 + u128::from(self.dice.bits() >> 1);
+        if self.scenario.mutant != Some(Mutant::WipedUnnoticed) {
+            me.image = None;
+            me.incarnation = 0;
+            me.disk_id = 1 + u128::from(self.dice.bits() >> 1);
+        }
         for disk in &mut me.disks {
-            *disk = super::disk::SimDisk::new(self.scenario.segment_bytes);
+            *disk = super::disk::SimDisk::new(self.scenario.segment_bytes, self.scenario.mutant);
         }
         let back = self.dice.magnitude(50 * MS, 2 * SECOND);
         self.later(back, What::StartWarden { host });

@@ -23,13 +23,33 @@ const LATE: u64 = 2_000_000;
 /// What one end of a connection belongs to. A life that is over makes the end a dead one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Port {
-    Warden { host: usize, life: u64, peer: NodeId },
+    Warden {
+        host: usize,
+        life: u64,
+        peer: NodeId,
+    },
     /// An accepted replication connection that has not said which shard it wants.
-    Guest { host: usize, life: u64, bytes: Vec<u8> },
-    Link { host: usize, life: u64, shard: ShardId, link: LinkId },
+    Guest {
+        host: usize,
+        life: u64,
+        bytes: Vec<u8>,
+    },
+    Link {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        link: LinkId,
+    },
     /// A client's connection as the node sees it.
-    Served { host: usize, life: u64, shard: ShardId, conn: ConnId },
-    Client { client: usize },
+    Served {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        conn: ConnId,
+    },
+    Client {
+        client: usize,
+    },
 }
 
 /// What travels.
@@ -159,7 +179,8 @@ impl Network {
 
     /// Open ends whose port is of this kind.
     pub fn ends_where(&self, is: impl Fn(&Port) -> bool) -> Vec<(u64, usize)> {
-        let sides = self.connections.iter().flat_map(|(id, c)| (0..2).map(move |side| (*id, side, &c.ends[side])));
+        let sides =
+            self.connections.iter().flat_map(|(id, c)| (0..2).map(move |side| (*id, side, &c.ends[side])));
         sides.filter(|(_, _, end)| end.open && is(&end.port)).map(|(id, side, _)| (id, side)).collect()
     }
 }

@@ -2,6 +2,7 @@
 //! out.
 
 use super::host::{Input, Link};
+use super::mutants::Mutant;
 use super::network::{Packet, Port};
 use super::world::{Caller, What, World};
 use agency::ids::Nanos;
@@ -12,7 +13,8 @@ use engine::log::BufferRange;
 use engine::recover::recover;
 use engine::shard::ShardOptions;
 use net::node::{Node, NodeOptions};
-use net::seam::{Action, Event, Face, Landing, LinkId};
+use net::replication::message;
+use net::seam::{Action, Event, Face, Landing, Lease, LinkId};
 
 /// The longest time between two turns of an idle shard.
 const IDLE_TURN: u64 = 5_000_000;
@@ -137,7 +139,13 @@ impl World {
         for input in actor.inbox.drain(..) {
             deliver(core, local, input, &mut actions);
         }
-        core.finish_turn(local, wall, node.page.leases[place], &mut actions);
+        let mut lease = node.page.leases[place];
+        if self.scenario.mutant == Some(Mutant::NoLease)
+            && let Some(update) = node.page.updates[place].1
+        {
+            lease = Lease { epoch: update.configuration.epoch, until: Nanos(u64::MAX) };
+        }
+        core.finish_turn(local, wall, lease, &mut actions);
         node.page.progress[place] = core.progress();
         let due = clock.truth(core.deadline()).min(now + IDLE_TURN).max(now + SOON);
         self.trace.mix(node.page.progress[place].written ^ node.page.progress[place].durable << 32);
@@ -245,7 +253,10 @@ impl World {
         }
     }
 
-    fn link_send(&mut self, host: usize, shard: ShardId, link: LinkId, bytes: Vec<u8>) {
+    fn link_send(&mut self, host: usize, shard: ShardId, link: LinkId, mut bytes: Vec<u8>) {
+        if let Some(mutant) = self.scenario.mutant {
+            mutant.distort(&mut bytes, message::group_mark(self.configs[host].group));
+        }
         if let Some((connection, side)) = self.link_side(host, shard, link) {
             self.transmit(connection, side, Packet::Bytes(bytes));
         }
@@ -254,9 +265,7 @@ impl World {
     fn link_side(&self, host: usize, shard: ShardId, link: LinkId) -> Option<(u64, usize)> {
         let entry = self.hosts[host].node.as_ref()?.shards[usize::from(shard.0)].links.get(&link)?;
         let connection = entry.connection.filter(|_| !entry.closing)?;
-        let own = |port: &Port| {
-            matches!(port, Port::Link { host: h, shard: s, link: l, .. } if (*h, *s, *l) == (host, shard, link))
-        };
+        let own = |port: &Port| matches!(port, Port::Link { host: h, shard: s, link: l, .. } if (*h, *s, *l) == (host, shard, link));
         Some((connection, self.network.side(connection, own)?))
     }
 
@@ -341,7 +350,8 @@ impl World {
     fn submit(&mut self, host: usize, shard: ShardId, op: DiskOp) {
         let life = self.hosts[host].node_life;
         let me = &mut self.hosts[host];
-        let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref()) else {
+        let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref())
+        else {
             return;
         };
         let disk = &mut me.disks[usize::from(shard.0)];

@@ -1,5 +1,6 @@
 //! What one seed stands for: the group's shape, its load, and how hostile its world is.
 
+use super::mutants::Mutant;
 use super::random::Dice;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub drift_ppm: u64,
     /// Death notices may be late by this, in ns, and come twice.
     pub late_notices: u64,
+    /// A defence that is taken away.
+    pub mutant: Option<Mutant>,
     /// Disks may be wiped, damaged or rolled back.
     pub damages_disks: bool,
 }
@@ -71,8 +74,16 @@ impl Scenario {
             wall_skew_ms: if dice.percent(30) { 20_000 } else { 0 },
             drift_ppm: dice.pick(&[0, 100, 4_500]).unwrap_or(0),
             late_notices: if dice.percent(40) { dice.magnitude(MS, 200 * MS) } else { 0 },
+            mutant: None,
             damages_disks: dice.percent(20),
         }
+    }
+
+    /// The same without this defence; and with the faults that the defence is for.
+    pub fn without(mut self, mutant: Mutant) -> Scenario {
+        self.mutant = Some(mutant);
+        self.damages_disks |= mutant == Mutant::WipedUnnoticed;
+        self
     }
 
     pub fn members(&self) -> usize {

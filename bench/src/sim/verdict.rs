@@ -82,12 +82,20 @@ fn run(world: &mut World) {
     let before = answered(world);
     let end = world.now + SERVES_WITHIN;
     if !world.run_until(end, |world| serving_since(world, &before)) && !excused(world) {
-        let what = format!("no write was answered within {} s of the last fault; {}", SERVES_WITHIN / SECOND, state(world));
+        let what = format!(
+            "no write was answered within {} s of the last fault; {}",
+            SERVES_WITHIN / SECOND,
+            state(world)
+        );
         return world.violated("liveness", what);
     }
     let end = world.now + WHOLE_WITHIN;
     if !world.run_until(end, whole) && !excused(world) {
-        let what = format!("not everybody is in sync {} s after the last fault; {}", WHOLE_WITHIN / SECOND, state(world));
+        let what = format!(
+            "not everybody is in sync {} s after the last fault; {}",
+            WHOLE_WITHIN / SECOND,
+            state(world)
+        );
         return world.violated("liveness", what);
     }
     audit(world);
@@ -150,7 +158,8 @@ fn audit(world: &mut World) {
     let keys: Vec<Vec<u8>> = world.checkers.history.keys().cloned().collect();
     let readers: Vec<usize> = (world.scenario.stale_clients..world.scenario.clients).collect();
     for client in &readers {
-        world.clients[*client].audit = keys.iter().skip(*client % readers.len()).step_by(readers.len()).cloned().collect();
+        world.clients[*client].audit =
+            keys.iter().skip(*client % readers.len()).step_by(readers.len()).cloned().collect();
     }
     let end = world.now + AUDITED_WITHIN;
     let done = world.run_until(end, |world| world.clients.iter().all(|client| client.audited()));
@@ -196,7 +205,8 @@ fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
         match checkers.committed_log.compare(host, shard, at, end, &blocks[skip..skip + len]) {
             Ok(next) if next > at => at = next,
             Ok(_) => {
-                verdict = Err(format!("host {host} shard {}: no frame on disk at LSN {at} below {end}", shard.0));
+                verdict =
+                    Err(format!("host {host} shard {}: no frame on disk at LSN {at} below {end}", shard.0));
                 break;
             }
             Err(what) => {

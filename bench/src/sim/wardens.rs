@@ -1,6 +1,7 @@
 //! Drives the wardens' cores as the warden's shell does: one event at a time, commands in order.
 
 use super::host::{NodeProcess, Warden};
+use super::mutants::Mutant;
 use super::network::{Packet, Port};
 use super::world::{What, World};
 use agency::codec::Message;
@@ -54,7 +55,9 @@ impl World {
         };
         let overseer = match Overseer::new(options, me.image.as_deref(), local) {
             Ok(overseer) => overseer,
-            Err(error) => return self.violated("store", format!("warden {host} cannot read its store: {error}")),
+            Err(error) => {
+                return self.violated("store", format!("warden {host} cannot read its store: {error}"));
+            }
         };
         me.warden = Some(Warden {
             overseer,
@@ -227,7 +230,9 @@ impl World {
     fn command(&mut self, host: usize, command: Command) {
         match command {
             Command::Send(to, message) => {
-                if self.trace.prints(self.now) && !matches!(message, Message::Heartbeat { .. } | Message::Granted { .. }) {
+                if self.trace.prints(self.now)
+                    && !matches!(message, Message::Heartbeat { .. } | Message::Granted { .. })
+                {
                     self.say(host, format_args!("to {}: {message:?}", to.0));
                 }
                 let Some(warden) = &self.hosts[host].warden else { return };
@@ -241,6 +246,9 @@ impl World {
                 let takes = STORE_LEAST + self.dice.below(STORE_SPREAD);
                 let Some(warden) = &mut self.hosts[host].warden else { return };
                 warden.storing.push_back((ticket, image));
+                if self.scenario.mutant == Some(Mutant::StoreLies) {
+                    warden.inbox.push_back(Event::Stored(ticket));
+                }
                 warden.store_idle_at = warden.store_idle_at.max(self.now) + takes;
                 let (at, life) = (warden.store_idle_at, self.hosts[host].warden_life);
                 self.at(at, What::Stored { host, life });
@@ -319,7 +327,9 @@ impl World {
         if me.warden_life != life || me.warden.is_none() || me.node.is_some() {
             return;
         }
-        me.incarnation = (me.incarnation + 1).max(me.wall_ms + self.now / 1_000_000);
+        if self.scenario.mutant != Some(Mutant::SameIncarnation) || me.incarnation == 0 {
+            me.incarnation = (me.incarnation + 1).max(me.wall_ms + self.now / 1_000_000);
+        }
         me.node_life += 1;
         let incarnation = Incarnation(me.incarnation);
         let node_life = me.node_life;

@@ -17,7 +17,9 @@ const DIAL_AGAIN: (u64, u64) = (5_000_000, 100_000_000);
 impl World {
     /// Sends over a connection; what cannot be delivered any more is lost.
     pub fn transmit(&mut self, connection: u64, side: usize, packet: Packet) {
-        let Some((at, given_up)) = self.network.send(connection, side, self.now, &mut self.dice) else { return };
+        let Some((at, given_up)) = self.network.send(connection, side, self.now, &mut self.dice) else {
+            return;
+        };
         if given_up {
             self.later(USER_TIMEOUT, What::Break { connection, side });
         }
@@ -70,7 +72,9 @@ impl World {
             Port::Warden { host, life, .. } => {
                 self.hosts[*host].warden.is_some() && self.hosts[*host].warden_life == *life
             }
-            Port::Guest { host, life, .. } | Port::Link { host, life, .. } | Port::Served { host, life, .. } => {
+            Port::Guest { host, life, .. }
+            | Port::Link { host, life, .. }
+            | Port::Served { host, life, .. } => {
                 self.hosts[*host].node.is_some() && self.hosts[*host].node_life == *life
             }
             Port::Client { .. } => true,

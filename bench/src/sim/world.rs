@@ -32,34 +32,105 @@ pub const START: u64 = 1_000_000_000;
 /// Something due.
 #[derive(Debug)]
 pub enum What {
-    WardenTurn { host: usize, life: u64 },
-    ShardTurn { host: usize, life: u64, shard: ShardId },
-    Arrive { connection: u64, side: usize, packet: Packet },
+    WardenTurn {
+        host: usize,
+        life: u64,
+    },
+    ShardTurn {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+    },
+    Arrive {
+        connection: u64,
+        side: usize,
+        packet: Packet,
+    },
     /// The kernel of this side gives the connection up, or the process's sockets are torn down.
-    Break { connection: u64, side: usize },
+    Break {
+        connection: u64,
+        side: usize,
+    },
     /// A warden calls another.
-    Dial { host: usize, life: u64, peer: NodeId },
+    Dial {
+        host: usize,
+        life: u64,
+        peer: NodeId,
+    },
     /// A warden's call reaches the other host.
-    Ring { host: usize, life: u64, peer: NodeId },
+    Ring {
+        host: usize,
+        life: u64,
+        peer: NodeId,
+    },
     /// A shard's or a client's call reaches a node's port.
-    Knock { caller: Caller, to: usize },
-    KnockFailed { caller: Caller },
-    Stored { host: usize, life: u64 },
-    Disk { host: usize, life: u64, shard: ShardId, flight: u64 },
-    Read { host: usize, life: u64, shard: ShardId, ticket: u64, spec: ReadSpec },
-    SentLog { host: usize, life: u64, shard: ShardId, link: LinkId, range: BufferRange, crc: u32 },
-    LinkGone { host: usize, life: u64, shard: ShardId, link: LinkId },
+    Knock {
+        caller: Caller,
+        to: usize,
+    },
+    KnockFailed {
+        caller: Caller,
+    },
+    Stored {
+        host: usize,
+        life: u64,
+    },
+    Disk {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        flight: u64,
+    },
+    Read {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        ticket: u64,
+        spec: ReadSpec,
+    },
+    SentLog {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        link: LinkId,
+        range: BufferRange,
+        crc: u32,
+    },
+    LinkGone {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        link: LinkId,
+    },
     /// A warden is told that its node is dead.
-    Notice { host: usize, life: u64, incarnation: Incarnation },
+    Notice {
+        host: usize,
+        life: u64,
+        incarnation: Incarnation,
+    },
     /// A warden's kill takes effect.
-    Kill { host: usize, incarnation: Incarnation },
+    Kill {
+        host: usize,
+        incarnation: Incarnation,
+    },
     /// The warden of this life starts its node.
-    Respawn { host: usize, life: u64 },
+    Respawn {
+        host: usize,
+        life: u64,
+    },
     /// The node of this life has read its disk.
-    Recovered { host: usize, life: u64 },
+    Recovered {
+        host: usize,
+        life: u64,
+    },
     /// The host's supervisor starts its warden.
-    StartWarden { host: usize },
-    Client { client: usize, serial: u64 },
+    StartWarden {
+        host: usize,
+    },
+    Client {
+        client: usize,
+        serial: u64,
+    },
     Nemesis,
 }
 
@@ -122,7 +193,9 @@ impl World {
                 wall_ms: 1_700_000_000_000 + dice.below(scenario.wall_skew_ms + 1),
                 disk_id: 1 + u128::from(dice.bits() >> 1),
                 disks: if place < scenario.data_nodes {
-                    (0..scenario.shards).map(|_| SimDisk::new(scenario.segment_bytes)).collect()
+                    (0..scenario.shards)
+                        .map(|_| SimDisk::new(scenario.segment_bytes, scenario.mutant))
+                        .collect()
                 } else {
                     Vec::new()
                 },

@@ -51,10 +51,11 @@ impl Log {
 
     /// A committed frame of a node's log.
     fn frame(&mut self, host: usize, lsn: u64, bytes: &[u8]) -> Result<(), String> {
-        let Some(view) = FrameView::of(bytes) else { return Err(format!("host {host}: no frame at LSN {lsn}")) };
+        let Some(view) = FrameView::of(bytes) else {
+            return Err(format!("host {host}: no frame at LSN {lsn}"));
+        };
         let header = view.header();
-        let frame =
-            Frame { lsn, len: header.len.get(), crc: header.crc.get(), epoch: header.epoch.get() };
+        let frame = Frame { lsn, len: header.len.get(), crc: header.crc.get(), epoch: header.epoch.get() };
         if lsn < self.end {
             let at = self.frames.binary_search_by_key(&lsn, |frame| frame.lsn);
             let known = at.map(|at| self.frames[at]);
@@ -91,7 +92,13 @@ impl CommittedLog {
     }
 
     /// Compares what a node has newly committed: from its log buffer, or, what it recovered, from its disk.
-    pub fn look(&mut self, host: usize, shard: ShardId, engine: &Shard, disk: &MemoryDisk) -> Result<(), String> {
+    pub fn look(
+        &mut self,
+        host: usize,
+        shard: ShardId,
+        engine: &Shard,
+        disk: &MemoryDisk,
+    ) -> Result<(), String> {
         let committed = engine.committed().0;
         // A life starts with what its disk says; the bytes below are compared when the run is over.
         let mut compared = *self.compared.entry((host, shard)).or_insert(committed);
@@ -106,7 +113,9 @@ impl CommittedLog {
                 self.compare(host, shard, compared, committed, &blocks[skip..skip + len])?
             };
             if next == compared {
-                return Err(format!("host {host}: commits up to {committed}, but has no whole frame at {compared}"));
+                return Err(format!(
+                    "host {host}: commits up to {committed}, but has no whole frame at {compared}"
+                ));
             }
             compared = next;
         }
@@ -115,7 +124,14 @@ impl CommittedLog {
     }
 
     /// Compares a stretch of a node's committed log as it is on its disk. Returns where it ended.
-    pub fn compare(&mut self, host: usize, shard: ShardId, from: u64, to: u64, bytes: &[u8]) -> Result<u64, String> {
+    pub fn compare(
+        &mut self,
+        host: usize,
+        shard: ShardId,
+        from: u64,
+        to: u64,
+        bytes: &[u8],
+    ) -> Result<u64, String> {
         let log = &mut self.shards[usize::from(shard.0)];
         let mut at = 0usize;
         while let Some(header) = bytes.get(at..at + HEADER_BYTES).and_then(peek) {

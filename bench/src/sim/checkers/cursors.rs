@@ -23,7 +23,8 @@ impl Cursors {
 
     pub fn look(&mut self, host: usize, shard: ShardId, engine: &Shard) -> Result<(), String> {
         let (tail, durable) = (engine.tail().0, engine.durable().0);
-        let now = Seen { committed: engine.committed().0, applied: engine.applied().0, epoch: engine.last_epoch() };
+        let now =
+            Seen { committed: engine.committed().0, applied: engine.applied().0, epoch: engine.last_epoch() };
         let all = format_args!(
             "host {host} shard {}: tail {tail} durable {durable} committed {} applied {}",
             shard.0, now.committed, now.applied
@@ -34,7 +35,10 @@ impl Cursors {
         }
         let before = self.0.insert((host, shard), now).unwrap_or_default();
         if now.committed < before.committed || now.applied < before.applied {
-            return Err(format!("fell from committed {} applied {}: {all}", before.committed, before.applied));
+            return Err(format!(
+                "fell from committed {} applied {}: {all}",
+                before.committed, before.applied
+            ));
         }
         Ok(())
     }

@@ -145,7 +145,9 @@ impl History {
 }
 
 fn line(r: &Request) -> String {
-    let until = r.until.map_or("never answered".to_owned(), |(at, answer)| format!("{:.6} {answer:?}", at as f64 / 1e9));
+    let until = r
+        .until
+        .map_or("never answered".to_owned(), |(at, answer)| format!("{:.6} {answer:?}", at as f64 / 1e9));
     format!("client {} {:?} from {:.6} until {until}", r.client, r.asked, r.from as f64 / 1e9)
 }
 
