@@ -212,6 +212,10 @@ impl Overseer {
             self.outbox.message(node, Message::Died { incarnation, hung });
         }
         self.void_leases_of(Proof::Died(me, incarnation));
+        if incarnation < self.node.incarnation {
+            // A notice that was late: what the node of today wants still stands.
+            return;
+        }
         for shard in &mut self.shards {
             shard.request = None;
             // Rule 4: what the dead leader wanted must not now shut out its successor. If it was accepted
