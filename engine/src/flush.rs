@@ -121,16 +121,12 @@ impl Shard {
         }
     }
 
-    /// Is the disk too full for the next segment?
+    /// Is the disk too full for a segment that is needed? A later one may already have found room.
     pub fn disk_full(&self) -> bool {
-        let live = self.segments.live.iter().rev().map(|segment| segment.file);
-        let newest = live.take_while(|&file| file != FileState::Ready);
-        self.segments
-            .spares
-            .iter()
-            .map(|spare| spare.file)
-            .chain(newest)
-            .any(|file| file == FileState::NoSpace)
+        let first = self.segments.index_at(self.flights.submitted);
+        let unwritten = self.segments.live.range(first..).map(|segment| segment.file);
+        let spares = self.segments.spares.iter().map(|spare| spare.file);
+        unwritten.chain(spares).any(|file| file == FileState::NoSpace)
     }
 
     /// A write of the shard's pulse; `None` while one is in flight.
