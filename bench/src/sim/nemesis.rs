@@ -27,6 +27,8 @@ pub enum Kind {
     StopNode,
     Block,
     Isolate,
+    /// Cut off from the other hosts, but not from the clients.
+    Estrange,
     Flap,
     Slow,
     Reset,
@@ -40,7 +42,7 @@ pub enum Kind {
     FlipBit,
 }
 
-const ALL: [Kind; 19] = [
+const ALL: [Kind; 20] = [
     Kind::KillNode,
     Kind::KillWarden,
     Kind::LosePower,
@@ -51,6 +53,7 @@ const ALL: [Kind; 19] = [
     Kind::StopNode,
     Kind::Block,
     Kind::Isolate,
+    Kind::Estrange,
     Kind::Flap,
     Kind::Slow,
     Kind::Reset,
@@ -151,6 +154,13 @@ impl World {
                 for other in 0..self.hosts.len() + self.clients.len() {
                     self.network.block(any, other, now + span);
                     self.network.block(other, any, now + span);
+                }
+            }
+            Kind::Estrange => {
+                self.say(data, format_args!("fault: cut off from the other hosts for {} ms", span / MS));
+                for other in 0..self.hosts.len() {
+                    self.network.block(data, other, now + span);
+                    self.network.block(other, data, now + span);
                 }
             }
             Kind::Flap => {
