@@ -276,9 +276,10 @@ impl World {
         let node = agency::ids::NodeId(host as u8);
         self.checkers.damage.none_but(host)
             && (0..self.scenario.shards).all(|shard| {
-                self.checkers.configurations.newest(shard).is_some_and(|c| {
-                    !c.in_sync.without(node).is_empty() && self.checkers.configurations.quiet(shard, self.now)
-                })
+                self.checkers
+                    .configurations
+                    .newest(shard)
+                    .is_some_and(|c| !c.in_sync.without(node).is_empty())
             })
     }
 

@@ -179,7 +179,7 @@ impl World {
             Action::ClientSend { conn, bytes } => {
                 let connection = actor.conns.get(&conn).copied();
                 if let Some(connection) = connection {
-                    self.from_node(connection, Packet::Bytes(bytes));
+                    self.node_sends(connection, bytes);
                 }
                 self.input(host, shard, Input::ClientSent { conn });
             }
@@ -247,9 +247,9 @@ impl World {
         }
     }
 
-    fn from_node(&mut self, connection: u64, packet: Packet) {
+    fn node_sends(&mut self, connection: u64, bytes: Vec<u8>) {
         if let Some(side) = self.network.side(connection, |port| matches!(port, Port::Served { .. })) {
-            self.transmit(connection, side, packet);
+            self.transmit(connection, side, Packet::Bytes(bytes));
         }
     }
 

@@ -35,7 +35,8 @@ impl Trace {
     /// One line of the timeline: when, who, what.
     pub fn say(&self, now: u64, who: Arguments<'_>, what: Arguments<'_>) {
         if self.prints(now) {
-            println!("{:>12.6} {who:<10} {what}", now as f64 / 1e9);
+            let seconds = now as f64 / 1e9;
+            println!("{seconds:>12.6} {who} {what}");
         }
     }
 }

@@ -44,11 +44,6 @@ pub fn digest(value: &[u8]) -> u32 {
 }
 
 impl Log {
-    /// The end of what is known to be committed.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
     /// A committed frame of a node's log.
     fn frame(&mut self, host: usize, lsn: u64, bytes: &[u8]) -> Result<(), String> {
         let Some(view) = FrameView::of(bytes) else {

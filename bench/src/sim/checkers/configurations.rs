@@ -5,30 +5,20 @@ use agency::configuration::Configuration;
 use agency::ids::{Epoch, Incarnation, NodeId, ShardId, Version};
 use std::collections::BTreeMap;
 
-/// Without a change for this long a shard's configuration counts as quiet.
-const QUIET: u64 = 2_000_000_000;
-
 #[derive(Default)]
 struct Chain {
     decided: BTreeMap<Version, Configuration>,
     reigns: BTreeMap<Epoch, (NodeId, Incarnation)>,
-    changed_at: u64,
 }
 
 /// What was published of each shard.
 pub struct Configurations {
     shards: Vec<Chain>,
-    now: u64,
 }
 
 impl Configurations {
     pub fn new(shards: u16) -> Configurations {
-        Configurations { shards: (0..shards).map(|_| Chain::default()).collect(), now: 0 }
-    }
-
-    /// Time passed.
-    pub fn at(&mut self, now: u64) {
-        self.now = now;
+        Configurations { shards: (0..shards).map(|_| Chain::default()).collect() }
     }
 
     /// A warden told its node that this is decided.
@@ -46,7 +36,6 @@ impl Configurations {
             return Err(format!("the leader is not in sync, or a stranger is: {c:?}"));
         }
         chain.decided.insert(c.version, *c);
-        chain.changed_at = self.now;
         let older = chain.decided.range(..c.version).next_back().map(|(_, c)| *c);
         let newer = chain.decided.range(Version(c.version.0 + 1)..).next().map(|(_, c)| *c);
         for (old, new) in older.map(|o| (o, *c)).into_iter().chain(newer.map(|n| (*c, n))) {
@@ -58,11 +47,6 @@ impl Configurations {
     /// The newest one known.
     pub fn newest(&self, shard: u16) -> Option<&Configuration> {
         self.shards[usize::from(shard)].decided.values().next_back()
-    }
-
-    /// Whether nothing changed for a while.
-    pub fn quiet(&self, shard: u16, now: u64) -> bool {
-        now > self.shards[usize::from(shard)].changed_at + QUIET
     }
 }
 

@@ -1,7 +1,7 @@
 //! Within one life of a shard its cursors keep their order and only rise, but for the tail, which a rewind
 //! may lower down to what is committed.
 
-use engine::ids::{Epoch, ShardId};
+use engine::ids::ShardId;
 use engine::shard::Shard;
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 struct Seen {
     committed: u64,
     applied: u64,
-    epoch: Epoch,
 }
 
 /// What each shard of each host last showed.
@@ -23,8 +22,7 @@ impl Cursors {
 
     pub fn look(&mut self, host: usize, shard: ShardId, engine: &Shard) -> Result<(), String> {
         let (tail, durable) = (engine.tail().0, engine.durable().0);
-        let now =
-            Seen { committed: engine.committed().0, applied: engine.applied().0, epoch: engine.last_epoch() };
+        let now = Seen { committed: engine.committed().0, applied: engine.applied().0 };
         let all = format_args!(
             "host {host} shard {}: tail {tail} durable {durable} committed {} applied {}",
             shard.0, now.committed, now.applied

@@ -2,7 +2,7 @@
 //!
 //! Judged when the run is over, because a follower may show what the committed log is only then known to hold.
 
-use super::committed_log::{CommittedLog, digest};
+use super::committed_log::CommittedLog;
 use super::history::Told;
 
 struct Read {
@@ -51,9 +51,4 @@ impl StaleReads {
         }
         Ok(())
     }
-}
-
-/// What a value read is compared by.
-pub fn value_digest(text: &[u8]) -> u32 {
-    digest(text)
 }
