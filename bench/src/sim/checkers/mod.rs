@@ -1,0 +1,44 @@
+//! The checkers: one property a file. Each is shown what happens and says what must not.
+
+pub mod committed_log;
+pub mod configurations;
+pub mod cursors;
+pub mod damage;
+pub mod history;
+pub mod index;
+pub mod stale_reads;
+
+use super::scenario::Scenario;
+use engine::ids::ShardId;
+
+/// All of them.
+pub struct Checkers {
+    pub configurations: configurations::Configurations,
+    pub cursors: cursors::Cursors,
+    pub committed_log: committed_log::CommittedLog,
+    pub history: history::History,
+    pub stale_reads: stale_reads::StaleReads,
+    pub damage: damage::Damage,
+    /// Shards that gave up because of their disks.
+    pub failures: u64,
+}
+
+impl Checkers {
+    pub fn new(scenario: &Scenario) -> Checkers {
+        Checkers {
+            configurations: configurations::Configurations::new(scenario.shards),
+            cursors: cursors::Cursors::default(),
+            committed_log: committed_log::CommittedLog::new(scenario.shards),
+            history: history::History::default(),
+            stale_reads: stale_reads::StaleReads::default(),
+            damage: damage::Damage::new(scenario.data_nodes),
+            failures: 0,
+        }
+    }
+
+    /// A node's shard begins a new life.
+    pub fn forget_node(&mut self, host: usize, shard: ShardId) {
+        self.cursors.forget(host, shard);
+        self.committed_log.forget(host, shard);
+    }
+}

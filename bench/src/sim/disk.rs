@@ -1,0 +1,199 @@
+//! A shard's disk under the simulator: operations take time, may fail or hang, and a crash leaves any part of
+//! what was on its way.
+//!
+//! Promises that what was reported done is on the disk, unless a fault says otherwise. The bytes are the
+//! engine's own memory disk.
+
+use super::mutants::Mutant;
+use super::random::Dice;
+use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind};
+use engine::ids::SegmentId;
+use engine::limits::BLOCK;
+use engine::pulse::Pulse;
+use engine::recover::LogStorage;
+use engine::segment::{DATA_START, HeaderBlock, SegmentHeader};
+use engine::shard::Shard;
+use engine::testing::{Effect, MemoryDisk};
+use std::collections::{BTreeMap, VecDeque};
+
+const HOT_LEAST: u64 = 15_000;
+const HOT_SPREAD: u64 = 60_000;
+const COLD_LEAST: u64 = 300_000;
+const COLD_SPREAD: u64 = 3_000_000;
+/// What a hung operation takes: longer than any run.
+const FOR_EVER: u64 = u64::MAX / 4;
+/// A read is never held longer.
+const READ_STALL_MOST: u64 = 2_000_000_000;
+/// Writes a lying disk keeps to itself.
+const LIES_MOST: usize = 8;
+const EIO: i32 = 5;
+
+struct Flight {
+    op: DiskOp,
+    stages: Vec<Vec<Effect>>,
+    fails: bool,
+}
+
+/// One shard's disk.
+pub struct SimDisk {
+    pub memory: MemoryDisk,
+    flights: BTreeMap<u64, Flight>,
+    next: u64,
+    /// Operations submitted before this time take until then.
+    pub stalled_until: u64,
+    /// Chance in a million that a write fails.
+    pub write_errors_ppm: u64,
+    /// The defence that this disk lacks.
+    mutant: Option<Mutant>,
+    /// Reported as done, but not yet on the device: the operations, oldest first.
+    unwritten: VecDeque<Vec<Vec<Effect>>>,
+    /// The newest pulse that is surely on the device: only a cut syncs it.
+    synced_pulse: Option<Vec<u8>>,
+}
+
+impl SimDisk {
+    pub fn new(segment_bytes: u64, mutant: Option<Mutant>) -> SimDisk {
+        SimDisk {
+            memory: MemoryDisk::new(segment_bytes),
+            flights: BTreeMap::new(),
+            next: 0,
+            stalled_until: 0,
+            write_errors_ppm: 0,
+            mutant,
+            unwritten: VecDeque::new(),
+            synced_pulse: None,
+        }
+    }
+
+    /// Takes an operation. Returns its number and when it will be done.
+    pub fn submit(&mut self, op: DiskOp, shard: &Shard, now: u64, dice: &mut Dice) -> (u64, u64) {
+        let stages = self.memory.stages(&op, shard);
+        let takes = if op.kind.is_cold() {
+            COLD_LEAST + dice.below(COLD_SPREAD)
+        } else {
+            HOT_LEAST + dice.below(HOT_SPREAD)
+        };
+        let fails = dice.below(1_000_000) < self.write_errors_ppm;
+        self.next += 1;
+        self.flights.insert(self.next, Flight { op, stages, fails });
+        (self.next, now.max(self.stalled_until).saturating_add(takes).min(FOR_EVER))
+    }
+
+    /// Hangs whatever is submitted from now on.
+    pub fn hang(&mut self) {
+        self.stalled_until = FOR_EVER;
+    }
+
+    /// When a read submitted now is done.
+    pub fn read_done_at(&self, now: u64, dice: &mut Dice) -> u64 {
+        let stall = self.stalled_until.min(now + READ_STALL_MOST);
+        now.max(stall) + HOT_LEAST + dice.below(HOT_SPREAD)
+    }
+
+    /// The operations that have not been answered.
+    pub fn under_way(&self) -> Vec<u64> {
+        self.flights.keys().copied().collect()
+    }
+
+    /// The operation is over.
+    pub fn finish(&mut self, flight: u64, dice: &mut Dice) -> Option<DiskDone> {
+        let Flight { op, stages, fails } = self.flights.remove(&flight)?;
+        if self.mutant == Some(Mutant::IgnoresFailedWrites) && fails {
+            self.apply_part(&op, &stages, dice);
+            return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
+        }
+        if self.mutant == Some(Mutant::DiskLies) && matches!(op.kind, DiskOpKind::WriteLog { .. }) {
+            self.unwritten.push_back(stages);
+            if self.unwritten.len() > LIES_MOST {
+                self.write_oldest();
+            }
+            return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
+        }
+        while self.write_oldest() {}
+        if let (Some(Mutant::CutsNothing), DiskOpKind::Cut { .. }) = (self.mutant, &op.kind) {
+            return Some(self.memory.finish(&op, &stages[..1]));
+        }
+        if fails {
+            self.apply_part(&op, &stages, dice);
+            return Some(DiskDone { ticket: op.ticket, result: Err(DiskError::Failed { errno: EIO }) });
+        }
+        self.note_synced(&op, &stages);
+        Some(self.memory.finish(&op, &stages))
+    }
+
+    fn write_oldest(&mut self) -> bool {
+        let Some(stages) = self.unwritten.pop_front() else { return false };
+        stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
+        true
+    }
+
+    /// Whoever waited for operations is gone: each of them happened wholly, in part, or not at all.
+    pub fn abandon(&mut self, dice: &mut Dice) {
+        self.unwritten.clear();
+        for (_, flight) in std::mem::take(&mut self.flights) {
+            let creates = matches!(flight.op.kind, DiskOpKind::PrepareSegment { .. });
+            if creates && self.memory.files().count() >= self.memory.max_segments {
+                continue;
+            }
+            self.apply_part(&flight.op, &flight.stages, dice);
+        }
+    }
+
+    /// The power failed: what was never synced may be gone.
+    pub fn lose_power(&mut self, dice: &mut Dice) {
+        self.abandon(dice);
+        if dice.one_in(2) {
+            self.memory.lose_pulse();
+            if let Some(bytes) = self.synced_pulse.clone() {
+                self.memory.apply(&Effect::Pulse { bytes });
+            }
+        }
+    }
+
+    fn note_synced(&mut self, op: &DiskOp, done: &[Vec<Effect>]) {
+        if let (DiskOpKind::Cut { .. }, Some([Effect::Pulse { bytes }])) =
+            (&op.kind, done.first().map(Vec::as_slice))
+        {
+            self.synced_pulse = Some(bytes.clone());
+        }
+    }
+
+    fn apply_part(&mut self, op: &DiskOp, stages: &[Vec<Effect>], dice: &mut Dice) {
+        match dice.below(4) {
+            0 => {}
+            1 => {
+                self.note_synced(op, stages);
+                stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
+            }
+            _ => {
+                let whole = dice.below(stages.len() as u64 + 1) as usize;
+                self.note_synced(op, &stages[..whole]);
+                stages[..whole].iter().flatten().for_each(|effect| self.memory.apply(effect));
+                for effect in stages.get(whole).into_iter().flatten() {
+                    if dice.one_in(2) {
+                        self.memory.apply(effect);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Flips one bit of the newest segment, in what the pulse says is durable: there the damage must be seen
+    /// when the shard is opened. Returns where.
+    pub fn flip_durable_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, u64)> {
+        let block = self.memory.pulse().ok()??;
+        let pulse = Pulse::from_block(block.as_slice())?;
+        // What vouches for the damaged place is not lost as well: one fault at a time.
+        self.synced_pulse = Some(block.as_slice().to_vec());
+        let headed =
+            |(id, bytes): (SegmentId, &[u8])| match SegmentHeader::from_block(&bytes[..BLOCK as usize]) {
+                HeaderBlock::Valid(header) => Some((header.base.0, id)),
+                _ => None,
+            };
+        let (base, segment) = self.memory.files().filter_map(headed).max()?;
+        let durable = pulse.durable.0.checked_sub(base).filter(|len| *len > 0)?;
+        let at = DATA_START + dice.below(durable);
+        *self.memory.file_mut(segment)?.get_mut(at as usize)? ^= 1 << dice.below(8);
+        Some((segment, at))
+    }
+}

@@ -1,0 +1,168 @@
+//! A host: its clock, its warden's and its node's processes, and what of them survives a crash.
+//!
+//! The cores are the real ones. What stands here is the shells' state: inboxes, the page that warden and node
+//! share, links and their receive buffers.
+
+use super::clock::Clock;
+use super::disk::SimDisk;
+use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
+use agency::ids::{Incarnation, MAX_MEMBERS, NodeId};
+use agency::overseer::Overseer;
+use engine::disk::DiskDone;
+use engine::log::BufferRange;
+use net::mail::Mail;
+use net::node::Node;
+use net::seam::{ConnId, Face, Landing, Lease, LinkId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// A host of the group.
+pub struct Host {
+    pub clock: Clock,
+    /// Wall time is true time shifted by this, in ms.
+    pub wall_ms: u64,
+    pub disk_id: u128,
+    pub disks: Vec<SimDisk>,
+    /// What the agent's store holds.
+    pub image: Option<Vec<u8>>,
+    /// The newest incarnation that is durable.
+    pub incarnation: u64,
+    pub warden: Option<Warden>,
+    /// Raised at each start and end of the warden.
+    pub warden_life: u64,
+    pub node: Option<NodeProcess>,
+    /// Raised at each start and end of the node.
+    pub node_life: u64,
+    /// Whether it has power.
+    pub up: bool,
+}
+
+/// A warden's process.
+pub struct Warden {
+    pub overseer: Overseer,
+    pub inbox: VecDeque<WardenEvent>,
+    /// Images on their way to the store, oldest first.
+    pub storing: VecDeque<(u64, Vec<u8>)>,
+    pub store_idle_at: u64,
+    pub turn_at: u64,
+    pub tick_at: u64,
+    pub paused_until: u64,
+    /// The connection to each peer.
+    pub links: [Option<u64>; MAX_MEMBERS],
+    /// For how long, in own ticks, nothing came by it.
+    pub silent: [u64; MAX_MEMBERS],
+    pub last_tick: u64,
+}
+
+/// What a warden and its node's shards share.
+#[derive(Default)]
+pub struct Page {
+    pub updates: Vec<(u64, Option<ShardUpdate>)>,
+    pub leases: Vec<Lease>,
+    pub requests: Vec<(u64, Option<ShardRequest>)>,
+    pub progress: Vec<ShardProgress>,
+    pub view: (u64, Arc<ClusterView>),
+}
+
+/// A node's process.
+pub struct NodeProcess {
+    pub incarnation: Incarnation,
+    pub page: Page,
+    pub shards: Vec<Actor>,
+    pub paused_until: u64,
+    /// Shards that stopped in order.
+    pub stopped: usize,
+    pub next_conn: u64,
+}
+
+/// One shard's thread.
+#[derive(Default)]
+pub struct Actor {
+    /// `None` until it is recovered.
+    pub core: Option<Box<Node>>,
+    pub inbox: VecDeque<Input>,
+    pub turn_at: u64,
+    pub seen_update: u64,
+    pub seen_view: u64,
+    pub seen_request: u64,
+    pub links: BTreeMap<LinkId, Link>,
+    pub next_accepted: u64,
+    pub conns: BTreeMap<ConnId, u64>,
+}
+
+/// A replication connection as the shell sees it.
+#[derive(Default)]
+pub struct Link {
+    /// `None` while connecting.
+    pub connection: Option<u64>,
+    pub inbox: VecDeque<u8>,
+    pub wanted: Option<Landing>,
+    /// Bytes that have landed of what is wanted.
+    pub landed: usize,
+    /// The core closed it, or the peer did: nothing more is delivered but `LinkClosed`.
+    pub closing: bool,
+    /// The kernel needs the log buffer for its sends until then.
+    pub released_at: u64,
+}
+
+/// An event for a shard's core that owns its bytes.
+#[derive(Debug)]
+pub enum Input {
+    ClientOpened { conn: ConnId, face: Face, port: u16 },
+    ClientBytes { conn: ConnId, bytes: Vec<u8> },
+    ClientSent { conn: ConnId },
+    ClientClosed { conn: ConnId },
+    LinkAccepted { link: LinkId, header: Vec<u8> },
+    LinkConnected { link: LinkId },
+    LinkBytes { link: LinkId, bytes: Vec<u8> },
+    LinkLanded { link: LinkId },
+    LinkSentLog { link: LinkId, range: BufferRange },
+    LinkClosed { link: LinkId },
+    Disk(DiskDone),
+    ReadDone { ticket: u64, bytes: Option<Vec<u8>> },
+    Mail(Box<Mail>),
+    Handoff(Option<NodeId>),
+    Stop,
+}
+
+impl Page {
+    pub fn new(shards: usize) -> Page {
+        Page {
+            updates: vec![(0, None); shards],
+            leases: vec![Lease::default(); shards],
+            requests: vec![(0, None); shards],
+            progress: vec![ShardProgress::default(); shards],
+            view: (0, Arc::default()),
+        }
+    }
+}
+
+impl NodeProcess {
+    pub fn new(incarnation: Incarnation, shards: usize) -> NodeProcess {
+        NodeProcess {
+            incarnation,
+            page: Page::new(shards),
+            shards: (0..shards).map(|_| Actor { turn_at: u64::MAX, ..Actor::default() }).collect(),
+            paused_until: 0,
+            stopped: 0,
+            next_conn: 0,
+        }
+    }
+
+    /// Every shard is recovered and its ports are open.
+    pub fn listens(&self) -> bool {
+        self.shards.iter().all(|actor| actor.core.is_some())
+    }
+}
+
+impl Host {
+    /// The node of this life, if it still runs.
+    pub fn living(&mut self, life: u64) -> Option<&mut NodeProcess> {
+        if self.node_life == life { self.node.as_mut() } else { None }
+    }
+
+    /// The warden of this life, if it still runs.
+    pub fn watching(&mut self, life: u64) -> Option<&mut Warden> {
+        if self.warden_life == life { self.warden.as_mut() } else { None }
+    }
+}

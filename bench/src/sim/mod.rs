@@ -1,0 +1,30 @@
+//! The deterministic simulator: the real engine, agency and node under a virtual clock, network and disks,
+//! all from one seed, with faults and with checkers that notice.
+//!
+//! Reading order: `scenario` (what a seed stands for), `world` (time), `host`, `wardens` and `nodes` (the
+//! shells' part, in virtual devices), `network`, `disk`, `clock`, `clients`, `nemesis` (the faults),
+//! `checkers` (one property a file), `trace`.
+//!
+//! A run: the group is founded, faults strike for a while under load, then peace is made. From then on the
+//! group must serve within a bound, every key is read once more, and what was seen is judged.
+
+mod checkers;
+mod clients;
+mod clock;
+mod disk;
+mod host;
+pub mod mutants;
+mod nemesis;
+mod network;
+mod nodes;
+mod random;
+mod scenario;
+mod trace;
+mod verdict;
+mod wardens;
+mod wires;
+mod world;
+
+pub use scenario::Scenario;
+pub use trace::Trace;
+pub use verdict::{Outcome, Violation, simulate};

@@ -1,0 +1,451 @@
+//! Drives the nodes' cores as the shard loop does: a turn gathers what arrived, then its actions are carried
+//! out.
+
+use super::host::{Input, Link};
+use super::mutants::Mutant;
+use super::network::{Packet, Port};
+use super::world::{Caller, What, World};
+use agency::ids::Nanos;
+use engine::disk::{DiskOp, ReadSpec};
+use engine::ids::ShardId;
+use engine::io::buffers::MirrorBuffer;
+use engine::log::BufferRange;
+use engine::recover::recover;
+use engine::shard::ShardOptions;
+use net::node::{Node, NodeOptions};
+use net::replication::message;
+use net::seam::{Action, Event, Face, Landing, Lease, LinkId};
+
+/// The longest time between two turns of an idle shard.
+const IDLE_TURN: u64 = 5_000_000;
+/// The shortest time between two turns.
+const TURN_LEAST: u64 = 1_000;
+const TURN_SPREAD: u64 = 12_000;
+/// A turn that the core wants at once comes after this.
+const SOON: u64 = 30_000;
+/// How long after its death a process's sockets are torn down.
+const TEAR_DOWN: (u64, u64) = (3_000_000, 12_000_000);
+/// How long the death notice takes.
+const NOTICE: (u64, u64) = (50_000, 150_000);
+/// The kernel needs sent bytes for up to this long.
+const RELEASE: u64 = 200_000;
+
+impl World {
+    /// The shard's thread runs within `delay`.
+    pub(super) fn wake_shard(&mut self, host: usize, shard: ShardId, delay: u64) {
+        let at = self.now + TURN_LEAST + self.dice.below(delay);
+        self.shard_turn_at(host, shard, at);
+    }
+
+    fn shard_turn_at(&mut self, host: usize, shard: ShardId, at: u64) {
+        let life = self.hosts[host].node_life;
+        if let Some(node) = &mut self.hosts[host].node {
+            let actor = &mut node.shards[usize::from(shard.0)];
+            if actor.core.is_some() && at < actor.turn_at {
+                actor.turn_at = at;
+                self.at(at, What::ShardTurn { host, life, shard });
+            }
+        }
+    }
+
+    /// Hands an event to a shard at its next turn.
+    pub(super) fn input(&mut self, host: usize, shard: ShardId, input: Input) {
+        let Some(node) = &mut self.hosts[host].node else { return };
+        node.shards[usize::from(shard.0)].inbox.push_back(input);
+        self.wake_shard(host, shard, TURN_SPREAD);
+    }
+
+    pub(super) fn recovered(&mut self, host: usize, life: u64) {
+        let config = self.configs[host].clone();
+        let Some(node) = self.hosts[host].living(life) else { return };
+        let incarnation = node.incarnation;
+        let mut cores = Vec::new();
+        for shard in (0..config.shards).map(ShardId) {
+            let options = ShardOptions {
+                segment_bytes: config.segment_bytes.0,
+                max_value_bytes: config.max_value_bytes.0 as usize,
+                cache_bytes: config.cache_bytes.0 as usize,
+                ..ShardOptions::new(config.group, shard)
+            };
+            let Ok(buffer) = MirrorBuffer::new(config.log_buffer_bytes.0 as usize) else {
+                return self.violated("memory", "no memory for a log buffer".into());
+            };
+            let core = match recover(&options, buffer, &self.hosts[host].disks[usize::from(shard.0)].memory) {
+                Ok(core) => core,
+                Err(error) => {
+                    return self.violated("recovery", format!("host {host} shard {}: {error}", shard.0));
+                }
+            };
+            self.say(
+                host,
+                format_args!(
+                    "shard {} recovered: epoch {} end {} committed {} damaged {}",
+                    shard.0,
+                    core.last_epoch().0,
+                    core.tail().0,
+                    core.committed().0,
+                    core.damaged()
+                ),
+            );
+            let options = NodeOptions {
+                me: agency::ids::NodeId(host as u8),
+                shard,
+                config: config.clone(),
+                incarnation,
+                pid: 1,
+                started_ms: self.now / 1_000_000,
+            };
+            self.checkers.forget_node(host, shard);
+            cores.push(Box::new(Node::new(options, core)));
+        }
+        let Some(node) = self.hosts[host].living(life) else { return };
+        for (actor, core) in node.shards.iter_mut().zip(cores) {
+            actor.core = Some(core);
+        }
+        for shard in (0..config.shards).map(ShardId) {
+            self.wake_shard(host, shard, TURN_SPREAD);
+        }
+    }
+
+    pub(super) fn shard_turn(&mut self, host: usize, life: u64, shard: ShardId) {
+        let now = self.now;
+        let place = usize::from(shard.0);
+        let me = &mut self.hosts[host];
+        let (clock, wall) = (me.clock, me.wall_ms + now / 1_000_000);
+        let local = clock.local(now);
+        let Some(node) = me.living(life) else { return };
+        let paused = node.paused_until;
+        let actor = &mut node.shards[place];
+        if actor.turn_at != now {
+            return;
+        }
+        actor.turn_at = u64::MAX;
+        if paused > now {
+            return self.shard_turn_at(host, shard, paused);
+        }
+        let Some(core) = &mut actor.core else { return };
+        let mut actions = Vec::new();
+        let (version, update) = node.page.updates[place];
+        if version != actor.seen_update {
+            actor.seen_update = version;
+            if let Some(update) = update {
+                core.handle(local, Event::Update(update), &mut actions);
+            }
+        }
+        if node.page.view.0 != actor.seen_view {
+            actor.seen_view = node.page.view.0;
+            core.handle(local, Event::View(node.page.view.1.clone()), &mut actions);
+        }
+        for input in actor.inbox.drain(..) {
+            deliver(core, local, input, &mut actions);
+        }
+        let mut lease = node.page.leases[place];
+        if self.scenario.mutant == Some(Mutant::NoLease)
+            && let Some(update) = node.page.updates[place].1
+        {
+            lease = Lease { epoch: update.configuration.epoch, until: Nanos(u64::MAX) };
+        }
+        core.finish_turn(local, wall, lease, &mut actions);
+        node.page.progress[place] = core.progress();
+        let due = clock.truth(core.deadline()).min(now + IDLE_TURN).max(now + SOON);
+        self.trace.mix(node.page.progress[place].written ^ node.page.progress[place].durable << 32);
+        self.look_at(host, shard);
+        self.shard_turn_at(host, shard, due);
+        for action in actions {
+            if self.hosts[host].node_life != life {
+                break;
+            }
+            self.carry_out(host, shard, action);
+        }
+    }
+
+    /// Shows the shard's state to the checkers.
+    fn look_at(&mut self, host: usize, shard: ShardId) {
+        let Some(node) = &self.hosts[host].node else { return };
+        let Some(core) = &node.shards[usize::from(shard.0)].core else { return };
+        let disk = &self.hosts[host].disks[usize::from(shard.0)].memory;
+        let verdict = self.checkers.cursors.look(host, shard, core.engine());
+        let log = self.checkers.committed_log.look(host, shard, core.engine(), disk);
+        self.judge("cursors", verdict);
+        self.judge("committed log", log);
+    }
+
+    fn carry_out(&mut self, host: usize, shard: ShardId, action: Action) {
+        let place = usize::from(shard.0);
+        let life = self.hosts[host].node_life;
+        let Some(node) = &mut self.hosts[host].node else { return };
+        let actor = &mut node.shards[place];
+        match action {
+            Action::ClientSend { conn, bytes } => {
+                let connection = actor.conns.get(&conn).copied();
+                if let Some(connection) = connection {
+                    self.node_sends(connection, bytes);
+                }
+                self.input(host, shard, Input::ClientSent { conn });
+            }
+            Action::ClientClose { conn } => {
+                if let Some(connection) = actor.conns.remove(&conn) {
+                    let served = |port: &Port| matches!(port, Port::Served { .. });
+                    if let Some(side) = self.network.side(connection, served) {
+                        self.hang_up(connection, side);
+                    }
+                }
+            }
+            Action::ClientPause { .. } => {}
+            Action::LinkConnect { link, to } => {
+                actor.links.insert(link, Link::default());
+                self.call(Caller::Link { host, life, shard, link }, host, usize::from(to.0));
+            }
+            Action::LinkReceive { link, into } => {
+                if let Some(entry) = actor.links.get_mut(&link) {
+                    entry.wanted = Some(into);
+                    entry.landed = 0;
+                    self.fill(host, shard, link);
+                }
+            }
+            Action::LinkSend { link, bytes } => self.link_send(host, shard, link, bytes),
+            Action::LinkSendLog { link, mut header, range } => {
+                let Some(core) = &actor.core else { return };
+                let bytes = core.engine().bytes(range);
+                let crc = crc32fast::hash(bytes);
+                header.extend_from_slice(bytes);
+                let at = self.now + 1 + self.dice.below(RELEASE);
+                if let Some(entry) = actor.links.get_mut(&link) {
+                    entry.released_at = entry.released_at.max(at);
+                }
+                self.at(at, What::SentLog { host, life, shard, link, range, crc });
+                self.link_send(host, shard, link, header);
+            }
+            Action::LinkClose { link } => self.link_ends(host, shard, link),
+            Action::Disk(op) => self.submit(host, shard, op),
+            Action::Read { ticket, spec } => {
+                let at = self.hosts[host].disks[place].read_done_at(self.now, &mut self.dice);
+                self.at(at, What::Read { host, life, shard, ticket, spec });
+            }
+            Action::Request(request) => {
+                let slot = &mut node.page.requests[place];
+                *slot = (slot.0 + 1, Some(request));
+                self.ring_warden(host);
+            }
+            Action::Mail { to, mail } => self.input(host, to, Input::Mail(mail)),
+            Action::Stopped => {
+                node.stopped += 1;
+                if node.stopped == node.shards.len() {
+                    self.kill_node(host, "it stopped in order");
+                }
+            }
+            Action::StopNode => {}
+            Action::Fail { reason } => {
+                self.checkers.failures += 1;
+                self.say(host, format_args!("shard {} fails: {reason}", shard.0));
+                let allowed = reason.starts_with("the disk failed") || self.scenario.expects_failure(&reason);
+                if !allowed {
+                    self.violated("failure", format!("host {host} shard {}: {reason}", shard.0));
+                }
+                self.kill_node(host, "its shard failed");
+            }
+        }
+    }
+
+    fn node_sends(&mut self, connection: u64, bytes: Vec<u8>) {
+        if let Some(side) = self.network.side(connection, |port| matches!(port, Port::Served { .. })) {
+            self.transmit(connection, side, Packet::Bytes(bytes));
+        }
+    }
+
+    fn link_send(&mut self, host: usize, shard: ShardId, link: LinkId, mut bytes: Vec<u8>) {
+        if let Some(mutant) = self.scenario.mutant {
+            mutant.distort(&mut bytes, message::group_mark(self.configs[host].group));
+        }
+        if let Some((connection, side)) = self.link_side(host, shard, link) {
+            self.transmit(connection, side, Packet::Bytes(bytes));
+        }
+    }
+
+    fn link_side(&self, host: usize, shard: ShardId, link: LinkId) -> Option<(u64, usize)> {
+        let entry = self.hosts[host].node.as_ref()?.shards[usize::from(shard.0)].links.get(&link)?;
+        let connection = entry.connection.filter(|_| !entry.closing)?;
+        let own = |port: &Port| matches!(port, Port::Link { host: h, shard: s, link: l, .. } if (*h, *s, *l) == (host, shard, link));
+        Some((connection, self.network.side(connection, own)?))
+    }
+
+    /// The link is over, whoever ended it: pending sends are released, then the core hears of it.
+    pub(super) fn link_ends(&mut self, host: usize, shard: ShardId, link: LinkId) {
+        if let Some((connection, side)) = self.link_side(host, shard, link) {
+            self.hang_up(connection, side);
+        }
+        let life = self.hosts[host].node_life;
+        let Some(node) = &mut self.hosts[host].node else { return };
+        let Some(entry) = node.shards[usize::from(shard.0)].links.get_mut(&link) else { return };
+        if !entry.closing {
+            entry.closing = true;
+            let at = entry.released_at.max(self.now) + 1 + self.dice.below(100_000);
+            self.at(at, What::LinkGone { host, life, shard, link });
+        }
+    }
+
+    pub(super) fn link_gone(&mut self, host: usize, life: u64, shard: ShardId, link: LinkId) {
+        let Some(node) = self.hosts[host].living(life) else { return };
+        if node.shards[usize::from(shard.0)].links.remove(&link).is_some() {
+            self.input(host, shard, Input::LinkClosed { link });
+        }
+    }
+
+    pub(super) fn sent_log(
+        &mut self,
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        link: LinkId,
+        range: BufferRange,
+        crc: u32,
+    ) {
+        let Some(node) = self.hosts[host].living(life) else { return };
+        let actor = &node.shards[usize::from(shard.0)];
+        let Some(core) = &actor.core else { return };
+        // Nobody takes in what a closing connection still carries.
+        let matters = actor.links.get(&link).is_some_and(|entry| !entry.closing);
+        if matters && crc32fast::hash(core.engine().bytes(range)) != crc {
+            let what = format!("host {host}: bytes at LSN {} changed while they were sent", range.start.0);
+            return self.violated("buffers", what);
+        }
+        self.input(host, shard, Input::LinkSentLog { link, range });
+    }
+
+    pub(super) fn link_bytes(&mut self, host: usize, shard: ShardId, link: LinkId, bytes: Vec<u8>) {
+        let Some(node) = &mut self.hosts[host].node else { return };
+        let Some(entry) = node.shards[usize::from(shard.0)].links.get_mut(&link) else { return };
+        entry.inbox.extend(bytes);
+        self.fill(host, shard, link);
+    }
+
+    /// Moves what has arrived to where it is wanted, as the kernel does: also while the process stands still.
+    fn fill(&mut self, host: usize, shard: ShardId, link: LinkId) {
+        let Some(node) = &mut self.hosts[host].node else { return };
+        let actor = &mut node.shards[usize::from(shard.0)];
+        let Some(entry) = actor.links.get_mut(&link) else { return };
+        match entry.wanted {
+            Some(Landing::Memory(len)) if entry.inbox.len() >= len && !entry.closing => {
+                entry.wanted = None;
+                let bytes: Vec<u8> = entry.inbox.drain(..len).collect();
+                self.input(host, shard, Input::LinkBytes { link, bytes });
+            }
+            Some(Landing::Log(range)) => {
+                let take = entry.inbox.len().min(range.len - entry.landed);
+                let bytes: Vec<u8> = entry.inbox.drain(..take).collect();
+                if let (Some(core), true) = (&mut actor.core, take > 0) {
+                    let start = range.start.advance(entry.landed as u64);
+                    core.fill_landing(BufferRange { start, len: take }, &bytes);
+                }
+                entry.landed += take;
+                if entry.landed == range.len && !entry.closing {
+                    entry.wanted = None;
+                    self.input(host, shard, Input::LinkLanded { link });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn submit(&mut self, host: usize, shard: ShardId, op: DiskOp) {
+        let life = self.hosts[host].node_life;
+        let me = &mut self.hosts[host];
+        let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref())
+        else {
+            return;
+        };
+        let disk = &mut me.disks[usize::from(shard.0)];
+        let (flight, at) = disk.submit(op, core.engine(), self.now, &mut self.dice);
+        self.at(at, What::Disk { host, life, shard, flight });
+    }
+
+    pub(super) fn disk_done(&mut self, host: usize, life: u64, shard: ShardId, flight: u64) {
+        if self.hosts[host].node_life != life || self.hosts[host].node.is_none() {
+            return;
+        }
+        if let Some(done) = self.hosts[host].disks[usize::from(shard.0)].finish(flight, &mut self.dice) {
+            self.input(host, shard, Input::Disk(done));
+        }
+    }
+
+    pub(super) fn read_done(&mut self, host: usize, life: u64, shard: ShardId, ticket: u64, spec: ReadSpec) {
+        if self.hosts[host].node_life != life || self.hosts[host].node.is_none() {
+            return;
+        }
+        let bytes = Some(self.hosts[host].disks[usize::from(shard.0)].memory.read_blocks(spec));
+        self.input(host, shard, Input::ReadDone { ticket, bytes });
+    }
+
+    /// The node's process is gone: what was in memory is lost, what was on its way to the disk may be.
+    pub(super) fn kill_node(&mut self, host: usize, why: &str) {
+        let life = self.hosts[host].node_life;
+        let Some(node) = self.hosts[host].node.take() else { return };
+        self.say(host, format_args!("node incarnation {} ends: {why}", node.incarnation.0));
+        let me = &mut self.hosts[host];
+        me.node_life += 1;
+        let powered = me.up;
+        for disk in &mut me.disks {
+            disk.abandon(&mut self.dice);
+            // Whatever hung was a matter of that process's requests.
+            disk.stalled_until = disk.stalled_until.min(self.now + 1_000_000_000);
+        }
+        if powered {
+            let torn = self.now + self.dice.between(TEAR_DOWN.0, TEAR_DOWN.1);
+            let of_node = |port: &Port| match port {
+                Port::Guest { host: h, life: l, .. }
+                | Port::Link { host: h, life: l, .. }
+                | Port::Served { host: h, life: l, .. } => (*h, *l) == (host, life),
+                _ => false,
+            };
+            for (connection, side) in self.network.ends_where(of_node) {
+                self.at(torn, What::Break { connection, side });
+            }
+        }
+        if self.hosts[host].warden.is_some() {
+            let incarnation = node.incarnation;
+            let life = self.hosts[host].warden_life;
+            let (notice, again) = self.scenario.notice_delay(&mut self.dice);
+            let takes = self.dice.between(NOTICE.0, NOTICE.1) + notice;
+            self.later(takes, What::Notice { host, life, incarnation });
+            if let Some(again) = again {
+                self.later(takes + again, What::Notice { host, life, incarnation });
+            }
+            let respawn = self.dice.magnitude(self.scenario.respawn.0, self.scenario.respawn.1);
+            self.later(takes.max(TEAR_DOWN.1) + respawn, What::Respawn { host, life });
+        }
+    }
+}
+
+fn deliver(core: &mut Node, now: Nanos, input: Input, out: &mut Vec<Action>) {
+    let event = match &input {
+        Input::ClientOpened { conn, face, port } => Event::ClientOpened {
+            conn: *conn,
+            face: *face,
+            peer: "10.9.9.9:9".into(),
+            local: format!("10.0.0.1:{port}"),
+        },
+        Input::ClientBytes { conn, bytes } => Event::ClientBytes { conn: *conn, bytes },
+        Input::ClientSent { conn } => Event::ClientSent { conn: *conn },
+        Input::ClientClosed { conn } => Event::ClientClosed { conn: *conn },
+        Input::LinkAccepted { link, header } => Event::LinkAccepted { link: *link, header },
+        Input::LinkConnected { link } => Event::LinkConnected { link: *link },
+        Input::LinkBytes { link, bytes } => Event::LinkBytes { link: *link, bytes },
+        Input::LinkLanded { link } => Event::LinkLanded { link: *link },
+        Input::LinkSentLog { link, range } => Event::LinkSentLog { link: *link, range: *range },
+        Input::LinkClosed { link } => Event::LinkClosed { link: *link },
+        Input::Disk(done) => Event::Disk(done.clone()),
+        Input::ReadDone { ticket, bytes } => Event::ReadDone { ticket: *ticket, bytes: bytes.as_deref() },
+        Input::Handoff(to) => Event::HandoffWanted(*to),
+        Input::Stop => Event::StopWanted,
+        Input::Mail(_) => {
+            let Input::Mail(mail) = input else { return };
+            return core.handle(now, Event::Mail(mail), out);
+        }
+    };
+    core.handle(now, event, out);
+}
+
+/// Which door a client uses.
+pub fn face(any_key: bool) -> Face {
+    if any_key { Face::AnyKey } else { Face::Shard }
+}

@@ -1,0 +1,237 @@
+//! One run from its founding to its verdict.
+
+use super::checkers::index;
+use super::scenario::Scenario;
+use super::trace::Trace;
+use super::world::{START, World};
+use engine::ids::{Lsn, ShardId};
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+/// The group is founded and serves within this.
+const FOUNDED_WITHIN: u64 = 20 * SECOND;
+/// After the last fault every shard takes writes within this.
+const SERVES_WITHIN: u64 = 15 * SECOND;
+/// And everybody is in sync within this.
+const WHOLE_WITHIN: u64 = 30 * SECOND;
+const AUDITED_WITHIN: u64 = 60 * SECOND;
+const READ_BYTES: usize = 256 << 10;
+
+/// A property that did not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which checker noticed.
+    pub checker: &'static str,
+    pub what: String,
+    /// The true time, in ns.
+    pub at: u64,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub seed: u64,
+    /// Two runs of one seed have the same.
+    pub hash: u64,
+    pub simulated_ns: u64,
+    pub events: u64,
+    pub strikes: u64,
+    /// Changes of configuration that were published.
+    pub versions: u64,
+    pub requests: u64,
+    pub unknown: u64,
+    pub undecided: u64,
+    pub stale_reads: u64,
+    pub violation: Option<Violation>,
+}
+
+/// Runs a scenario to its verdict.
+pub fn simulate(scenario: Scenario, trace: Trace) -> Outcome {
+    let mut world = World::new(scenario, trace);
+    run(&mut world);
+    let shards = world.scenario.shards;
+    let newest = |shard| world.checkers.configurations.newest(shard).map_or(0, |c| c.version.0);
+    let versions = (0..shards).map(newest).sum();
+    Outcome {
+        seed: world.scenario.seed,
+        hash: world.trace.hash(),
+        simulated_ns: world.now - START,
+        events: world.events,
+        strikes: world.nemesis.strikes,
+        versions,
+        requests: world.checkers.history.requests,
+        unknown: world.checkers.history.unknown,
+        undecided: world.checkers.history.undecided,
+        stale_reads: world.checkers.stale_reads.count() as u64,
+        violation: world.violation,
+    }
+}
+
+fn run(world: &mut World) {
+    let scenario = world.scenario.clone();
+    world.trace.say(world.now, format_args!("scenario"), format_args!("{scenario:?}"));
+    world.trace.say(world.now, format_args!("faults"), format_args!("{:?}", world.nemesis.kinds()));
+    let end = world.now + FOUNDED_WITHIN;
+    if !world.run_until(end, |world| serving_since(world, &[])) {
+        return world.violated("liveness", "the group was never founded".into());
+    }
+    world.unleash();
+    let end = world.now + world.scenario.hostile;
+    world.run_until(end, |_| false);
+    world.make_peace();
+    let before = answered(world);
+    let end = world.now + SERVES_WITHIN;
+    if !world.run_until(end, |world| serving_since(world, &before)) && !excused(world) {
+        let what = format!(
+            "no write was answered within {} s of the last fault; {}",
+            SERVES_WITHIN / SECOND,
+            state(world)
+        );
+        return world.violated("liveness", what);
+    }
+    let end = world.now + WHOLE_WITHIN;
+    if !world.run_until(end, whole) && !excused(world) {
+        let what = format!(
+            "not everybody is in sync {} s after the last fault; {}",
+            WHOLE_WITHIN / SECOND,
+            state(world)
+        );
+        return world.violated("liveness", what);
+    }
+    audit(world);
+    judge(world);
+}
+
+/// How many writes of each shard were answered so far.
+fn answered(world: &World) -> Vec<u64> {
+    let of = |shard: usize| world.clients.iter().map(|client| client.answered_writes[shard]).sum();
+    (0..usize::from(world.scenario.shards)).map(of).collect()
+}
+
+fn serving_since(world: &World, before: &[u64]) -> bool {
+    answered(world).iter().enumerate().all(|(shard, now)| *now > before.get(shard).copied().unwrap_or(0))
+}
+
+/// Everybody is in sync and nobody has anything left to do.
+fn whole(world: &mut World) -> bool {
+    (0..world.scenario.shards).all(|shard| {
+        world.checkers.configurations.newest(shard).is_some_and(|c| {
+            c.in_sync == c.members
+                && (0..world.scenario.data_nodes).all(|host| {
+                    world.hosts[host].node.as_ref().is_some_and(|node| {
+                        node.page.updates[usize::from(shard)].1.is_some_and(|u| u.configuration == *c)
+                    })
+                })
+        })
+    })
+}
+
+/// Damage may leave a shard without a whole copy to lead from; then it must stay unavailable.
+fn excused(world: &World) -> bool {
+    world.violation.is_none()
+        && world.checkers.damage.any()
+        && (0..world.scenario.shards).any(|shard| {
+            world.checkers.configurations.newest(shard).is_some_and(|c| {
+                c.in_sync.iter().all(|node| world.checkers.damage.was_hit(usize::from(node.0)))
+            })
+        })
+}
+
+fn state(world: &World) -> String {
+    let mut text = String::new();
+    for shard in 0..world.scenario.shards {
+        text += &format!("shard {shard}: {:?}; ", world.checkers.configurations.newest(shard));
+        for (place, host) in world.hosts.iter().enumerate().take(world.scenario.data_nodes) {
+            let node = host.node.as_ref().map(|node| node.page.progress[usize::from(shard)]);
+            text += &format!("host {place}: warden {} node {node:?}; ", host.warden.is_some());
+        }
+    }
+    text
+}
+
+/// Every key is read once more.
+fn audit(world: &mut World) {
+    if world.violation.is_some() {
+        return;
+    }
+    world.nemesis.auditing = true;
+    let keys: Vec<Vec<u8>> = world.checkers.history.keys().cloned().collect();
+    let readers: Vec<usize> = (world.scenario.stale_clients..world.scenario.clients).collect();
+    for client in &readers {
+        world.clients[*client].audit =
+            keys.iter().skip(*client % readers.len()).step_by(readers.len()).cloned().collect();
+    }
+    let end = world.now + AUDITED_WITHIN;
+    let done = world.run_until(end, |world| world.clients.iter().all(|client| client.audited()));
+    if !done && !excused(world) {
+        world.violated("liveness", format!("not every key could be read in peace; {}", state(world)));
+    }
+    // The last commits reach the followers.
+    let end = world.now + SECOND;
+    world.run_until(end, |_| false);
+}
+
+fn judge(world: &mut World) {
+    if world.violation.is_some() {
+        return;
+    }
+    let verdict = world.checkers.history.verdict();
+    world.judge("linearizability", verdict);
+    let verdict = world.checkers.stale_reads.verdict(&world.checkers.committed_log);
+    world.judge("stale reads", verdict);
+    for host in 0..world.scenario.data_nodes {
+        for shard in (0..world.scenario.shards).map(ShardId) {
+            compare_disk(world, host, shard);
+            check_index(world, host, shard);
+        }
+    }
+}
+
+/// The whole committed log as it is on a node's disk.
+fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
+    let damaged = world.checkers.damage.was_hit(host);
+    let World { hosts, checkers, .. } = world;
+    let me = &hosts[host];
+    let Some(node) = &me.node else { return };
+    let Some(core) = &node.shards[usize::from(shard.0)].core else { return };
+    let engine = core.engine();
+    let disk = &me.disks[usize::from(shard.0)].memory;
+    let end = engine.committed().0.min(engine.durable().0);
+    let mut at = engine.oldest().0;
+    let mut verdict = Ok(());
+    while at < end {
+        let (spec, skip, len) = engine.read_log(Lsn(at), READ_BYTES);
+        let blocks = disk.read_blocks(spec);
+        match checkers.committed_log.compare(host, shard, at, end, &blocks[skip..skip + len]) {
+            Ok(next) if next > at => at = next,
+            Ok(_) => {
+                verdict =
+                    Err(format!("host {host} shard {}: no frame on disk at LSN {at} below {end}", shard.0));
+                break;
+            }
+            Err(what) => {
+                verdict = Err(format!("on disk of shard {}: {what}", shard.0));
+                break;
+            }
+        }
+    }
+    // A flipped bit that nobody has read yet stays.
+    if !damaged {
+        world.judge("committed log", verdict);
+    }
+}
+
+fn check_index(world: &mut World, host: usize, shard: ShardId) {
+    let damaged = world.checkers.damage.was_hit(host);
+    let World { hosts, checkers, .. } = world;
+    let me = &hosts[host];
+    let disk = &me.disks[usize::from(shard.0)].memory;
+    let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref()) else {
+        return;
+    };
+    let log = &checkers.committed_log.shards[usize::from(shard.0)];
+    let verdict = index::verdict(core.engine(), log, |spec| disk.read_blocks(spec));
+    if !damaged {
+        world.judge("index", verdict.map_err(|what| format!("host {host} shard {}: {what}", shard.0)));
+    }
+}

@@ -1,0 +1,330 @@
+//! The world: one queue of things to happen, and who they happen to.
+//!
+//! Promises that a run is a function of its scenario. Hosts' processes are driven by `wardens` and `nodes`,
+//! clients by `clients`; faults come from `nemesis`. This file only keeps time and hands events out.
+
+use super::Violation;
+use super::checkers::Checkers;
+use super::clients::Client;
+use super::clock::Clock;
+use super::disk::SimDisk;
+use super::host::Host;
+use super::nemesis::Nemesis;
+use super::network::{Network, Packet};
+use super::random::Dice;
+use super::scenario::Scenario;
+use super::trace::Trace;
+use agency::ids::{Incarnation, NodeId};
+use engine::disk::ReadSpec;
+use engine::ids::ShardId;
+use engine::log::BufferRange;
+use net::config::NodeConfig;
+use net::seam::{Face, LinkId};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// More events than this in one simulated second are a storm.
+const STORM: u64 = 3_000_000;
+/// Where true time starts: no clock shows zero.
+pub const START: u64 = 1_000_000_000;
+
+/// Something due.
+#[derive(Debug)]
+pub enum What {
+    WardenTurn {
+        host: usize,
+        life: u64,
+    },
+    ShardTurn {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+    },
+    Arrive {
+        connection: u64,
+        side: usize,
+        packet: Packet,
+    },
+    /// The kernel of this side gives the connection up, or the process's sockets are torn down.
+    Break {
+        connection: u64,
+        side: usize,
+    },
+    /// A warden calls another.
+    Dial {
+        host: usize,
+        life: u64,
+        peer: NodeId,
+    },
+    /// A warden's call reaches the other host.
+    Ring {
+        host: usize,
+        life: u64,
+        peer: NodeId,
+    },
+    /// A shard's or a client's call reaches a node's port.
+    Knock {
+        caller: Caller,
+        to: usize,
+    },
+    KnockFailed {
+        caller: Caller,
+    },
+    Stored {
+        host: usize,
+        life: u64,
+    },
+    Disk {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        flight: u64,
+    },
+    Read {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        ticket: u64,
+        spec: ReadSpec,
+    },
+    SentLog {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        link: LinkId,
+        range: BufferRange,
+        crc: u32,
+    },
+    LinkGone {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        link: LinkId,
+    },
+    /// A warden is told that its node is dead.
+    Notice {
+        host: usize,
+        life: u64,
+        incarnation: Incarnation,
+    },
+    /// A warden's kill takes effect.
+    Kill {
+        host: usize,
+        incarnation: Incarnation,
+    },
+    /// The warden of this life starts its node.
+    Respawn {
+        host: usize,
+        life: u64,
+    },
+    /// The node of this life has read its disk.
+    Recovered {
+        host: usize,
+        life: u64,
+    },
+    /// The host's supervisor starts its warden.
+    StartWarden {
+        host: usize,
+    },
+    Client {
+        client: usize,
+        serial: u64,
+    },
+    Nemesis,
+}
+
+/// Who calls a node's port.
+#[derive(Clone, Copy, Debug)]
+pub enum Caller {
+    Link { host: usize, life: u64, shard: ShardId, link: LinkId },
+    Client { client: usize, serial: u64, face: Face, shard: ShardId },
+}
+
+struct Due {
+    at: u64,
+    order: u64,
+    what: What,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Due) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Due) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Due) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// See the module.
+pub struct World {
+    pub now: u64,
+    queue: BinaryHeap<Reverse<Due>>,
+    order: u64,
+    pub events: u64,
+    pub dice: Dice,
+    pub scenario: Scenario,
+    pub configs: Vec<Arc<NodeConfig>>,
+    pub hosts: Vec<Host>,
+    pub network: Network,
+    pub clients: Vec<Client>,
+    pub nemesis: Nemesis,
+    pub checkers: Checkers,
+    pub trace: Trace,
+    pub violation: Option<Violation>,
+    storm: (u64, u64),
+}
+
+impl World {
+    pub fn new(scenario: Scenario, trace: Trace) -> World {
+        let mut dice = Dice::new(scenario.seed ^ 0xba70_0000_0000_0001);
+        let configs = scenario.configs();
+        let hosts = (0..scenario.members())
+            .map(|place| Host {
+                clock: Clock::new(START, 1 + dice.below(1 << 40), scenario.drift(&mut dice)),
+                wall_ms: 1_700_000_000_000 + dice.below(scenario.wall_skew_ms + 1),
+                disk_id: 1 + u128::from(dice.bits() >> 1),
+                disks: if place < scenario.data_nodes {
+                    (0..scenario.shards)
+                        .map(|_| SimDisk::new(scenario.segment_bytes, scenario.mutant))
+                        .collect()
+                } else {
+                    Vec::new()
+                },
+                image: None,
+                incarnation: 0,
+                warden: None,
+                warden_life: 0,
+                node: None,
+                node_life: 0,
+                up: true,
+            })
+            .collect();
+        let places = scenario.members() + scenario.clients;
+        let clients = (0..scenario.clients).map(|n| Client::new(n, &scenario)).collect();
+        let mut world = World {
+            now: START,
+            queue: BinaryHeap::new(),
+            order: 0,
+            events: 0,
+            nemesis: Nemesis::new(&scenario, &mut dice),
+            dice,
+            configs,
+            hosts,
+            network: Network::new(places),
+            clients,
+            checkers: Checkers::new(&scenario),
+            trace,
+            violation: None,
+            storm: (0, 0),
+            scenario,
+        };
+        for host in 0..world.hosts.len() {
+            let within = world.dice.below(200_000_000);
+            world.later(within, What::StartWarden { host });
+        }
+        for client in 0..world.clients.len() {
+            world.later(500_000_000, What::Client { client, serial: 0 });
+        }
+        world
+    }
+
+    /// Something happens after `delay` ns.
+    pub fn later(&mut self, delay: u64, what: What) {
+        self.at(self.now.saturating_add(delay), what);
+    }
+
+    /// Something happens at `at`.
+    pub fn at(&mut self, at: u64, what: What) {
+        self.order += 1;
+        self.queue.push(Reverse(Due { at: at.max(self.now), order: self.order, what }));
+    }
+
+    /// A property does not hold. The first violation counts.
+    pub fn violated(&mut self, checker: &'static str, what: String) {
+        if self.violation.is_none() {
+            self.trace.say(self.now, format_args!("VIOLATION"), format_args!("{checker}: {what}"));
+            self.violation = Some(Violation { checker, what, at: self.now });
+        }
+    }
+
+    /// Takes what a checker says.
+    pub fn judge(&mut self, checker: &'static str, verdict: Result<(), String>) {
+        if let Err(what) = verdict {
+            self.violated(checker, what);
+        }
+    }
+
+    /// Runs until `end`, or until `done`, or until something is violated.
+    pub fn run_until(&mut self, end: u64, mut done: impl FnMut(&mut World) -> bool) -> bool {
+        while self.violation.is_none() {
+            match self.queue.peek() {
+                Some(Reverse(due)) if due.at <= end => {}
+                _ => {
+                    self.now = end;
+                    return done(self);
+                }
+            }
+            let Some(Reverse(due)) = self.queue.pop() else { break };
+            self.now = due.at;
+            self.events += 1;
+            self.trace.mix(due.at);
+            self.count_storm();
+            self.happen(due.what);
+            if done(self) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn count_storm(&mut self) {
+        let second = self.now / 1_000_000_000;
+        if self.storm.0 != second {
+            self.storm = (second, 0);
+        }
+        self.storm.1 += 1;
+        if self.storm.1 > STORM {
+            self.violated("storm", format!("more than {STORM} events in a second"));
+        }
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::WardenTurn { host, life } => self.warden_turn(host, life),
+            What::ShardTurn { host, life, shard } => self.shard_turn(host, life, shard),
+            What::Arrive { connection, side, packet } => self.arrive(connection, side, packet),
+            What::Break { connection, side } => self.break_end(connection, side),
+            What::Dial { host, life, peer } => self.dial(host, life, peer),
+            What::Ring { host, life, peer } => self.ring(host, life, peer),
+            What::Knock { caller, to } => self.knock(caller, to),
+            What::KnockFailed { caller } => self.knock_failed(caller),
+            What::Stored { host, life } => self.stored(host, life),
+            What::Disk { host, life, shard, flight } => self.disk_done(host, life, shard, flight),
+            What::Read { host, life, shard, ticket, spec } => self.read_done(host, life, shard, ticket, spec),
+            What::SentLog { host, life, shard, link, range, crc } => {
+                self.sent_log(host, life, shard, link, range, crc)
+            }
+            What::LinkGone { host, life, shard, link } => self.link_gone(host, life, shard, link),
+            What::Notice { host, life, incarnation } => self.notice(host, life, incarnation),
+            What::Kill { host, incarnation } => {
+                if self.hosts[host].node.as_ref().is_some_and(|node| node.incarnation == incarnation) {
+                    self.kill_node(host, "its warden killed it");
+                }
+            }
+            What::Respawn { host, life } => self.respawn(host, life),
+            What::Recovered { host, life } => self.recovered(host, life),
+            What::StartWarden { host } => self.start_warden(host),
+            What::Client { client, serial } => self.client_step(client, serial),
+            What::Nemesis => self.strike(),
+        }
+    }
+}
