@@ -10,6 +10,7 @@ pub mod config;
 mod config_units;
 pub mod control;
 pub mod error;
+pub mod http;
 pub mod mail;
 pub mod node;
 pub mod replication;
