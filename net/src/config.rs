@@ -6,6 +6,7 @@
 //! look at the machine: no name is resolved and no file is touched except the one that is read.
 //! `docs/CONFIGURATION.md` explains every key to its user.
 
+use crate::auth;
 use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet, ShardId};
 use engine::ids::GroupId;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,16 @@ pub struct NodeConfig {
     /// The address to listen on; without it, `host` of this member if that is an address, else all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind: Option<IpAddr>,
+    /// Whether clients must say who they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auth: bool,
+    /// The first password of `root`, as the PHC string of an argon2id hash: used once, when the group has no
+    /// users yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_password_hash: Option<String>,
+    /// Listen on an address that others can reach although nobody is asked for a password.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_listen: bool,
     /// Size of a log segment file.
     #[serde(default = "default_segment_bytes")]
     pub segment_bytes: ByteSize,
@@ -234,6 +245,9 @@ impl NodeConfig {
             prefer_leader: None,
             ack: Ack::default(),
             bind: None,
+            auth: false,
+            root_password_hash: None,
+            insecure_listen: false,
             segment_bytes: default_segment_bytes(),
             log_buffer_bytes: default_log_buffer_bytes(),
             cache_bytes: default_cache_bytes(),
@@ -336,7 +350,30 @@ impl NodeConfig {
                 Some(_) => {}
             }
         }
+        self.check_access()?;
         self.check_timing()
+    }
+
+    /// Whether only those get in who are meant to.
+    fn check_access(&self) -> Result<(), ConfigError> {
+        match &self.root_password_hash {
+            None if self.auth && !self.my_member().witness => {
+                let reason = "root_password_hash is missing: `baton hash-password` makes it from a password";
+                return wrong("auth", true, reason);
+            }
+            Some(hash) if !auth::password::is_hash(hash) => {
+                let reason = "it must be what `baton hash-password` prints, not the password itself";
+                return wrong("root_password_hash", "(not shown)", reason);
+            }
+            None | Some(_) => {}
+        }
+        let (address, open) = (self.bind_address(), !self.auth && !self.insecure_listen);
+        if open && !address.is_loopback() && !self.my_member().witness {
+            let reason = "everybody who reaches this address could read and write everything: set auth = true, \
+                 or bind = \"127.0.0.1\", or say insecure_listen = true if the network is closed to others";
+            return wrong("bind", address, reason);
+        }
+        Ok(())
     }
 
     fn check_members(&self) -> Result<(), ConfigError> {
@@ -517,96 +554,4 @@ impl Member {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn member(name: &str, port_base: u16) -> Member {
-        Member { name: name.into(), host: "127.0.0.1".into(), port_base, witness: false }
-    }
-
-    fn config() -> NodeConfig {
-        let mut witness = member("w", 7600);
-        witness.witness = true;
-        let members = vec![member("a", 7400), member("b", 7500), witness];
-        NodeConfig::new(GroupId(7), "b", "/tmp/b".into(), members)
-    }
-
-    fn error_of(change: impl FnOnce(&mut NodeConfig)) -> String {
-        let mut changed = config();
-        change(&mut changed);
-        changed.check().unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_is_written_is_read_back() {
-        let mut written = config();
-        written.respawn_after = Respawn::Never;
-        written.prefer_leader = Some("a".into());
-        written.bind = Some("0.0.0.0".parse().unwrap());
-        let text = written.to_toml().unwrap();
-        assert_eq!(NodeConfig::parse(&text).unwrap(), written, "{text}");
-    }
-
-    #[test]
-    fn a_small_file_suffices() {
-        let text = r#"
-            group = "000102030405060708090a0b0c0d0e0f"
-            name = "a"
-            dir = "/var/lib/baton"
-            segment_bytes = "64MiB"
-            respawn_after = "250ms"
-            [timing]
-            lease = "80ms"
-            [[members]]
-            name = "a"
-            host = "127.0.0.1"
-            port_base = 7400
-        "#;
-        let read = NodeConfig::parse(text).unwrap();
-        assert_eq!(read.group, GroupId(0x000102030405060708090a0b0c0d0e0f));
-        assert_eq!(read.segment_bytes, ByteSize(64 << 20));
-        assert_eq!(read.respawn_after, Respawn::After(Span(Duration::from_millis(250))));
-        assert_eq!(read.timing.lease, Span(Duration::from_millis(80)));
-        assert_eq!(read.timing.heartbeat, TimingConfig::default().heartbeat);
-        assert_eq!(read.my_member().replication_port(), 7490);
-    }
-
-    #[test]
-    fn errors_name_the_key_and_the_value() {
-        assert!(error_of(|c| c.name = "x".into()).contains("name = x"));
-        assert!(error_of(|c| c.shards = 65).contains("shards = 65"));
-        assert!(error_of(|c| c.segment_bytes = ByteSize(1000)).contains("segment_bytes = 1000"));
-        assert!(error_of(|c| c.log_buffer_bytes = ByteSize(16 << 20)).contains("log_buffer_bytes = 16MiB"));
-        assert!(error_of(|c| c.members[1].port_base = 7450).contains("members.port_base = 7450"));
-        assert!(error_of(|c| c.members[1].name = "a".into()).contains("members.name = a"));
-        assert!(error_of(|c| c.prefer_leader = Some("w".into())).contains("witness"));
-        assert!(error_of(|c| c.timing.lease = Span(Duration::ZERO)).contains("timing.lease"));
-        let unknown = NodeConfig::parse("colour = 'red'").unwrap_err().to_string();
-        assert!(unknown.contains("colour"), "{unknown}");
-    }
-
-    #[test]
-    fn every_slot_has_the_shard_whose_range_holds_it() {
-        for shards in [1, 2, 3, 7, 64] {
-            let mut changed = config();
-            changed.shards = shards;
-            assert_eq!(changed.slots(ShardId(0)).0, 0);
-            assert_eq!(changed.slots(ShardId(shards - 1)).1, 16_383);
-            for slot in 0..SLOTS as u16 {
-                let (low, high) = changed.slots(changed.shard_of_slot(slot));
-                assert!(low <= slot && slot <= high, "{shards} shards, slot {slot}");
-            }
-        }
-    }
-
-    #[test]
-    fn leadership_is_laid_out_by_mode() {
-        let mut changed = config();
-        changed.shards = 3;
-        assert_eq!(changed.initial_leaders(), vec![NodeId(0); 3]);
-        changed.mode = Mode::ActiveActive;
-        assert_eq!(changed.initial_leaders(), vec![NodeId(0), NodeId(1), NodeId(0)]);
-        assert_eq!(changed.data_nodes(), NodeSet::of(&[NodeId(0), NodeId(1)]));
-        assert_eq!(changed.agents().len(), 3);
-    }
-}
+mod tests;

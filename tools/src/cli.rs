@@ -30,6 +30,8 @@ pub enum Subcommand {
     Status(StatusOptions),
     /// Pass leadership to another node, without an error to any client.
     Handoff(HandoffOptions),
+    /// Turn a password into what root_password_hash takes.
+    HashPassword(HashPasswordOptions),
     /// Look at a data directory from outside, also at one in use; nothing is written.
     #[command(subcommand)]
     Inspect(Inspect),
@@ -73,6 +75,12 @@ pub struct StartOptions {
     /// active-passive: one node leads all shards; active-active: they are spread [default: active-passive]
     #[arg(long, value_parser = mode)]
     pub mode: Option<Mode>,
+    /// Ask every client for a user and a password; the first start makes the user root.
+    #[arg(long)]
+    pub auth: bool,
+    /// The file with root's first password; without it one is made up, and shown once.
+    #[arg(long, value_name = "FILE", requires = "auth")]
+    pub root_password_file: Option<PathBuf>,
     /// Print one line of JSON when ready, and nothing else on standard output.
     #[arg(long)]
     pub json: bool,
@@ -119,11 +127,31 @@ pub struct ServeOptions {
 }
 
 /// Where to ask.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Ask {
     /// HTTP address of any node of the group; without it, those of a group on this machine at port 7400.
     #[arg(long, value_name = "HOST:PORT")]
     pub http: Option<String>,
+}
+
+/// As whom to ask, where the group has users.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AskAs {
+    /// The user.
+    #[arg(long, default_value = "root", requires = "password_file")]
+    pub user: String,
+    /// The file with the user's password.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton hash-password --password-file secret.txt\n\n\
+    Put the line into node.toml: root_password_hash = \"...\"")]
+pub struct HashPasswordOptions {
+    /// The file with the password; without it, standard input. A line end at its end does not count.
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +173,8 @@ pub struct StatusOptions {
 pub struct HandoffOptions {
     #[command(flatten)]
     pub ask: Ask,
+    #[command(flatten)]
+    pub ask_as: AskAs,
     /// The node that shall lead; without it, the one that is furthest.
     #[arg(long, value_name = "NAME")]
     pub to: Option<String>,

@@ -12,9 +12,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the subcommand.
 pub fn run(options: &HandoffOptions) -> Result<(), Failure> {
+    let login = options.ask_as.login()?;
     let (_, before) = status::fetch(&options.ask)?;
     for (http, path) in requests(&before, options)? {
-        let answer = http_client::request("POST", &http, &path, LIMIT).map_err(not_fine)?;
+        let answer = http_client::request_as(login.as_ref(), "POST", &http, &path, LIMIT);
+        let answer = answer.map_err(not_fine)?;
         if answer.status != 200 {
             return Err(not_fine(format!("{http} answers {}: {}", answer.status, answer.body.trim())));
         }
@@ -71,12 +73,12 @@ fn requests(status: &Status, options: &HandoffOptions) -> Result<Vec<(String, St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Ask;
+    use crate::cli::{Ask, AskAs};
 
     fn asked(to: Option<&str>, shard: Option<u16>) -> Result<Vec<(String, String)>, Failure> {
         let status = serde_json::from_str(crate::status::model::tests::SAMPLE).unwrap();
-        let ask = Ask { http: None };
-        requests(&status, &HandoffOptions { ask, to: to.map(str::to_owned), shard })
+        let (ask, ask_as) = (Ask::default(), AskAs::default());
+        requests(&status, &HandoffOptions { ask, ask_as, to: to.map(str::to_owned), shard })
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Enough for the control face of a node. Knows no TLS, redirects or chunked bodies.
 
+use crate::password::Login;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -26,23 +29,37 @@ pub enum HttpError {
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 
-/// Asks `address` (`HOST:PORT`).
+/// Asks `address` (`HOST:PORT`) as nobody.
 pub fn request(method: &str, address: &str, path: &str, limit: Duration) -> Result<Response, HttpError> {
+    request_as(None, method, address, path, limit)
+}
+
+/// Asks `address` (`HOST:PORT`) as a user.
+pub fn request_as(
+    login: Option<&Login>,
+    method: &str,
+    address: &str,
+    path: &str,
+    limit: Duration,
+) -> Result<Response, HttpError> {
     let failed = |source| HttpError::Connection { address: address.to_owned(), source };
-    let answer = exchange(method, address, path, limit).map_err(failed)?;
+    let authorization = login.map_or(String::new(), |Login { user, password }| {
+        format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{}", password.0)))
+    });
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n{authorization}\r\n"
+    );
+    let answer = exchange(address, &head, limit).map_err(failed)?;
     parse(&answer).ok_or_else(|| HttpError::Malformed { address: address.to_owned() })
 }
 
-fn exchange(method: &str, address: &str, path: &str, limit: Duration) -> io::Result<Vec<u8>> {
+fn exchange(address: &str, head: &str, limit: Duration) -> io::Result<Vec<u8>> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no such host");
     for target in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&target, limit) {
             Ok(mut stream) => {
                 stream.set_read_timeout(Some(limit))?;
                 stream.set_write_timeout(Some(limit))?;
-                let head = format!(
-                    "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-                );
                 stream.write_all(head.as_bytes())?;
                 return read_answer(&mut stream);
             }

@@ -1,8 +1,8 @@
 //! Everything behind the `baton` binary's subcommands.
 //!
 //! Reading order: [`cli`] (what can be asked for), [`start`] (a whole group on this machine), [`serve`] (one
-//! warden, and the node it guards), [`status`], [`handoff`], [`inspect`], [`bench`]. [`group`] starts a group, strikes its
-//! processes and looks at it from outside: `baton bench failover` and the end-to-end tests share it.
+//! warden, and the node it guards), [`status`], [`handoff`], [`password`], [`inspect`], [`bench`]. [`group`]
+//! starts a group, strikes its processes and looks at it from outside: `baton bench failover` and the end-to-end tests share it.
 
 pub mod bench;
 pub mod child;
@@ -12,6 +12,7 @@ pub mod group;
 pub mod handoff;
 pub mod http_client;
 pub mod inspect;
+pub mod password;
 pub mod processes;
 pub mod serve;
 pub mod start;

@@ -5,11 +5,13 @@
 
 use crate::cli::{self, StartOptions};
 use crate::failure::{Failure, not_fine};
+use crate::password;
 use engine::ids::GroupId;
+use net::auth::password::{Secret, verify};
 use net::config::{ByteSize, FRAME_OVERHEAD_BYTES, Member, NodeConfig, Respawn};
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where the group listens: this machine alone.
@@ -47,8 +49,16 @@ impl MemberFile {
     }
 }
 
-/// The members of the group in `options.dir`, which is made if it does not exist.
-pub fn find_or_make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> {
+/// The group's files.
+#[derive(Debug)]
+pub struct Layout {
+    pub members: Vec<MemberFile>,
+    /// The password that was made up for `root`; nobody else knows it.
+    pub made_up: Option<Secret>,
+}
+
+/// The group in `options.dir`, which is made if it does not exist.
+pub fn find_or_make(options: &StartOptions) -> Result<Layout, Failure> {
     // The paths show in the processes' command lines, and must not depend on where this one was started.
     let dir = std::path::absolute(&options.dir)
         .map_err(|error| not_fine(format!("{}: {error}", options.dir.display())))?;
@@ -57,7 +67,7 @@ pub fn find_or_make(options: &StartOptions) -> Result<Vec<MemberFile>, Failure> 
         return make(options, &dir);
     }
     agree(options, &members)?;
-    Ok(members)
+    Ok(Layout { members, made_up: None })
 }
 
 /// The members found in `dir`; none if it is empty or missing.
@@ -101,7 +111,7 @@ fn file_of(dir: &Path, name: &str) -> PathBuf {
     dir.join(name).join(if name == WITNESS { "witness.toml" } else { "node.toml" })
 }
 
-fn make(options: &StartOptions, dir: &Path) -> Result<Vec<MemberFile>, Failure> {
+fn make(options: &StartOptions, dir: &Path) -> Result<Layout, Failure> {
     let nodes = options.nodes.unwrap_or(2) as usize;
     let base = options.port_base.unwrap_or(PORT_BASE);
     let member = |name: &str, place: u16, witness| Member {
@@ -115,13 +125,17 @@ fn make(options: &StartOptions, dir: &Path) -> Result<Vec<MemberFile>, Failure> 
     if nodes == 2 {
         members.push(member(WITNESS, THIRD, true));
     }
-    let group = GroupId(random().map_err(|e| not_fine(format!("/dev/urandom: {e}")))?);
+    let group = GroupId(u128::from_le_bytes(password::random()?));
+    let given = options.root_password_file.as_deref().map(|path| password::read(Some(path))).transpose()?;
+    let made_up = (options.auth && given.is_none()).then(password::made_up).transpose()?;
+    let root_password_hash = given.as_ref().or(made_up.as_ref()).map(password::hash).transpose()?;
     let mut files = Vec::new();
     for (place, member) in (0..).zip(&members) {
         let path = file_of(dir, &member.name);
         let home = path.parent().expect("a file in a directory").to_owned();
         let mut config = NodeConfig::new(group, &member.name, home, members.clone());
         apply(options, &mut config);
+        config.root_password_hash.clone_from(&root_password_hash);
         share_cores(&mut config, place, nodes as u16);
         config.check().map_err(|error| Failure::Usage(error.to_string()))?;
         files.push(MemberFile { path, config });
@@ -133,13 +147,7 @@ fn make(options: &StartOptions, dir: &Path) -> Result<Vec<MemberFile>, Failure> 
         let text = file.config.to_toml().map_err(|e| not_fine(format!("cannot write TOML: {e}")))?;
         fs::write(&file.path, text).map_err(failed)?;
     }
-    Ok(files)
-}
-
-fn random() -> io::Result<u128> {
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u128::from_le_bytes(bytes))
+    Ok(Layout { members: files, made_up })
 }
 
 fn respawn(flag: cli::Respawn) -> Respawn {
@@ -180,6 +188,7 @@ fn apply(options: &StartOptions, config: &mut NodeConfig) {
     if let Some(mode) = options.mode {
         config.mode = mode;
     }
+    config.auth = options.auth;
 }
 
 /// Refuses flags that say something else than the files.
@@ -209,6 +218,18 @@ fn agree(options: &StartOptions, members: &[MemberFile]) -> Result<(), Failure> 
     given("--max-value-kib", text(options.max_value_kib), "max_value_bytes in KiB", value_kib)?;
     given("--ack", options.ack.map(|a| words(&a)), "ack", words(&config.ack))?;
     given("--mode", options.mode.map(|m| words(&m)), "mode", words(&config.mode))?;
+    given("--auth", options.auth.then(|| "true".to_owned()), "auth", config.auth.to_string())?;
+    if let Some(path) = &options.root_password_file
+        && !verify(config.root_password_hash.as_deref(), &password::read(Some(path))?)
+    {
+        let path = path.display();
+        return Err(contradiction(
+            "--root-password-file",
+            &path,
+            "root_password_hash",
+            &"another password's",
+        ));
+    }
     let shown = |respawn: Respawn| match respawn {
         Respawn::After(span) => span.to_string(),
         Respawn::Never => "never".to_owned(),
@@ -235,20 +256,42 @@ mod tests {
     #[test]
     fn a_group_is_made_once_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
-        let made = find_or_make(&options(dir.path(), &["--segment-mib", "1", "--shards", "2"])).unwrap();
+        let made =
+            find_or_make(&options(dir.path(), &["--segment-mib", "1", "--shards", "2"])).unwrap().members;
         let names: Vec<_> = made.iter().map(|m| m.config.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "w"]);
         assert_eq!(made[2].config.my_member().agency_port(), 7400 + 291);
-        let found = find_or_make(&options(dir.path(), &["--shards", "2"])).unwrap();
+        let found = find_or_make(&options(dir.path(), &["--shards", "2"])).unwrap().members;
         assert!(made.iter().zip(&found).all(|(m, f)| m.config == f.config && m.path == f.path));
     }
 
     #[test]
     fn three_data_nodes_need_no_witness() {
         let dir = tempfile::tempdir().unwrap();
-        let made = find_or_make(&options(dir.path(), &["--nodes", "3"])).unwrap();
+        let made = find_or_make(&options(dir.path(), &["--nodes", "3"])).unwrap().members;
         assert_eq!(made.iter().filter(|m| m.witness()).count(), 0);
         assert_eq!(made[2].config.my_member().port_base, 7600);
+    }
+
+    #[test]
+    fn the_first_password_is_kept_as_a_hash_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = find_or_make(&options(dir.path(), &["--auth"])).unwrap();
+        let password = made.made_up.expect("nobody gave one");
+        for member in &made.members {
+            assert!(member.config.auth && verify(member.config.root_password_hash.as_deref(), &password));
+            assert!(!fs::read_to_string(&member.path).unwrap().contains(&password.0));
+        }
+        assert_eq!(find_or_make(&options(dir.path(), &["--auth"])).unwrap().made_up, None);
+
+        let (given, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = other.path().join("password");
+        fs::write(&file, "swordfish\n").unwrap();
+        let flags = ["--auth", "--root-password-file", file.to_str().unwrap()];
+        assert_eq!(find_or_make(&options(given.path(), &flags)).unwrap().made_up, None);
+        find_or_make(&options(given.path(), &flags)).unwrap();
+        let refused = find_or_make(&options(dir.path(), &flags)).unwrap_err().to_string();
+        assert!(refused.contains("--root-password-file") && !refused.contains("swordfish"), "{refused}");
     }
 
     #[test]

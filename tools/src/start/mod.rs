@@ -12,7 +12,7 @@ mod supervise;
 use crate::cli::{Ask, StartOptions};
 use crate::failure::{Failure, not_fine};
 use crate::status;
-use layout::MemberFile;
+use layout::{Layout, MemberFile};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs;
@@ -30,7 +30,7 @@ pub fn run(options: &StartOptions) -> Result<(), Failure> {
     // Ends with the process.
     std::thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
 
-    let members = layout::find_or_make(options)?;
+    let Layout { members, made_up } = layout::find_or_make(options)?;
     members.iter().try_for_each(|member| ports::check(&member.config))?;
     let binary = std::env::current_exe().map_err(not_fine)?;
     let log_starts: Vec<u64> = members.iter().map(|m| fs::metadata(m.log()).map_or(0, |f| f.len())).collect();
@@ -47,7 +47,7 @@ pub fn run(options: &StartOptions) -> Result<(), Failure> {
         }
     };
     let dir = std::path::absolute(&options.dir).map_err(not_fine)?;
-    let ready = ready::announcement(&dir, &members, &status, &wardens);
+    let ready = ready::announcement(&dir, &members, &status, &wardens, made_up);
     if options.json {
         println!("{}", serde_json::to_string(&ready).expect("plain data is JSON"));
     } else {

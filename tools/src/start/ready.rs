@@ -7,6 +7,7 @@ use crate::start::supervise::Wardens;
 use crate::status;
 use crate::status::model::Status;
 use indicatif::{ProgressBar, ProgressStyle};
+use net::auth::password::Secret;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -21,6 +22,9 @@ pub struct Ready {
     pub nodes: Vec<ReadyNode>,
     /// `None` in a group of three data nodes.
     pub witness: Option<ReadyWitness>,
+    /// The first password of `root`, if it was made up: only the first start of a group says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_password: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +120,13 @@ fn http_address(member: &MemberFile) -> String {
 }
 
 /// What to print once the group serves.
-pub fn announcement(dir: &Path, members: &[MemberFile], status: &Status, wardens: &Wardens) -> Ready {
+pub fn announcement(
+    dir: &Path,
+    members: &[MemberFile],
+    status: &Status,
+    wardens: &Wardens,
+    made_up: Option<Secret>,
+) -> Ready {
     let pid_of_warden = |member: &MemberFile| wardens.pid(&member.config.name).unwrap_or_default();
     let nodes = members.iter().filter(|m| !m.witness()).map(|member| {
         let own = member.config.my_member();
@@ -130,7 +140,8 @@ pub fn announcement(dir: &Path, members: &[MemberFile], status: &Status, wardens
         }
     });
     let witness = members.iter().find(|m| m.witness()).map(|m| ReadyWitness { pid: pid_of_warden(m) });
-    Ready { ready: true, dir: dir.to_owned(), nodes: nodes.collect(), witness }
+    let root_password = made_up.map(|Secret(password)| password);
+    Ready { ready: true, dir: dir.to_owned(), nodes: nodes.collect(), witness, root_password }
 }
 
 /// The same for people.
@@ -156,6 +167,9 @@ pub fn for_people(ready: &Ready, status: &Status) -> String {
         "Logs: {}/*/warden.log.  Try: redis-cli -p {port} set greeting hello",
         ready.dir.display()
     ));
+    if let Some(password) = &ready.root_password {
+        lines.push(format!("The password of root is {password}. It is kept nowhere and not shown again."));
+    }
     lines.push("Ctrl-C stops everything in order.".to_owned());
     lines.join("\n")
 }
@@ -204,7 +218,7 @@ mod tests {
             http: "127.0.0.1:7480".into(),
         };
         let witness = Some(ReadyWitness { pid: 3 });
-        let ready = Ready { ready: true, dir: "/d".into(), nodes: vec![node], witness };
+        let ready = Ready { ready: true, dir: "/d".into(), nodes: vec![node], witness, root_password: None };
         let expected = r#"{"ready":true,"dir":"/d","nodes":[{"name":"a","pid":2,"warden_pid":1,"resp":"127.0.0.1:7400","http":"127.0.0.1:7480"}],"witness":{"pid":3}}"#;
         assert_eq!(serde_json::to_string(&ready).unwrap(), expected);
     }

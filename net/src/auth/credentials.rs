@@ -1,0 +1,270 @@
+//! From a request's credentials to a user, without hashing a password twice.
+//!
+//! Promises: [`authenticate`] and [`CredentialCache::ask`] cost some microseconds. A password that nobody
+//! has judged yet becomes one [`Claim`], however many requests carry it; they wait and ask again when its
+//! verdict is there. A verdict is bound to the user's stored hash: it is forgotten with the old password.
+//! Memory is bounded; what does not fit is judged again.
+
+use super::password::{self, MAX_PASSWORD_BYTES, Secret};
+use super::token;
+use super::user::Users;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::collections::HashMap;
+
+/// Verdicts kept; with one more all are forgotten.
+const MAX_VERDICTS: usize = 1024;
+/// Claims that are being judged at a time; further ones wait for their turn.
+const MAX_JUDGED_AT_ONCE: usize = 16;
+
+/// What a client says about who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    Password { user: String, password: Secret },
+    Token(Secret),
+}
+
+impl Credentials {
+    /// Those of an `Authorization` header; the scheme in any case. `None`: not understood.
+    pub fn of_header(header: &str) -> Option<Credentials> {
+        let (scheme, rest) = header.trim().split_once(' ')?;
+        let rest = rest.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(Credentials::Token(Secret(rest.to_owned())));
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        let (user, password) = text.split_once(':')?;
+        Some(Credentials::Password { user: user.to_owned(), password: Secret(password.to_owned()) })
+    }
+}
+
+/// A password that has to be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    password: Secret,
+    /// The hash to compare with; `None`: there is no such user.
+    hashed: Option<String>,
+    print: Print,
+}
+
+impl Claim {
+    /// Whether the password is the user's. Slow: see [`password::verify`].
+    pub fn judge(&self) -> bool {
+        password::verify(self.hashed.as_deref(), &self.password)
+    }
+}
+
+/// A keyed hash of stored hash, user and password.
+type Print = [u8; 32];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pending,
+    Right,
+    Wrong,
+}
+
+/// What is known about a password.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    Right,
+    Wrong,
+    /// Have this judged, then [`CredentialCache::learn`] the verdict and ask again.
+    Judge(Claim),
+    /// Ask again when a verdict was learnt.
+    Wait,
+}
+
+/// The verdicts of one thread.
+pub struct CredentialCache {
+    key: [u8; 32],
+    verdicts: HashMap<Print, Verdict>,
+    pending: usize,
+}
+
+impl CredentialCache {
+    /// Empty. `key` is random and lives only in this process.
+    pub fn new(key: [u8; 32]) -> CredentialCache {
+        CredentialCache { key, verdicts: HashMap::new(), pending: 0 }
+    }
+
+    /// Whether this is the password of an active user, as far as it is known.
+    pub fn ask(&mut self, users: &Users, user: &str, password: &Secret) -> Asked {
+        if password.0.len() > MAX_PASSWORD_BYTES {
+            return Asked::Wrong;
+        }
+        // One who is unknown or inactive costs the same time as one whose password is wrong.
+        let hashed = users.get(user).filter(|found| found.active).map(|found| found.password.clone());
+        let print = self.print(hashed.as_deref().unwrap_or(""), user, &password.0);
+        match self.verdicts.get(&print) {
+            Some(Verdict::Right) => Asked::Right,
+            Some(Verdict::Wrong) => Asked::Wrong,
+            Some(Verdict::Pending) => Asked::Wait,
+            None if self.pending >= MAX_JUDGED_AT_ONCE => Asked::Wait,
+            None => {
+                self.keep(print, Verdict::Pending);
+                self.pending += 1;
+                Asked::Judge(Claim { password: password.clone(), hashed, print })
+            }
+        }
+    }
+
+    /// The verdict on a claim that [`CredentialCache::ask`] gave out. Those who wait ask again now.
+    pub fn learn(&mut self, claim: &Claim, right: bool) {
+        self.pending = self.pending.saturating_sub(1);
+        self.keep(claim.print, if right { Verdict::Right } else { Verdict::Wrong });
+    }
+
+    fn keep(&mut self, print: Print, verdict: Verdict) {
+        if self.verdicts.len() >= MAX_VERDICTS {
+            self.verdicts.retain(|_, verdict| *verdict == Verdict::Pending);
+        }
+        self.verdicts.insert(print, verdict);
+    }
+
+    fn print(&self, hashed: &str, user: &str, password: &str) -> Print {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length is allowed");
+        for part in [hashed, user, password] {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// Whose request it is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// An existing, active user's.
+    User(String),
+    /// Nobody's: there was no `Authorization` header.
+    Nobody,
+    /// See [`Asked::Judge`]; the request waits.
+    Judge(Claim),
+    /// See [`Asked::Wait`].
+    Wait,
+    /// The credentials are wrong, have expired or are not understood: 401.
+    Refused,
+}
+
+/// Who sends a request with this `Authorization` header. `now_s` is wall time in seconds.
+pub fn authenticate(
+    header: Option<&str>,
+    users: &Users,
+    token_key: &[u8],
+    cache: &mut CredentialCache,
+    now_s: u64,
+) -> Gate {
+    let Some(header) = header else { return Gate::Nobody };
+    match Credentials::of_header(header) {
+        Some(Credentials::Token(token)) => match token::verify(token_key, &token.0, now_s) {
+            Ok(user) if users.get(&user).is_some_and(|found| found.active) => Gate::User(user),
+            Ok(_) | Err(_) => Gate::Refused,
+        },
+        Some(Credentials::Password { user, password }) => match cache.ask(users, &user, &password) {
+            Asked::Right => Gate::User(user),
+            Asked::Wrong => Gate::Refused,
+            Asked::Judge(claim) => Gate::Judge(claim),
+            Asked::Wait => Gate::Wait,
+        },
+        None => Gate::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::user::User;
+
+    fn secret(text: &str) -> Secret {
+        Secret(text.to_owned())
+    }
+
+    fn users(password: &str) -> Users {
+        let hashed = password::hash(&secret(password), &[1; 16]);
+        Users::from([("ann".to_owned(), User::administrator(hashed))])
+    }
+
+    fn basic(user: &str, password: &str) -> String {
+        format!("bAsIc {}", STANDARD.encode(format!("{user}:{password}")))
+    }
+
+    #[test]
+    fn headers_are_taken_apart() {
+        let password = Credentials::Password { user: "ann".into(), password: secret("a:b") };
+        assert_eq!(Credentials::of_header(&basic("ann", "a:b")), Some(password));
+        assert_eq!(Credentials::of_header("bearer x.y.z"), Some(Credentials::Token(secret("x.y.z"))));
+        for bad in ["", "Basic", "Basic !!!", "Digest x", "Basic YWJj"] {
+            assert_eq!(Credentials::of_header(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_judged_once() {
+        let users = users("pw");
+        let mut cache = CredentialCache::new([9; 32]);
+        let header = basic("ann", "pw");
+        let mut gate = || authenticate(Some(&header), &users, &[], &mut cache, 0);
+        let Gate::Judge(claim) = gate() else { panic!("nobody knows it yet") };
+        assert_eq!(gate(), Gate::Wait);
+        assert!(claim.judge());
+        cache.learn(&claim, true);
+        assert_eq!(authenticate(Some(&header), &users, &[], &mut cache, 0), Gate::User("ann".into()));
+        assert_eq!(authenticate(None, &users, &[], &mut cache, 0), Gate::Nobody);
+    }
+
+    #[test]
+    fn a_verdict_dies_with_the_password_and_with_the_user() {
+        let mut known = users("pw");
+        let mut cache = CredentialCache::new([9; 32]);
+        let ask = |cache: &mut CredentialCache, users: &Users| cache.ask(users, "ann", &secret("pw"));
+        let Asked::Judge(claim) = ask(&mut cache, &known) else { panic!("nobody knows it yet") };
+        cache.learn(&claim, true);
+        assert_eq!(ask(&mut cache, &known), Asked::Right);
+        known.get_mut("ann").unwrap().active = false;
+        let Asked::Judge(inactive) = ask(&mut cache, &known) else { panic!("an inactive user is unknown") };
+        assert!(!inactive.judge());
+        let other = users("new");
+        let Asked::Judge(changed) = ask(&mut cache, &other) else { panic!("another hash, another verdict") };
+        assert!(!changed.judge());
+        cache.learn(&changed, false);
+        assert_eq!(ask(&mut cache, &other), Asked::Wrong);
+    }
+
+    #[test]
+    fn a_token_needs_a_living_user() {
+        let mut known = users("pw");
+        let mut cache = CredentialCache::new([9; 32]);
+        let header = format!("BEARER {}", token::issue(b"key", "ann", 1000));
+        assert_eq!(authenticate(Some(&header), &known, b"key", &mut cache, 1000), Gate::User("ann".into()));
+        assert_eq!(authenticate(Some(&header), &known, b"key", &mut cache, 9000), Gate::Refused);
+        known.clear();
+        assert_eq!(authenticate(Some(&header), &known, b"key", &mut cache, 1000), Gate::Refused);
+    }
+
+    #[test]
+    fn guesses_are_bounded() {
+        let users = Users::new();
+        let mut cache = CredentialCache::new([9; 32]);
+        let mut claims = Vec::new();
+        for guess in 0..2 * MAX_JUDGED_AT_ONCE {
+            match cache.ask(&users, "ann", &secret(&guess.to_string())) {
+                Asked::Judge(claim) => claims.push(claim),
+                other => assert_eq!(other, Asked::Wait),
+            }
+        }
+        assert_eq!(claims.len(), MAX_JUDGED_AT_ONCE);
+        claims.iter().for_each(|claim| cache.learn(claim, false));
+        for guess in 0..2 * MAX_VERDICTS {
+            if let Asked::Judge(claim) = cache.ask(&users, "eve", &secret(&guess.to_string())) {
+                cache.learn(&claim, false);
+            }
+        }
+        assert!(cache.verdicts.len() <= MAX_VERDICTS);
+    }
+}

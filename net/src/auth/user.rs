@@ -1,0 +1,143 @@
+//! Users and their roles per database, as the group's metadata keeps them.
+//!
+//! Promises: a user who is unknown or inactive has no role anywhere. Roles are explicit: the administrator
+//! of `_system` has no rights in another database unless they are granted, but may grant them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// The user that exists from the first start with `auth = true` on.
+pub const ROOT: &str = "root";
+/// The database that always exists; its administrators administer the group.
+pub const SYSTEM: &str = "_system";
+/// Stands for every database without a role of its own.
+pub const EVERY_DATABASE: &str = "*";
+
+/// All users by name.
+pub type Users = BTreeMap<String, User>;
+
+/// What a user may do in one database. Each role includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    #[default]
+    None,
+    /// Read documents and keys, list collections.
+    Read,
+    /// Write documents and keys, create and drop collections.
+    Write,
+    /// On `_system`: users, databases, handoff, shutdown. Elsewhere the same as `Write`.
+    Admin,
+}
+
+/// What a request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Read,
+    Write,
+    Admin,
+}
+
+/// A user as kept in the metadata.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    /// The argon2id hash as a PHC string.
+    pub password: String,
+    pub active: bool,
+    /// Whatever the application keeps with the user.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+    /// Roles by database; [`EVERY_DATABASE`] for those that are not listed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub databases: BTreeMap<String, Role>,
+}
+
+impl User {
+    /// A user who may do everything: `root`, with this PHC string.
+    pub fn administrator(password: String) -> User {
+        let databases = BTreeMap::from([(EVERY_DATABASE.to_owned(), Role::Admin)]);
+        User { password, active: true, extra: Map::new(), databases }
+    }
+
+    /// The role in a database.
+    pub fn role(&self, database: &str) -> Role {
+        let found = self.databases.get(database).or_else(|| self.databases.get(EVERY_DATABASE));
+        found.copied().unwrap_or_default()
+    }
+}
+
+impl Role {
+    /// Whether the role is enough.
+    pub fn covers(self, need: Need) -> bool {
+        self >= match need {
+            Need::Read => Role::Read,
+            Need::Write => Role::Write,
+            Need::Admin => Role::Admin,
+        }
+    }
+
+    /// The role that a grant gives: ArangoDB's `rw`, `ro`, `none`, where `rw` on `_system` makes an
+    /// administrator; or, beyond ArangoDB, a role by its own name.
+    pub fn of_grant(grant: &str, database: &str) -> Option<Role> {
+        match grant {
+            "rw" if database == SYSTEM || database == EVERY_DATABASE => Some(Role::Admin),
+            "rw" | "write" => Some(Role::Write),
+            "ro" | "read" => Some(Role::Read),
+            "none" => Some(Role::None),
+            "admin" => Some(Role::Admin),
+            _ => None,
+        }
+    }
+
+    /// As ArangoDB's drivers read it.
+    pub fn as_grant(self) -> &'static str {
+        match self {
+            Role::None => "none",
+            Role::Read => "ro",
+            Role::Write | Role::Admin => "rw",
+        }
+    }
+}
+
+/// Whether `user` may do in `database` what needs `need`.
+pub fn allows(users: &Users, user: &str, database: &str, need: Need) -> bool {
+    users.get(user).is_some_and(|found| found.active && found.role(database).covers(need))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_explicit_and_end_with_the_user() {
+        let mut users = Users::from([(ROOT.to_owned(), User::administrator(String::new()))]);
+        assert!(allows(&users, ROOT, SYSTEM, Need::Admin) && allows(&users, ROOT, "shop", Need::Write));
+        assert!(!allows(&users, "nobody", SYSTEM, Need::Read));
+        let mut reader = User::administrator(String::new());
+        reader.databases = BTreeMap::from([("*".to_owned(), Role::Read), ("shop".to_owned(), Role::None)]);
+        users.insert("reader".to_owned(), reader);
+        assert!(allows(&users, "reader", "other", Need::Read));
+        assert!(!allows(&users, "reader", "other", Need::Write));
+        assert!(!allows(&users, "reader", "shop", Need::Read));
+        users.get_mut(ROOT).unwrap().active = false;
+        assert!(!allows(&users, ROOT, SYSTEM, Need::Read));
+    }
+
+    #[test]
+    fn grants_map_to_roles() {
+        assert_eq!(Role::of_grant("rw", SYSTEM), Some(Role::Admin));
+        assert_eq!(Role::of_grant("rw", "shop"), Some(Role::Write));
+        assert_eq!(Role::of_grant("write", SYSTEM), Some(Role::Write));
+        assert_eq!(Role::of_grant("ro", "shop").map(Role::as_grant), Some("ro"));
+        assert_eq!(Role::of_grant("RW", "shop"), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let mut user = User::administrator("$argon2id$…".to_owned());
+        user.extra.insert("team".to_owned(), "blue".into());
+        let text = serde_json::to_string(&user).unwrap();
+        assert_eq!(serde_json::from_str::<User>(&text).unwrap(), user, "{text}");
+    }
+}
