@@ -25,6 +25,9 @@ mod plan;
 mod render;
 mod scan;
 
+#[cfg(test)]
+mod tests;
+
 pub use body::Body;
 pub use change::{Changed, MetadataChange, Settings, change, edit};
 pub use cursor::Cursor;

@@ -28,6 +28,18 @@ pub enum Plan {
     NotMine,
 }
 
+impl Plan {
+    /// Whether carrying it out changes no data.
+    pub fn reads(&self) -> bool {
+        match self {
+            Plan::Reply(_) => true,
+            Plan::Documents(batch) => !batch.write,
+            Plan::EveryShard(batch) => !batch.write,
+            Plan::Metadata(_) | Plan::NotMine => false,
+        }
+    }
+}
+
 /// Operations for one answer; there is at least one.
 #[derive(Debug)]
 pub struct Batch {
