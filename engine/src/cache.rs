@@ -3,7 +3,7 @@
 //! The key is the frame's place and the key's hash, and frames never change: nothing has to be invalidated but
 //! by a rewind.
 
-use crate::ids::Lsn;
+use crate::ids::{Epoch, Lsn, Revision};
 use crate::key::BuildAlreadyHashed;
 use quick_cache::Weighter;
 use quick_cache::unsync::Cache;
@@ -16,6 +16,7 @@ const TYPICAL_VALUE_BYTES: usize = 512;
 pub(crate) struct CachedValue {
     pub value: Box<[u8]>,
     pub expiry_ms: u64,
+    pub epoch: Epoch,
 }
 
 #[derive(Clone)]
@@ -45,9 +46,10 @@ impl ValueCache {
         self.0.get(&(lsn.0, hash))
     }
 
-    pub fn put(&mut self, lsn: Lsn, hash: u128, value: &[u8], expiry_ms: u64) {
+    pub fn put(&mut self, revision: Revision, hash: u128, value: &[u8], expiry_ms: u64) {
         if value.len() as u64 + ENTRY_OVERHEAD <= self.0.capacity() {
-            self.0.insert((lsn.0, hash), CachedValue { value: value.into(), expiry_ms });
+            let Revision { epoch, lsn } = revision;
+            self.0.insert((lsn.0, hash), CachedValue { value: value.into(), expiry_ms, epoch });
         }
     }
 

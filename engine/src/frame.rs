@@ -2,7 +2,7 @@
 //!
 //! Whether a frame may stand at its place is `validate`'s business.
 
-use crate::ids::{Epoch, Lsn};
+use crate::ids::{Epoch, Lsn, Revision};
 use crate::limits::FRAME_ALIGN;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -199,6 +199,10 @@ impl<'a> FrameView<'a> {
 
     pub fn header(&self) -> &'a FrameHeader {
         self.header
+    }
+
+    pub fn revision(&self) -> Revision {
+        Revision { epoch: Epoch(self.header.epoch.get()), lsn: Lsn(self.header.lsn.get()) }
     }
 
     pub fn kind(&self) -> FrameKind {

@@ -26,6 +26,13 @@ pub struct GroupId(pub u128);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DiskId(pub u128);
 
+/// Which frame said something about a key: the same on every node, and for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision {
+    pub epoch: Epoch,
+    pub lsn: Lsn,
+}
+
 impl Lsn {
     /// The LSN `bytes` further on.
     pub fn advance(self, bytes: u64) -> Lsn {

@@ -2,7 +2,7 @@
 //!
 //! A pure core: bytes and completed disk operations go in, disk operations come out. Only `io` touches the
 //! kernel. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`, `log`, `shard`,
-//! `write_path`, `flush`, `read_path`, `rewind`, `recover`.
+//! `write_path`, `flush`, `read_path`, `key_scan`, `rewind`, `recover`.
 
 mod cache;
 pub mod disk;
@@ -14,6 +14,7 @@ pub mod ids;
 mod index;
 pub mod io;
 pub mod key;
+pub mod key_scan;
 pub mod limits;
 pub mod log;
 mod pending;

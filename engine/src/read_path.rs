@@ -3,7 +3,7 @@
 
 use crate::disk::ReadSpec;
 use crate::frame::{self, FrameView, HEADER_BYTES};
-use crate::ids::Lsn;
+use crate::ids::{Lsn, Revision};
 use crate::limits::{BLOCK, block_ceil, block_floor};
 use crate::log::BufferRange;
 use crate::segment::Location;
@@ -34,16 +34,18 @@ impl Shard {
     fn found_at(&self, at: Location, lsn: Lsn, key: &[u8], hash: u128, wait: Lsn) -> Found<'_> {
         if lsn >= self.buffer.low() && lsn < self.end {
             let bytes = self.buffer.bytes(lsn, (self.end.0 - lsn.0) as usize);
-            let operation = FrameView::of(bytes).and_then(|frame| frame.find(key));
-            return match operation.filter(|operation| operation.put) {
-                Some(operation) => {
-                    Found::Here { value: operation.value, expiry_ms: operation.expiry_ms, wait }
+            let frame = FrameView::of(bytes);
+            let said = frame.and_then(|frame| Some((frame.find(key)?, frame.revision())));
+            return match said.filter(|(operation, _)| operation.put) {
+                Some((operation, revision)) => {
+                    Found::Here { value: operation.value, expiry_ms: operation.expiry_ms, revision, wait }
                 }
                 None => Found::Missing { wait },
             };
         }
         if let Some(cached) = self.cache.get(lsn, hash) {
-            return Found::Here { value: &cached.value, expiry_ms: cached.expiry_ms, wait };
+            let revision = Revision { epoch: cached.epoch, lsn };
+            return Found::Here { value: &cached.value, expiry_ms: cached.expiry_ms, revision, wait };
         }
         let spec = ReadSpec { segment: at.segment, offset: block_floor(at.offset), len: at.first_read_len() };
         Found::OnDisk { at, spec, wait }
@@ -74,8 +76,9 @@ impl Shard {
         };
         match frame.find(key).filter(|operation| operation.put) {
             Some(operation) => {
-                self.cache.put(lsn, self.hasher.hash(key), operation.value, operation.expiry_ms);
-                Decoded::Value { value: operation.value, expiry_ms: operation.expiry_ms }
+                let revision = frame.revision();
+                self.cache.put(revision, self.hasher.hash(key), operation.value, operation.expiry_ms);
+                Decoded::Value { value: operation.value, expiry_ms: operation.expiry_ms, revision }
             }
             None => Decoded::Missing,
         }

@@ -10,7 +10,7 @@ use crate::disk::ReadSpec;
 use crate::error::RecoverError;
 use crate::flush::Flights;
 use crate::history::EpochHistory;
-use crate::ids::{Epoch, GroupId, Lsn, ShardId};
+use crate::ids::{Epoch, GroupId, Lsn, Revision, ShardId};
 use crate::index::Index;
 use crate::io::buffers::MirrorBuffer;
 use crate::key::KeyHasher;
@@ -85,6 +85,7 @@ pub enum Found<'a> {
     Here {
         value: &'a [u8],
         expiry_ms: u64,
+        revision: Revision,
         wait: Lsn,
     },
     /// Read `spec`, then [`Shard::decode`].
@@ -101,6 +102,7 @@ pub enum Decoded<'b> {
     Value {
         value: &'b [u8],
         expiry_ms: u64,
+        revision: Revision,
     },
     Missing,
     /// The frame is longer than what was read: read this (it begins at the same place), then decode again.

@@ -3,14 +3,17 @@
 //! The map, from the pure to the kernel: `seam` lists what can happen to a shard and what it can want;
 //! `node` is the pure state machine between the two, over `resp` (the clients' protocol) and `replication`
 //! (the followers'); `shard_loop` drives it with one io_uring ring per shard thread; `control` answers
-//! administrators; `auth` knows the users; `run` puts a node's process together. `config` reads the
-//! configuration file, `status` is what is told about a group.
+//! administrators; `http` is the other protocol of the clients and `documents` what is said in it;
+//! `auth` knows the users; `run` puts a node's process together. `config` reads the configuration file,
+//! `status` is what is told about a group.
 
 pub mod auth;
 pub mod config;
 mod config_units;
 pub mod control;
+pub mod documents;
 pub mod error;
+pub mod http;
 pub mod mail;
 pub mod node;
 pub mod replication;

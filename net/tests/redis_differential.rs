@@ -167,7 +167,9 @@ impl Store for Memory {
             return Fetch::Pending;
         }
         match self.live(key) {
-            Some((value, expiry_ms)) => Fetch::Value { value, expiry_ms: *expiry_ms },
+            Some((value, expiry_ms)) => {
+                Fetch::Value { value, expiry_ms: *expiry_ms, revision: Default::default() }
+            }
             None => Fetch::Missing,
         }
     }

@@ -6,7 +6,7 @@
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::disk::ReadSpec;
 use engine::error::AppendError;
-use engine::ids::Lsn;
+use engine::ids::{Lsn, Revision};
 use engine::segment::Location;
 use engine::shard::{Found, Op, Shard, View};
 
@@ -23,6 +23,7 @@ pub(super) enum FetchedValue {
     Value {
         value: Vec<u8>,
         expiry_ms: u64,
+        revision: Revision,
     },
     /// The frame there is another key's: an index entry with the same fingerprint.
     OtherKey,
@@ -58,19 +59,21 @@ pub(super) struct Access<'n> {
 
 impl Store for Access<'_> {
     fn fetch(&mut self, key: &[u8]) -> Fetch<'_> {
-        let (value, expiry_ms) = match self.shard.find(key, self.view) {
+        let (value, expiry_ms, revision) = match self.shard.find(key, self.view) {
             Found::Missing { wait } => {
                 self.wait = self.wait.max(wait);
                 return Fetch::Missing;
             }
-            Found::Here { value, expiry_ms, wait } => {
+            Found::Here { value, expiry_ms, revision, wait } => {
                 self.wait = self.wait.max(wait);
-                (value, expiry_ms)
+                (value, expiry_ms, revision)
             }
             Found::OnDisk { at, spec, wait } => {
                 self.wait = self.wait.max(wait);
                 match self.fetched.iter().find(|fetched| fetched.at == at).map(|fetched| &fetched.found) {
-                    Some(FetchedValue::Value { value, expiry_ms }) => (value.as_slice(), *expiry_ms),
+                    Some(FetchedValue::Value { value, expiry_ms, revision }) => {
+                        (value.as_slice(), *expiry_ms, *revision)
+                    }
                     Some(FetchedValue::OtherKey) => return Fetch::Missing,
                     Some(FetchedValue::Failed(text)) => return Fetch::Failed(text),
                     None => {
@@ -86,7 +89,7 @@ impl Store for Access<'_> {
             }
             return Fetch::Missing;
         }
-        Fetch::Value { value, expiry_ms }
+        Fetch::Value { value, expiry_ms, revision }
     }
 
     fn write(&mut self, writes: &[Write<'_>]) -> Result<(), WriteError> {

@@ -282,8 +282,8 @@ impl Node {
         out: &mut Vec<Action>,
     ) {
         let found = match bytes.map(|bytes| self.shard.decode(at, &key, bytes)) {
-            Some(Decoded::Value { value, expiry_ms }) => {
-                FetchedValue::Value { value: value.to_vec(), expiry_ms }
+            Some(Decoded::Value { value, expiry_ms, revision }) => {
+                FetchedValue::Value { value: value.to_vec(), expiry_ms, revision }
             }
             Some(Decoded::Missing) => FetchedValue::OtherKey,
             Some(Decoded::More(spec)) => {

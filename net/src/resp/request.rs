@@ -159,6 +159,13 @@ impl<'r> Iterator for Keys<'r> {
     }
 }
 
+/// Whether a key is one of the node's own (databases, users, idempotency records): no client may touch it.
+pub fn is_reserved(key: &[u8]) -> bool {
+    key.first() == Some(&0)
+}
+
+const RESERVED_KEY: &[u8] = b"-ERR keys that begin with a zero byte are reserved\r\n";
+
 /// Where a request has to be run.
 #[derive(Debug)]
 pub enum Route<'r> {
@@ -182,6 +189,7 @@ pub fn route<'r>(request: &'r Request<'r>) -> Route<'r> {
     let all = keys;
     match keys.next() {
         None => Route::NoKeys,
+        Some(_) if all.clone().any(is_reserved) => Route::Error(RESERVED_KEY.to_vec()),
         Some(first) => Route::Keys { slot: slot_of(first), keys: all, write: spec.is_write() },
     }
 }

@@ -5,11 +5,13 @@
 //! is run again, from its start, when the value is here. Commands look at everything they need before
 //! they change anything.
 
+use engine::ids::Revision;
+
 /// The newest value of a key, or why there is none at hand.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fetch<'a> {
-    /// The value and when it expires (ms since the epoch of Unix; 0: never).
-    Value { value: &'a [u8], expiry_ms: u64 },
+    /// The value, when it expires (ms since the epoch of Unix; 0: never), and the frame that holds it.
+    Value { value: &'a [u8], expiry_ms: u64, revision: Revision },
     /// No such key, or it has expired.
     Missing,
     /// A read from the disk was started; return `Outcome::Blocked`.

@@ -144,7 +144,7 @@ struct Entry<'s> {
 #[inline]
 fn fetch<'s>(store: &'s mut dyn Store, key: &[u8]) -> Result<Option<Entry<'s>>, Stop> {
     match store.fetch(key) {
-        Fetch::Value { value, expiry_ms } => Ok(Some(Entry { value, expiry_ms })),
+        Fetch::Value { value, expiry_ms, .. } => Ok(Some(Entry { value, expiry_ms })),
         Fetch::Missing => Ok(None),
         Fetch::Pending => Err(Stop::Blocked),
         Fetch::Failed(text) => Err(text.into()),

@@ -1,0 +1,456 @@
+//! From what was done to what is answered, or to what is to be done next.
+//!
+//! Promises: exactly one [`Plan`] for each [`Render`], from the results in the order of the operations, or of
+//! the shards. Status 201 (200 for removals) says that a write is durable, 202 that it is not yet.
+
+use super::body::push_identity;
+use super::cursor::Cursor;
+use super::failure::Failure;
+use super::metadata::{Collection, KeyGenerator};
+use super::names;
+use super::op::{Done, Effect, Items, Plan, Written};
+use crate::http::Response;
+use engine::ids::Revision;
+use engine::key_scan::ScanPosition;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// How the results become an answer.
+#[derive(Debug)]
+pub enum Render {
+    /// Of one document.
+    One { database: String, collection: String, silent: bool },
+    /// Of an array of documents: failures known from the start at their places, results at the others.
+    Many { collection: String, silent: bool, kind: Kind, known: Vec<Option<Failure>> },
+    /// Of an import.
+    Import(ImportRender),
+    /// Go on with this if none of these documents exists.
+    IfNoneExists(Box<Plan>),
+    /// Go on with this if the scan was carried out.
+    Then(Box<Plan>),
+    /// Of `lookup-by-keys`.
+    Found { collection: String },
+    /// Of `remove-by-keys`.
+    Removed { collection: String, returns_old: bool },
+    /// A count, in this answer.
+    Count(Value),
+    /// A revision, in this answer.
+    Revision(Value),
+    /// This answer, if the scan was carried out.
+    Fixed(Value),
+    /// A page of a listing.
+    Listing(Box<ListingRender>),
+}
+
+/// What the operations of an array are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Read,
+    Write,
+    Remove,
+}
+
+/// How the results of an import become its answer.
+#[derive(Debug)]
+pub struct ImportRender {
+    pub complete: bool,
+    pub details: bool,
+    pub empty: u64,
+    /// By line, from 1 on: failures known from the start; the others are of the operations.
+    pub known: Vec<Option<Failure>>,
+}
+
+/// How the pages of the shards become one.
+#[derive(Debug)]
+pub struct ListingRender {
+    pub database: String,
+    pub cursor: Cursor,
+    /// Documents to be left out at the beginning.
+    pub skip: usize,
+    /// Whether this is the first page, which counts.
+    pub first: bool,
+    /// Whether the total was asked for.
+    pub counts: bool,
+}
+
+/// From what was done to what is answered, or to be done next. `durable`: the writes were acknowledged by all
+/// nodes that must hold them.
+pub fn conclude(render: Render, done: Vec<Done>, durable: bool) -> Plan {
+    if let Some(failure) = done.iter().find_map(scan_failure) {
+        return Plan::Reply(failure);
+    }
+    let response = match render {
+        Render::One { database, collection, silent } => {
+            let [done] = <[Done; 1]>::try_from(done).expect("one operation has one result");
+            one(&database, &collection, silent, done, durable)
+        }
+        Render::Many { collection, silent, kind, known } => {
+            many(&collection, silent, kind, known, done, durable)
+        }
+        Render::Import(import) => imported(import, done),
+        Render::IfNoneExists(next) => {
+            let refused = done.into_iter().find_map(|done| match done {
+                Done::Failed { failure: Failure::NotFound, .. } => None,
+                Done::Failed { failure, .. } => Some(failure),
+                _ => Some(Failure::KeyExists),
+            });
+            match refused {
+                None => return *next,
+                Some(failure) => failure.response(),
+            }
+        }
+        Render::Then(next) => return *next,
+        Render::Found { collection } => found(&collection, done),
+        Render::Removed { collection, returns_old } => removed(&collection, returns_old, done),
+        Render::Count(mut answer) => {
+            answer["count"] = done.iter().map(count).sum::<u64>().into();
+            success(200, answer)
+        }
+        Render::Revision(mut answer) => {
+            let ends = done.iter().map(|done| match done {
+                Done::Tail(revision) => names::revision(*revision),
+                other => unreachable!("the end of a log is no {other:?}"),
+            });
+            answer["revision"] = ends.collect::<Vec<_>>().join("_").into();
+            success(200, answer)
+        }
+        Render::Fixed(answer) => success(200, answer),
+        Render::Listing(listing) => page(*listing, done),
+    };
+    Plan::Reply(response)
+}
+
+/// A JSON object as an answer.
+pub(super) fn success(status: u16, mut body: Value) -> Response {
+    body["error"] = false.into();
+    body["code"] = status.into();
+    Response::json(status, &body)
+}
+
+/// What a list of collections says of each.
+pub(super) fn summary(name: &str, collection: &Collection) -> Value {
+    let id = collection.id.to_string();
+    json!({
+        "id": id,
+        "name": name,
+        "status": 3,
+        "type": 2,
+        "isSystem": collection.system,
+        "globallyUniqueId": format!("baton/{id}"),
+    })
+}
+
+/// All that is told of a collection.
+pub(super) fn properties(name: &str, collection: &Collection) -> Value {
+    let generator = match collection.generator {
+        KeyGenerator::Traditional => "traditional",
+        KeyGenerator::Padded => "padded",
+        KeyGenerator::Uuid => "uuid",
+    };
+    let mut all = summary(name, collection);
+    all["statusString"] = "loaded".into();
+    all["waitForSync"] = collection.wait_for_sync.into();
+    all["keyOptions"] = json!({ "type": generator, "allowUserKeys": collection.user_keys });
+    all["cacheEnabled"] = false.into();
+    all["syncByRevision"] = false.into();
+    all["schema"] = Value::Null;
+    all["computedValues"] = Value::Null;
+    all
+}
+
+fn scan_failure(done: &Done) -> Option<Response> {
+    use super::op::ScanFailure;
+    let Done::ScanFailed(failure) = done else { return None };
+    Some(match failure {
+        ScanFailure::BadCursor => Failure::CursorNotFound.response(),
+        ScanFailure::Refused(failure) => failure.response(),
+        ScanFailure::Unreadable(_) => Failure::Unreadable(failure.to_string()).response(),
+    })
+}
+
+fn raw(status: u16, body: Vec<u8>) -> Response {
+    let mut response = Response::json(status, &Value::Null);
+    response.body = body;
+    response
+}
+
+fn etag(response: &mut Response, revision: Revision) {
+    response.headers.push(("Etag", format!("\"{}\"", names::revision(revision))));
+}
+
+fn one(database: &str, collection: &str, silent: bool, done: Done, durable: bool) -> Response {
+    let mut body = Vec::new();
+    match done {
+        Done::Read { key, revision, body: document } => {
+            document.push_document(collection, &key, revision, &mut body);
+            let mut response = raw(200, body);
+            etag(&mut response, revision);
+            response
+        }
+        Done::NotModified { revision } => {
+            let mut response = raw(304, body);
+            etag(&mut response, revision);
+            response
+        }
+        Done::Failed { key, failure: failure @ Failure::Conflict(revision) } => {
+            let (status, number) = failure.codes();
+            let id = format!("{collection}/{key}");
+            let mut response = Response::json(
+                status,
+                &json!({
+                    "error": true, "code": status, "errorNum": number, "errorMessage": failure.to_string(),
+                    "_id": id, "_key": key, "_rev": names::revision(revision),
+                }),
+            );
+            etag(&mut response, revision);
+            response
+        }
+        Done::Failed { failure, .. } => failure.response(),
+        Done::Written(written) => {
+            if silent {
+                body.extend_from_slice(b"{}");
+            } else {
+                push_written(collection, &written, &mut body);
+            }
+            let mut response = raw(write_status(written.effect == Effect::Removed, durable), body);
+            etag(&mut response, written.revision);
+            if written.effect != Effect::Removed {
+                let location = format!("/_db/{database}/_api/document/{collection}/{}", written.key);
+                response.headers.push(("Location", location));
+            }
+            if written.replayed {
+                response.headers.push(("Idempotent-Replayed", "true".to_owned()));
+            }
+            response
+        }
+        other => unreachable!("an operation on a document does not end as {other:?}"),
+    }
+}
+
+fn write_status(removal: bool, durable: bool) -> u16 {
+    match (removal, durable) {
+        (_, false) => 202,
+        (true, true) => 200,
+        (false, true) => 201,
+    }
+}
+
+fn push_written(collection: &str, written: &Written, out: &mut Vec<u8>) {
+    let Written { key, revision, old_revision, new, old, .. } = written;
+    push_identity(collection, key, *revision, out);
+    if let Some(old) = old_revision.filter(|_| written.effect != Effect::Removed) {
+        out.extend_from_slice(format!(",\"_oldRev\":\"{}\"", names::revision(old)).as_bytes());
+    }
+    if let Some(new) = new {
+        out.extend_from_slice(b",\"new\":");
+        new.push_document(collection, key, *revision, out);
+    }
+    if let (Some(old), Some(revision)) = (old, old_revision) {
+        out.extend_from_slice(b",\"old\":");
+        old.push_document(collection, key, *revision, out);
+    }
+    out.push(b'}');
+}
+
+/// How often each error occurs, for the header that tells it.
+#[derive(Default)]
+struct ErrorCodes(BTreeMap<u32, u64>);
+
+impl ErrorCodes {
+    /// Append the entry of an array for a failure, which never has an `_id`.
+    fn push(&mut self, failure: &Failure, out: &mut Vec<u8>) {
+        let (_, number) = failure.codes();
+        *self.0.entry(number).or_default() += 1;
+        let entry = json!({ "error": true, "errorNum": number, "errorMessage": failure.to_string() });
+        out.extend_from_slice(entry.to_string().as_bytes());
+    }
+
+    fn header(self, response: &mut Response) {
+        if !self.0.is_empty() {
+            let counts = serde_json::to_string(&self.0).expect("numbers by numbers");
+            response.headers.push(("X-Arango-Error-Codes", counts));
+        }
+    }
+}
+
+fn many(
+    collection: &str,
+    silent: bool,
+    kind: Kind,
+    known: Vec<Option<Failure>>,
+    done: Vec<Done>,
+    durable: bool,
+) -> Response {
+    let mut body = vec![b'['];
+    let mut codes = ErrorCodes::default();
+    let mut done = done.into_iter();
+    for known in known {
+        let before = body.len();
+        match known.map_or_else(|| done.next().expect("one result for each operation"), failed) {
+            Done::Failed { failure, .. } => codes.push(&failure, &mut body),
+            Done::Written(_) if silent => continue,
+            Done::Written(written) => push_written(collection, &written, &mut body),
+            Done::Read { key, revision, body: document } => {
+                document.push_document(collection, &key, revision, &mut body);
+            }
+            other => unreachable!("an operation on a document does not end as {other:?}"),
+        }
+        if before > 1 {
+            body.insert(before, b',');
+        }
+    }
+    body.push(b']');
+    let all_fine = codes.0.is_empty();
+    let status = if kind == Kind::Read { 200 } else { write_status(kind == Kind::Remove, durable) };
+    let mut response = if silent && all_fine { raw(status, b"{}".to_vec()) } else { raw(status, body) };
+    codes.header(&mut response);
+    response
+}
+
+fn failed(failure: Failure) -> Done {
+    Done::Failed { key: String::new(), failure }
+}
+
+fn imported(import: ImportRender, done: Vec<Done>) -> Response {
+    let (mut created, mut updated, mut ignored) = (0u64, 0u64, 0u64);
+    let mut errors = Vec::new();
+    let mut done = done.into_iter();
+    for (line, known) in (1..).zip(import.known) {
+        match known.map_or_else(|| done.next().expect("one result for each operation"), failed) {
+            Done::Failed { failure, .. } => errors.push((line, failure)),
+            Done::Written(written) => match written.effect {
+                Effect::Created => created += 1,
+                Effect::Ignored => ignored += 1,
+                Effect::Replaced | Effect::Updated | Effect::Removed => updated += 1,
+            },
+            other => unreachable!("an imported document does not end as {other:?}"),
+        }
+    }
+    if let Some((_, failure)) = errors.first().filter(|_| import.complete) {
+        let (_, number) = failure.codes();
+        return Response::error(409, number, &failure.to_string());
+    }
+    let mut answer = json!({
+        "created": created, "errors": errors.len(), "empty": import.empty, "updated": updated,
+        "ignored": ignored,
+    });
+    if import.details {
+        let told = errors.iter().map(|(line, failure)| format!("at position {line}: {failure}"));
+        answer["details"] = told.collect::<Vec<_>>().into();
+    }
+    success(201, answer)
+}
+
+/// Put the parts between `start` and the end of an object.
+fn object_with(start: &str, parts: Vec<Vec<u8>>, end: &str) -> Vec<u8> {
+    let mut body = start.as_bytes().to_vec();
+    body.extend_from_slice(&parts.join(b",".as_slice()));
+    body.extend_from_slice(end.as_bytes());
+    body
+}
+
+fn found(collection: &str, done: Vec<Done>) -> Response {
+    let documents = done.into_iter().filter_map(|done| match done {
+        Done::Read { key, revision, body } => {
+            let mut out = Vec::new();
+            body.push_document(collection, &key, revision, &mut out);
+            Some(out)
+        }
+        _ => None,
+    });
+    raw(200, object_with("{\"documents\":[", documents.collect(), "],\"error\":false,\"code\":200}"))
+}
+
+fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> Response {
+    let all = done.len();
+    let written = done.into_iter().filter_map(|done| match done {
+        Done::Written(written) => Some(written),
+        _ => None,
+    });
+    let mut old = Vec::new();
+    let mut removed = 0;
+    for written in written {
+        removed += 1;
+        if let (Some(body), Some(revision)) = (&written.old, written.old_revision) {
+            let mut out = Vec::new();
+            body.push_document(collection, &written.key, revision, &mut out);
+            old.push(out);
+        }
+    }
+    let ignored = all - removed;
+    let end = format!("\"removed\":{removed},\"ignored\":{ignored},\"error\":false,\"code\":200}}");
+    match returns_old {
+        true => raw(200, object_with("{\"old\":[", old, &format!("],{end}"))),
+        false => raw(200, format!("{{{end}").into_bytes()),
+    }
+}
+
+fn count(done: &Done) -> u64 {
+    match done {
+        Done::Count(count) => *count,
+        other => unreachable!("a count is no {other:?}"),
+    }
+}
+
+fn page(listing: ListingRender, done: Vec<Done>) -> Response {
+    let ListingRender { database, cursor, mut skip, first, counts } = listing;
+    let mut room = cursor.left.map_or(cursor.batch, |left| (cursor.batch as u64).min(left) as usize);
+    let mut left = cursor.left;
+    let mut parts = Vec::new();
+    let mut next: Option<(u16, ScanPosition)> = None;
+    let mut total = counts.then_some(0);
+    let skipped = skip as u64;
+    for (shard, done) in (0u16..).zip(done) {
+        let Done::Page(page) = done else { unreachable!("a page is no {done:?}") };
+        total = total.map(|total| total + page.count.unwrap_or(0));
+        for item in page.items {
+            if next.is_some() {
+                break;
+            }
+            if skip > 0 {
+                skip -= 1;
+            } else if room == 0 {
+                next = Some((shard, item.at));
+            } else {
+                room -= 1;
+                left = left.map(|left| left - 1);
+                parts.push(shown(&database, &cursor, item));
+            }
+        }
+        next = next.or(page.next.map(|at| (shard, at)));
+    }
+    let more = next.filter(|_| left != Some(0));
+    let count = match (first, total) {
+        (true, Some(total)) => {
+            let rest = total.saturating_sub(skipped);
+            Some(cursor.left.map_or(rest, |left| left.min(rest)))
+        }
+        _ => cursor.count,
+    };
+    let mut tail = json!({ "hasMore": more.is_some(), "cached": false, "error": false });
+    tail["code"] = if first { 201.into() } else { 200.into() };
+    if let Some(count) = count {
+        tail["count"] = count.into();
+    }
+    if let Some((shard, from)) = more {
+        tail["id"] = Cursor { shard, from, left, count, ..cursor }.encode().into();
+    }
+    let tail = tail.to_string();
+    let status = if first { 201 } else { 200 };
+    raw(status, object_with("{\"result\":[", parts, &format!("],{}", &tail[1..])))
+}
+
+fn shown(database: &str, cursor: &Cursor, item: super::op::Item) -> Vec<u8> {
+    let (collection, key) = (&cursor.collection, &item.key);
+    match cursor.items {
+        Items::Keys => format!("\"{key}\"").into_bytes(),
+        Items::Ids => format!("\"{collection}/{key}\"").into_bytes(),
+        Items::Paths => format!("\"/_db/{database}/_api/document/{collection}/{key}\"").into_bytes(),
+        Items::Documents => {
+            let mut out = Vec::new();
+            let body = item.body.expect("documents were asked for");
+            body.push_document(collection, key, item.revision, &mut out);
+            out
+        }
+    }
+}
