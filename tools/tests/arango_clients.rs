@@ -93,13 +93,8 @@ fn with_passwords() {
     let mut group = TestGroup::start_with(15_400, |setup| setup.flags.push("--auth".to_owned()));
     group.wait_whole();
     let password = group.ready().root_password.clone().expect("a first start makes up a password");
-    let drivers: [(&str, fn() -> Command); 2] = [
-        ("arangojs 10, JWT", || arangojs("arangojs-10")),
-        ("python-arango, JWT", || python(PYTHON_ARANGO, "python_arango.py")),
-    ];
-    for (_, driver) in drivers {
-        let mut command = driver();
-        command.env("PASSWORD", &password);
-        every_operation(&group, command);
+    for mut driver in [arangojs("arangojs-10"), python(PYTHON_ARANGO, "python_arango.py")] {
+        driver.env("PASSWORD", &password);
+        every_operation(&group, driver);
     }
 }

@@ -92,7 +92,7 @@ fn a_directory_that_cannot_be_written_is_named() {
 
 #[test]
 fn an_open_door_needs_a_word() {
-    let mut group = TestGroup::start(30_000);
+    let mut group = TestGroup::start(29_600);
     group.stop();
     let config = group.config_of("a");
     let closed = std::fs::read_to_string(&config).unwrap();
