@@ -9,14 +9,17 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-type Keys = BTreeMap<Vec<u8>, (Vec<u8>, u64)>;
+/// A value and when it expires.
+type Put = (Vec<u8>, u64);
+type Keys = BTreeMap<Vec<u8>, Put>;
+type Seen = Vec<(Vec<u8>, Put)>;
 
 /// A shard, and every operation that was appended to it with the end of its frame.
 struct World {
     shard: Shard,
     disk: MemoryDisk,
     dice: Dice,
-    said: Vec<(Lsn, Vec<u8>, Option<(Vec<u8>, u64)>)>,
+    said: Vec<(Lsn, Vec<u8>, Option<Put>)>,
 }
 
 impl World {
@@ -84,7 +87,7 @@ impl World {
     }
 
     /// The next keys, up to `limit` and the place of the one after them.
-    fn page(&self, scan: &mut KeyScan, limit: usize) -> (Vec<(Vec<u8>, Vec<u8>, u64)>, Option<ScanPosition>) {
+    fn page(&self, scan: &mut KeyScan, limit: usize) -> (Seen, Option<ScanPosition>) {
         let mut seen = Vec::new();
         let mut next = None;
         loop {
@@ -97,7 +100,7 @@ impl World {
                 if let Found::Here { revision, .. } = found {
                     assert!(revision >= live.revision);
                 }
-                seen.push((live.key.to_vec(), live.value.to_vec(), live.expiry_ms));
+                seen.push((live.key.to_vec(), (live.value.to_vec(), live.expiry_ms)));
                 ControlFlow::Continue(())
             };
             match scan.next(&self.shard) {
@@ -114,9 +117,9 @@ impl World {
     }
 }
 
-fn as_keys(seen: Vec<(Vec<u8>, Vec<u8>, u64)>) -> Keys {
+fn as_keys(seen: Seen) -> Keys {
     let count = seen.len();
-    let keys: Keys = seen.into_iter().map(|(key, value, expiry_ms)| (key, (value, expiry_ms))).collect();
+    let keys: Keys = seen.into_iter().collect();
     assert_eq!(keys.len(), count, "each key once");
     keys
 }
@@ -160,8 +163,8 @@ proptest! {
             let mut scan = KeyScan::new(at, View::Newest);
             let now = world.keys(world.shard.tail());
             let (page, next) = world.page(&mut scan, limit);
-            for (key, value, expiry_ms) in page {
-                prop_assert_eq!(now.get(&key), Some(&(value, expiry_ms)), "shown as it is now");
+            for (key, put) in page {
+                prop_assert_eq!(now.get(&key), Some(&put), "shown as it is now");
                 seen.push(key);
             }
             pages += 1;

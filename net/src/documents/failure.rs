@@ -29,6 +29,8 @@ pub enum Failure {
     TooLarge { limit: usize },
     #[error("disk full: the log cannot grow, reads go on; free space on the device of the data directory")]
     DiskFull,
+    #[error("the attribute is not a number, or would be out of range")]
+    NotANumber,
     #[error("{0}")]
     Unreadable(String),
     #[error("this idempotency key was used for another request")]
@@ -80,6 +82,7 @@ impl Failure {
             Failure::NotADocument => (409, 1227),
             Failure::TooMany { .. } | Failure::TooLarge { .. } => (413, 32),
             Failure::DiskFull => (507, 1104),
+            Failure::NotANumber => (409, 1504),
             Failure::Unreadable(_) => (500, 4),
             Failure::OnceReused => (422, 10),
             Failure::BadOnce { .. } | Failure::BadParameter(_) => (400, 10),

@@ -83,6 +83,31 @@ fn the_elements_of_an_array_are_remembered_one_by_one() {
 }
 
 #[test]
+fn a_counter_counts_once() {
+    let mut server = Server::with_c();
+    let line = "POST /_api/baton/increment/c/visits";
+    server.refused(line, json!({"attribute": "n"}), 404, 1202);
+    let create = json!({"attribute": "n", "create": true});
+    server.check(line, create, 201, json!({"_id": "c/visits", "_key": "visits", "_rev": "*", "value": 1}));
+    let once = format!("{line}{ONCE}");
+    for _ in 0..3 {
+        let told = json!({"value": 6, "_oldRev": "*", "...": 0});
+        server.check(&once, json!({"attribute": "n", "by": 5}), 201, told);
+    }
+    server.check(line, json!({"attribute": "n", "by": 0.5}), 201, json!({"value": 6.5, "...": 0}));
+    server.check(&once, json!({"attribute": "n", "by": 5}), 201, json!({"value": 6, "...": 0}));
+    server.check("PATCH /_api/document/c/visits", json!({"t": "x", "m": i64::MAX}), 201, Value::Null);
+    for attribute in ["t", "m"] {
+        server.refused(line, json!({"attribute": attribute}), 409, 1504);
+    }
+    for body in [json!({}), json!({"attribute": "_rev"}), json!({"attribute": "n", "by": "1"})] {
+        server.refused(line, body, 400, 10);
+    }
+    server.refused("GET /_api/baton/increment/c/visits", Value::Null, 405, 405);
+    server.check("GET /_api/document/c/visits", Value::Null, 200, json!({"n": 6.5, "...": 0}));
+}
+
+#[test]
 fn records_are_no_documents() {
     let mut server = Server::with_c();
     server.check(&format!("POST /_api/document/c{ONCE}"), json!({"_key": "a"}), 201, Value::Null);

@@ -31,6 +31,7 @@ fn path() -> impl Strategy<Value = String> {
         "/_api/document/c",
         "/_api/document/c/a",
         "/_api/document/c/b",
+        "/_api/baton/increment/c/a",
         "/_api/document/d",
         "/_api/import",
         "/_api/collection",
@@ -191,7 +192,7 @@ fn is_sound(request: &Request, response: &Response) -> Result<(), TestCaseError>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn any_request_has_a_sound_answer(requests in vec(request(), 1..40), text in any::<bool>()) {
