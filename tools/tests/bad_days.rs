@@ -91,6 +91,17 @@ fn a_directory_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn an_open_door_needs_a_word() {
+    let mut group = TestGroup::start(29_600);
+    group.stop();
+    let config = group.config_of("a");
+    let closed = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("bind = \"0.0.0.0\"\n{closed}")).unwrap();
+    let said = refusal(&["serve", "--config", config.to_str().unwrap()]);
+    assert!(said.contains("bind = 0.0.0.0") && said.contains("insecure_listen"), "{said}");
+}
+
+#[test]
 fn a_node_is_not_started_by_hand() {
     let mut group = TestGroup::start(31_600);
     let config = group.config_of("a");

@@ -6,31 +6,16 @@
 mod common;
 
 use baton_tools::processes::Part;
+use common::drivers::{npm, pip};
 use common::*;
 use rustix::process::Signal;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const REDIS_PY: &str = "redis==8.1.0";
 const IOREDIS: &str = "ioredis@6.0.0";
 /// Keys that each client writes and reads.
 const KEYS: usize = 10_000;
-
-/// A directory for installed clients that outlives the test run; `install` fills it once.
-fn installed(name: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(name);
-    let done = dir.join("installed");
-    if !done.exists() {
-        // What an interrupted installation left would only confuse the next.
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        install(&dir);
-        fs::write(done, "").unwrap();
-    }
-    dir
-}
 
 /// Runs a client script and kills the leader when it has written half of its keys.
 fn across_a_kill(group: &TestGroup, command: &mut Command) {
@@ -115,21 +100,14 @@ fn redis_cli_batch(port: &str, requests: &str) -> String {
 
 #[test]
 fn redis_py_writes_and_reads_across_a_kill() {
-    let home = installed("redis-py", |dir| {
-        output("python3", &["-m", "venv", dir.to_str().unwrap()]);
-        let pip = dir.join("bin/pip");
-        output(pip.to_str().unwrap(), &["install", "--quiet", REDIS_PY]);
-    });
+    let home = pip(REDIS_PY);
     let group = TestGroup::start(18_800);
     across_a_kill(&group, Command::new(home.join("bin/python")).arg(script("redis_py.py")));
 }
 
 #[test]
 fn ioredis_writes_and_reads_across_a_kill() {
-    let home = installed("ioredis", |dir| {
-        let prefix = dir.to_str().unwrap();
-        output("npm", &["install", "--silent", "--no-audit", "--no-fund", "--prefix", prefix, IOREDIS]);
-    });
+    let home = npm("ioredis", &[IOREDIS]);
     let group = TestGroup::start(19_200);
     let mut command = Command::new("node");
     across_a_kill(&group, command.env("NODE_PATH", home.join("node_modules")).arg(script("ioredis.js")));

@@ -6,6 +6,9 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod drivers;
+pub mod http;
+
 use baton_tools::group::{RunningGroup, Setup};
 use bench::failover::{self, Blow, FailoverOptions, report::Report};
 use bench::resp_client::{Connection, Reply};
