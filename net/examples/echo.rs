@@ -11,6 +11,7 @@ use engine::disk::{DiskDone, DiskError};
 use engine::io::buffers::MirrorBuffer;
 use engine::io::ring::{Durability, LogMemory};
 use glommio::{LocalExecutorBuilder, Placement};
+use net::control::Desk;
 use net::seam::{Action, ConnId, Event, Face, Lease};
 use net::shard_loop::core::Core;
 use net::shard_loop::{self, DiskSetup, Door, Greeting, Post, Setup, sockets};
@@ -83,6 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
         mailbox: mailboxes.remove(0),
         page: Arc::new(page),
+        desk: Desk::unattended(),
         warden_bell: eventfd()?,
         wake_warden: Arc::new(eventfd()?),
     };

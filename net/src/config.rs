@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::config_http::HttpConfig;
 pub use crate::config_units::{ByteSize, Span};
 
 /// Offset of the any-key RESP port from a member's `port_base`.
@@ -103,6 +104,9 @@ pub struct NodeConfig {
     /// The clockwork of failover.
     #[serde(default)]
     pub timing: TimingConfig,
+    /// The HTTP face.
+    #[serde(default, skip_serializing_if = "HttpConfig::is_default")]
+    pub http: HttpConfig,
     /// Everybody in the group. A member's place in this list is its `NodeId`.
     pub members: Vec<Member>,
 }
@@ -229,7 +233,11 @@ pub enum ConfigError {
     Value { key: &'static str, value: String, reason: String },
 }
 
-fn wrong<T>(key: &'static str, value: impl ToString, reason: impl Into<String>) -> Result<T, ConfigError> {
+pub(crate) fn wrong<T>(
+    key: &'static str,
+    value: impl ToString,
+    reason: impl Into<String>,
+) -> Result<T, ConfigError> {
     Err(ConfigError::Value { key, value: value.to_string(), reason: reason.into() })
 }
 
@@ -258,6 +266,7 @@ impl NodeConfig {
             respawn_after: Respawn::default(),
             stop_timeout: default_stop_timeout(),
             timing: TimingConfig::default(),
+            http: HttpConfig::default(),
             members,
         }
     }
@@ -351,6 +360,7 @@ impl NodeConfig {
             }
         }
         self.check_access()?;
+        self.http.check()?;
         self.check_timing()
     }
 

@@ -9,6 +9,7 @@
 
 pub mod auth;
 pub mod config;
+mod config_http;
 mod config_units;
 pub mod control;
 pub mod documents;

@@ -1,12 +1,19 @@
-//! What the shards of one node say to each other: requests that came in by the any-key port for a key of
-//! another shard, and their replies.
+//! What the shards of one node say to each other: requests for another shard and their replies, and what is
+//! known of databases, collections and users.
 //!
-//! A request travels as the client's own bytes and is executed by the owning shard as if the client were
-//! connected there; each request yields exactly one reply, in order per (origin, connection).
+//! A request of RESP travels as the client's own bytes and is executed by the owning shard as if the client
+//! were connected there; each request yields exactly one reply, in order per (origin, connection). What an
+//! HTTP request wants of a shard travels as an [`Errand`]; each yields exactly one [`Report`].
 
+use crate::auth::api::Sealed;
+use crate::documents::{Done, Metadata, MetadataChange, Op, Scan};
+use crate::http::Response;
+use crate::resp::Ack;
 use crate::resp::session::Session;
 use crate::seam::ConnId;
+use agency::ids::Nanos;
 use engine::ids::ShardId;
+use std::sync::Arc;
 
 /// Mail between two shard threads of one node.
 #[derive(Debug)]
@@ -28,4 +35,107 @@ pub enum Mail {
     Reply { conn: ConnId, ticket: u64, bytes: Option<Vec<u8>> },
     /// The client of shard `from` is gone.
     Gone { from: ShardId, conn: ConnId },
+    /// Do this for an HTTP client of another shard.
+    Errand(Box<Errand>),
+    /// The report on the errand of this ticket; `None`: its outcome is unknown, reset the client.
+    Report { conn: ConnId, ticket: u64, report: Option<Report> },
+    /// From shard 0: the newest committed metadata.
+    Metadata(Arc<Metadata>),
+    /// To shard 0: shard `from` has the metadata of this version.
+    MetadataHeld { from: ShardId, version: u64 },
+}
+
+/// What an HTTP request wants of one shard.
+#[derive(Debug)]
+pub struct Errand {
+    /// The shard that holds the connection.
+    pub from: ShardId,
+    /// The connection there.
+    pub conn: ConnId,
+    /// Which of the connection's errands this is.
+    pub ticket: u64,
+    pub work: Work,
+    /// Only a leader may do it.
+    pub write: bool,
+    /// A copy that may be behind will do, if it is this fresh.
+    pub stale: Option<Staleness>,
+    /// When its writes count as acknowledged.
+    pub ack: Ack,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Work {
+    /// These operations in order; each stands for itself.
+    Documents(Vec<Op>),
+    Scan(Scan),
+    /// Of shard 0: is the metadata still of this version? An answer made from it may leave then.
+    Confirm {
+        version: u64,
+    },
+    /// Of shard 0: change the metadata.
+    Edit(Edit),
+}
+
+/// How fresh a copy must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// It must show everything that was committed this long ago; `None`: however old.
+    pub at_most: Option<Nanos>,
+}
+
+/// A change of the metadata.
+#[derive(Debug)]
+pub enum Edit {
+    Documents(MetadataChange),
+    User(Sealed),
+    /// Whether clients may only read.
+    ReadOnly(bool),
+    /// Make the user root with this password hash, and sign tokens with this key, unless there are users.
+    FirstUser {
+        root_password_hash: String,
+        token_key: String,
+    },
+}
+
+/// How an errand ended.
+#[derive(Debug)]
+pub enum Report {
+    Done(Box<Served>),
+    /// [`Work::Confirm`]: the metadata is another; it has been sent before this.
+    Outdated,
+    /// [`Work::Edit`]
+    Edited(Box<Response>),
+    /// Nothing was done.
+    Refused(Refusal),
+}
+
+/// What a shard did.
+#[derive(Debug)]
+pub struct Served {
+    /// The results, in the order of the operations. Fewer if the shard lost its leadership on the way.
+    pub done: Vec<Done>,
+    /// Why the operations without a result were not carried out.
+    pub rest: Option<Refusal>,
+    /// The epoch of the shard's leadership.
+    pub epoch: u64,
+    /// How far behind the leader the copy is; `None`: not known. 0 on the leader itself.
+    pub lag: Option<Nanos>,
+    /// What was read may be older than what was acknowledged to others.
+    pub stale: bool,
+}
+
+/// Why a shard does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This node leads it: its place in the topology.
+    LedBy(usize),
+    /// Nobody is known to lead it.
+    NoLeader,
+    /// This node leads it and cannot serve yet, or no longer.
+    NotNow,
+    /// The copy is not as fresh as was asked; this node leads, if known.
+    TooStale(Option<usize>),
+    /// Clients may only read.
+    ReadOnly,
 }

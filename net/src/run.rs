@@ -5,7 +5,7 @@
 //! [`RunError`]. What a shard does is given by the caller, who makes its core.
 
 use crate::config::NodeConfig;
-use crate::control::{self, Control, signals};
+use crate::control::{self, Control, Desk, signals};
 use crate::error::RunError;
 use crate::node::{Node, NodeOptions};
 use crate::replication::message;
@@ -23,6 +23,8 @@ use engine::io::probe::{WriteMethod, probe};
 use engine::io::ring::{Durability, LogMemory};
 use engine::shard::{Shard, ShardOptions};
 use glommio::{LocalExecutorBuilder, Placement};
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub struct Seed {
     pub shard: ShardId,
     pub config: Arc<NodeConfig>,
     pub incarnation: Incarnation,
+    /// Random and of this shard of this process alone.
+    pub secret: [u8; 32],
     /// The recovered log and index.
     pub engine: Shard,
 }
@@ -48,6 +52,7 @@ struct Common<M> {
     config: Arc<NodeConfig>,
     page: Arc<SharedPage>,
     dir: Arc<DataDir>,
+    desk: Desk,
     wake_warden: Arc<OwnedFd>,
     durability: Durability,
     greeting: Greeting,
@@ -71,6 +76,7 @@ pub fn run_node(config: NodeConfig, fds: ChildFds) -> Result<(), RunError> {
             incarnation: seed.incarnation,
             pid: std::process::id(),
             started_ms: since_epoch.as_millis() as u64,
+            secret: seed.secret,
         };
         Node::new(options, seed.engine)
     })
@@ -151,18 +157,17 @@ where
     for shard in 0..config.shards {
         doors.push(doors_of(&config, ShardId(shard))?);
     }
-    let http = listen("HTTP", at(&config, config.my_member().http_port()), Kind::Client, false)?;
     let (post, mailboxes) = Post::new(config.shards).map_err(thread("the mailboxes"))?;
     signals::watch(post.clone()).map_err(thread("the signal thread"))?;
     let control = Control { config: Arc::clone(&config), page: Arc::clone(&page), post: post.clone() };
-    control::start(control, http)
-        .map_err(|reason| RunError::Thread { what: "the control thread", reason })?;
+    let desk = control::start(control).map_err(thread("the control threads"))?;
 
     let common = Arc::new(Common {
         closed: AtomicU16::new(config.shards),
         config,
         page,
         dir: Arc::new(dir),
+        desk,
         wake_warden,
         durability,
         greeting,
@@ -194,10 +199,11 @@ fn listen(what: &'static str, address: SocketAddr, kind: Kind, shared: bool) -> 
 fn doors_of(config: &NodeConfig, shard: ShardId) -> Result<Vec<(Door, OwnedFd)>, RunError> {
     let me = config.my_member();
     let own = at(config, me.shard_port(agency::ids::ShardId(shard.0)));
-    let any = at(config, me.any_key_port());
+    let (any, http) = (at(config, me.any_key_port()), at(config, me.http_port()));
     let mut doors = vec![
         (Door::Clients(Face::Shard), listen("clients of a shard", own, Kind::Client, false)?),
         (Door::Clients(Face::AnyKey), listen("clients", any, Kind::Client, true)?),
+        (Door::Clients(Face::Http), listen("HTTP", http, Kind::Client, true)?),
     ];
     if shard == ShardId(0) {
         let address = at(config, me.replication_port());
@@ -264,12 +270,17 @@ where
     let (engine, files) = engine::io::open_shard(&common.dir, shard, &options, buffer)
         .map_err(|source| RunError::Open { shard: shard.0, source })?;
     let context = ColdContext { dir: common.dir.shard_dir(shard), segment_bytes: options.segment_bytes };
+    let mut secret = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut secret))
+        .map_err(|error| RunError::Thread { what: "the random numbers", reason: error.to_string() })?;
     let me = config.me();
     let core = (common.make_core)(Seed {
         me,
         shard,
         config: Arc::clone(config),
         incarnation: common.page.incarnation(),
+        secret,
         engine,
     });
     let others = config.data_nodes().without(me);
@@ -291,6 +302,7 @@ where
         },
         mailbox,
         page: Arc::clone(&common.page),
+        desk: common.desk.clone(),
         warden_bell,
         wake_warden: Arc::clone(&common.wake_warden),
     };

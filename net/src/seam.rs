@@ -7,6 +7,7 @@
 //! untouched until the event that answers it. All times are `Nanos` of `CLOCK_BOOTTIME` unless they say
 //! wall time.
 
+use crate::control::job::{Job, JobDone};
 use agency::events::{ClusterView, ShardRequest, ShardUpdate};
 use agency::ids::{Epoch, Nanos, NodeId};
 use engine::disk::{DiskDone, DiskOp, ReadSpec};
@@ -28,6 +29,8 @@ pub enum Face {
     AnyKey,
     /// The port of this shard: a node of a Redis Cluster that owns the shard's slots.
     Shard,
+    /// The HTTP port: documents, and administration.
+    Http,
 }
 
 /// The lease as read from the shared page: reads may be served as leader of `epoch` until `until`.
@@ -73,6 +76,8 @@ pub enum Event<'a> {
     View(Arc<ClusterView>),
     /// A request or reply from another shard of this node.
     Mail(Box<crate::mail::Mail>),
+    /// The answer to [`Action::Control`].
+    ControlDone { ticket: u64, done: Box<JobDone> },
     /// An administrator asks to hand leadership to this node (`None`: to the best one).
     HandoffWanted(Option<NodeId>),
     /// An orderly stop was asked for: hand over if leading, then [`Action::Stopped`].
@@ -118,9 +123,11 @@ pub enum Action {
     Request(ShardRequest),
     /// Give this to another shard of this node.
     Mail { to: engine::ids::ShardId, mail: Box<crate::mail::Mail> },
+    /// Have the control threads do this; answered by [`Event::ControlDone`].
+    Control { ticket: u64, job: Box<Job> },
     /// The shard stopped in order: everything is durable and the leadership handed over if it could be.
     Stopped,
-    /// Ask every shard of this node to stop in order (a client said `SHUTDOWN`).
+    /// Ask every shard of this node to stop in order (a client said `SHUTDOWN`, or asked for it by HTTP).
     StopNode,
     /// The disk failed (rule 14): say so and end the process, so that the warden reports it dead.
     Fail { reason: String },

@@ -94,6 +94,7 @@ impl World {
                 incarnation,
                 pid: 1,
                 started_ms: self.now / 1_000_000,
+                secret: [0; 32],
             };
             self.checkers.forget_node(host, shard);
             cores.push(Box::new(Node::new(options, core)));
@@ -234,7 +235,7 @@ impl World {
                     self.kill_node(host, "it stopped in order");
                 }
             }
-            Action::StopNode => {}
+            Action::StopNode | Action::Control { .. } => {}
             Action::Fail { reason } => {
                 self.checkers.failures += 1;
                 self.say(host, format_args!("shard {} fails: {reason}", shard.0));

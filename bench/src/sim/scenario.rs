@@ -114,6 +114,7 @@ impl Scenario {
         let member = self.member(host);
         match face {
             Face::AnyKey => member.any_key_port(),
+            Face::Http => member.http_port(),
             Face::Shard => member.shard_port(agency::ids::ShardId(shard.0)),
         }
     }

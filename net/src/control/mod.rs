@@ -1,183 +1,211 @@
-//! The control thread of a node: a glommio executor of its own, so that nothing an administrator or a load
-//! balancer asks is ever in front of data traffic.
+//! The control threads of a node: what must not be in front of data traffic. One answers administrators, and
+//! waits where that takes waiting; the other computes what takes long: password hashes, large requests.
 //!
-//! Serves status, handoff, shutdown, availability and the list of endpoints. It decides nothing: it reads
-//! the warden's page and puts wishes into the shards' mailboxes.
+//! They hold no socket: shard threads ask by a [`Desk`] and find the answers in their mailboxes. Nothing is
+//! decided here: the page of the warden is read, and wishes are put into the shards' mailboxes. What is under
+//! way is bounded by who asks: at most one job per connection.
 
-pub mod http;
+pub mod job;
 pub mod signals;
 
+use crate::auth::password::Salt;
 use crate::config::NodeConfig;
+use crate::documents;
+use crate::http::Response;
 use crate::shard_loop::{Parcel, Post};
 use crate::status::Status;
 use agency::events::{ClusterView, ShardProgress};
 use agency::ids::{NodeId, ShardId};
 use agency::warden::shared_page::SharedPage;
-use futures_lite::future::or;
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::{TcpListener, TcpStream};
-use glommio::timer::sleep;
-use glommio::{LocalExecutorBuilder, Placement};
-use http::{MAX_REQUEST_BYTES, Reply, Request};
+use job::{Job, JobDone};
 use serde_json::json;
-use std::cell::{Cell, RefCell};
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::rc::Rc;
+use std::fs::File;
+use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// How long a connection may take to say its request, and to take the reply.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a handoff may take before the answer says that it did not happen yet.
 pub const HANDOFF_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the view is looked at while a handoff is awaited.
 const HANDOFF_POLL: Duration = Duration::from_millis(1);
-/// Most connections at a time; others wait to be accepted.
-const MAX_CONNECTIONS: usize = 64;
-/// Pause after a failed or postponed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How nice the computing thread is to those that serve.
+const WORKER_NICE: i32 = 10;
 
-/// What the control thread works with.
+/// What the control threads work with.
 pub struct Control {
     pub config: Arc<NodeConfig>,
     pub page: Arc<SharedPage>,
     pub post: Post,
 }
 
-struct Desk {
-    control: Control,
-    seen: Cell<u64>,
-    view: RefCell<ClusterView>,
-    connections: Cell<usize>,
+/// A job, and to whom its end is told.
+struct Asked {
+    from: engine::ids::ShardId,
+    ticket: u64,
+    job: Job,
 }
 
-/// Start the control thread with its listening socket; it lives as long as the process.
-///
-/// # Errors
-/// What glommio says.
-pub fn start(control: Control, listener: OwnedFd) -> Result<(), String> {
-    LocalExecutorBuilder::new(Placement::Unbound)
-        .name("baton-control")
-        .spawn(move || async move {
-            let connections = Cell::new(0);
-            let desk = Desk { control, seen: Cell::new(0), view: RefCell::default(), connections };
-            // SAFETY: a listening socket of our own, given away.
-            let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-            serve(Rc::new(desk), listener).await;
-        })
-        .map(drop)
-        .map_err(|error| error.to_string())
-}
-
-async fn serve(desk: Rc<Desk>, listener: TcpListener) {
-    loop {
-        if desk.connections.get() >= MAX_CONNECTIONS {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        }
-        let Ok(stream) = listener.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        desk.connections.set(desk.connections.get() + 1);
-        let desk = Rc::clone(&desk);
-        glommio::spawn_local(async move {
-            desk.converse(stream).await;
-            desk.connections.set(desk.connections.get() - 1);
-        })
-        .detach();
-    }
+/// Where shard threads hand in their jobs.
+#[derive(Clone)]
+pub struct Desk {
+    quick: Sender<Asked>,
+    slow: Sender<Asked>,
 }
 
 impl Desk {
-    async fn converse(&self, mut stream: TcpStream) {
-        let late = async {
-            sleep(REQUEST_TIMEOUT).await;
-            Err(408)
-        };
-        let reply = match or(read_request(&mut stream), late).await {
-            Ok(Some(request)) => self.answer(&request).await,
-            Ok(None) => return,
-            Err(status) => Reply::error(status, "this is not a request that can be answered"),
-        };
-        let bytes = reply.encode();
-        let write = async {
-            // A peer that left does not want the reply.
-            let _ = stream.write_all(&bytes).await;
-            let _ = stream.close().await;
-        };
-        let late = async {
-            sleep(REQUEST_TIMEOUT).await;
-        };
-        or(write, late).await;
+    /// A desk that nobody sits at: what is handed in there is never done. For loops without a node.
+    pub fn unattended() -> Desk {
+        Desk { quick: channel().0, slow: channel().0 }
     }
 
-    async fn answer(&self, request: &Request) -> Reply {
-        let config = &self.control.config;
-        match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/_admin/baton/status") => {
-                let own: Vec<ShardProgress> =
-                    self.shards().map(|shard| self.control.page.shard(shard).progress()).collect();
-                Reply::json(200, &Status::new(config, &self.view(), &own))
-            }
-            ("POST", "/_admin/baton/handoff") => self.hand_over(request).await,
-            ("POST", "/_admin/baton/shutdown") => {
-                self.control.post.stop_all();
-                Reply::json(200, &json!({ "stopping": true }))
-            }
-            ("GET", "/_admin/server/availability") if self.leaders().contains(&Some(config.me())) => {
-                Reply::json(200, &json!({ "mode": "default" }))
-            }
-            ("GET", "/_admin/server/availability") => Reply::error(503, "this node leads no shard"),
-            ("GET", "/_api/cluster/endpoints") => self.endpoints(),
-            ("GET" | "POST", _) => Reply::error(404, "unknown path"),
-            _ => Reply::error(405, "not with this method"),
+    /// Hand in a job. Its end comes as a parcel with this ticket.
+    pub(crate) fn hand_in(&self, from: engine::ids::ShardId, ticket: u64, job: Job) {
+        let queue = match job {
+            Job::Status | Job::HandOver { .. } => &self.quick,
+            Job::Judge(_) | Job::Seal(_) | Job::Plan { .. } | Job::Conclude { .. } => &self.slow,
+        };
+        // The threads end only with the process.
+        let _ = queue.send(Asked { from, ticket, job });
+    }
+}
+
+/// Start the control threads; they live as long as the process.
+///
+/// # Errors
+/// No more threads.
+pub fn start(control: Control) -> io::Result<Desk> {
+    let ((quick, administration), (slow, computing)) = (channel(), channel());
+    let post = control.post.clone();
+    std::thread::Builder::new().name("baton-control".into()).spawn(move || {
+        let view = ClusterView::default();
+        Office { control, seen: 0, view, handoffs: Vec::new() }.work(&administration);
+    })?;
+    // Opened once: a node without a free descriptor must not fail over a password.
+    let mut random = File::open("/dev/urandom")?;
+    std::thread::Builder::new().name("baton-worker".into()).spawn(move || {
+        let _ = rustix::process::setpriority_process(None, WORKER_NICE);
+        for Asked { from, ticket, job } in computing {
+            let done = Box::new(compute(job, &mut random));
+            post.send(from, Parcel::Control { ticket, done });
         }
+    })?;
+    Ok(Desk { quick, slow })
+}
+
+fn compute(job: Job, random: &mut File) -> JobDone {
+    match job {
+        Job::Judge(claim) => JobDone::Judged { right: claim.judge(), claim },
+        Job::Seal(change) => {
+            let mut salt = Salt::default();
+            random.read_exact(&mut salt).expect("/dev/urandom never ends");
+            JobDone::Sealed(change.seal(&salt))
+        }
+        Job::Plan { request, metadata, seed, wall_ms } => {
+            let plan = Box::new(documents::plan(&request, &metadata, seed, wall_ms));
+            JobDone::Planned { request, plan }
+        }
+        Job::Conclude { render, done, durable } => {
+            JobDone::Concluded(Box::new(documents::conclude(*render, done, durable)))
+        }
+        Job::Status | Job::HandOver { .. } => unreachable!("handed in to the other thread"),
+    }
+}
+
+/// A handoff that is awaited.
+struct Handoff {
+    from: engine::ids::ShardId,
+    ticket: u64,
+    shards: Vec<ShardId>,
+    to: Option<NodeId>,
+    since: Instant,
+}
+
+/// The administrators' thread.
+struct Office {
+    control: Control,
+    seen: u64,
+    view: ClusterView,
+    handoffs: Vec<Handoff>,
+}
+
+impl Office {
+    fn work(mut self, jobs: &Receiver<Asked>) {
+        loop {
+            let asked = match self.handoffs.is_empty() {
+                true => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                false => jobs.recv_timeout(HANDOFF_POLL),
+            };
+            match asked {
+                Ok(Asked { from, ticket, job: Job::HandOver { to, shard } }) => {
+                    match self.begin_handoff(to.as_deref(), shard.as_deref()) {
+                        Ok((shards, to)) => {
+                            let since = Instant::now();
+                            self.handoffs.push(Handoff { from, ticket, shards, to, since });
+                        }
+                        Err(refused) => self.handed_over(from, ticket, refused),
+                    }
+                }
+                Ok(Asked { from, ticket, .. }) => {
+                    let status = Box::new(self.status());
+                    self.tell(from, ticket, JobDone::Status(status));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look_after_handoffs();
+        }
+    }
+
+    fn tell(&self, to: engine::ids::ShardId, ticket: u64, done: JobDone) {
+        self.control.post.send(to, Parcel::Control { ticket, done: Box::new(done) });
+    }
+
+    fn handed_over(&self, to: engine::ids::ShardId, ticket: u64, response: Response) {
+        self.tell(to, ticket, JobDone::HandedOver(Box::new(response)));
     }
 
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.control.config.shards).map(ShardId)
     }
 
-    fn view(&self) -> ClusterView {
-        let mut seen = self.seen.get();
-        if let Some(view) = self.control.page.view(&mut seen) {
-            self.view.replace(view);
-            self.seen.set(seen);
+    fn refresh(&mut self) {
+        if let Some(view) = self.control.page.view(&mut self.seen) {
+            self.view = view;
         }
-        self.view.borrow().clone()
+    }
+
+    fn status(&mut self) -> Status {
+        self.refresh();
+        let own: Vec<ShardProgress> =
+            self.shards().map(|shard| self.control.page.shard(shard).progress()).collect();
+        Status::new(&self.control.config, &self.view, &own)
     }
 
     /// The leader of each shard.
-    fn leaders(&self) -> Vec<Option<NodeId>> {
-        let view = self.view();
+    fn leaders(&mut self) -> Vec<Option<NodeId>> {
+        self.refresh();
+        let view = &self.view;
         let leader = |shard: ShardId| view.shards.get(shard.0 as usize)?.configuration.map(|c| c.leader);
         self.shards().map(leader).collect()
     }
 
-    fn endpoints(&self) -> Reply {
-        let config = &self.control.config;
-        let first = self.leaders().first().copied().flatten();
-        let mut nodes: Vec<NodeId> = config.data_nodes().iter().collect();
-        nodes.sort_by_key(|node| Some(*node) != first);
-        let members = nodes.into_iter().filter_map(|node| config.member(node));
-        let endpoint =
-            |m: &crate::config::Member| json!({ "endpoint": format!("tcp://{}:{}", m.host, m.http_port()) });
-        let list: Vec<_> = members.map(endpoint).collect();
-        Reply::json(200, &json!({ "error": false, "code": 200, "endpoints": list }))
-    }
-
-    async fn hand_over(&self, request: &Request) -> Reply {
-        let config = &self.control.config;
-        let to = match request.parameter("to").map(|name| config.node_named(name)) {
+    /// Asks the shards in question; says which these are and whom they go to.
+    fn begin_handoff(
+        &mut self,
+        to: Option<&str>,
+        shard: Option<&str>,
+    ) -> Result<(Vec<ShardId>, Option<NodeId>), Response> {
+        let config = Arc::clone(&self.control.config);
+        let to = match to.map(|name| config.node_named(name)) {
             None => None,
             Some(Some(node)) if config.data_nodes().contains(node) => Some(node),
-            Some(_) => return Reply::error(400, "to= names no data node of this group"),
+            Some(_) => return Err(Response::error(400, 10, "to= names no data node of this group")),
         };
-        let only = match request.parameter("shard").map(str::parse::<u16>) {
+        let only = match shard.map(str::parse::<u16>) {
             None => None,
             Some(Ok(shard)) if shard < config.shards => Some(ShardId(shard)),
-            Some(_) => return Reply::error(400, "shard= is no shard of this group"),
+            Some(_) => return Err(Response::error(400, 10, "shard= is no shard of this group")),
         };
         let (me, before) = (config.me(), self.leaders());
         let wanted: Vec<ShardId> =
@@ -186,42 +214,38 @@ impl Desk {
         let mine: Vec<ShardId> = wanted.iter().filter(leads).copied().collect();
         let there = |shard: &ShardId| to.is_some() && before[shard.0 as usize] == to;
         if mine.is_empty() && !wanted.iter().all(there) {
-            return Reply::error(409, "this node leads none of these shards: ask their leader");
+            let text = "this node leads none of these shards: ask their leader";
+            return Err(Response::error(409, 1496, text));
         }
-        let start = Instant::now();
         for shard in &mine {
             self.control.post.send(engine::ids::ShardId(shard.0), Parcel::Handoff(to));
         }
-        loop {
-            let now = self.leaders();
+        Ok((mine, to))
+    }
+
+    /// Answers those whose handoff has happened, or whose time is over.
+    fn look_after_handoffs(&mut self) {
+        if self.handoffs.is_empty() {
+            return;
+        }
+        let (me, now) = (self.control.config.me(), self.leaders());
+        for handoff in std::mem::take(&mut self.handoffs) {
             let moved = |shard: &ShardId| match now[shard.0 as usize] {
-                Some(leader) => leader != me && to.is_none_or(|to| to == leader),
+                Some(leader) => leader != me && handoff.to.is_none_or(|to| to == leader),
                 None => false,
             };
-            if mine.iter().all(moved) {
-                let moved: Vec<u16> = mine.iter().map(|shard| shard.0).collect();
-                let took_us = start.elapsed().as_micros() as u64;
-                return Reply::json(200, &json!({ "moved": moved, "took_us": took_us }));
-            }
-            if start.elapsed() > HANDOFF_TIMEOUT {
-                return Reply::error(504, "the handoff has not happened: is the other node up and in sync?");
-            }
-            sleep(HANDOFF_POLL).await;
-        }
-    }
-}
-
-/// The request of a connection; `None` if it ended without one.
-async fn read_request(stream: &mut TcpStream) -> Result<Option<Request>, u16> {
-    let mut bytes = vec![0; MAX_REQUEST_BYTES];
-    let mut filled = 0;
-    loop {
-        match stream.read(&mut bytes[filled..]).await {
-            Ok(0) | Err(_) => return Ok(None),
-            Ok(more) => filled += more,
-        }
-        if let Some(request) = Request::parse(&bytes[..filled])? {
-            return Ok(Some(request));
+            let answer = if handoff.shards.iter().all(moved) {
+                let moved: Vec<u16> = handoff.shards.iter().map(|shard| shard.0).collect();
+                let took_us = handoff.since.elapsed().as_micros() as u64;
+                Response::json(200, &json!({ "moved": moved, "took_us": took_us }))
+            } else if handoff.since.elapsed() > HANDOFF_TIMEOUT {
+                let text = "the handoff has not happened: is the other node up and in sync?";
+                Response::error(504, 504, text)
+            } else {
+                self.handoffs.push(handoff);
+                continue;
+            };
+            self.handed_over(handoff.from, handoff.ticket, answer);
         }
     }
 }

@@ -33,6 +33,9 @@ pub enum Failure {
     NotANumber,
     #[error("{0}")]
     Unreadable(String),
+    /// The shard lost its leadership before this was done; it was not done.
+    #[error("not a leader")]
+    NotLeader,
     #[error("this idempotency key was used for another request")]
     OnceReused,
     #[error("the idempotency key must have 1 to {limit} bytes of visible ASCII")]
@@ -84,6 +87,7 @@ impl Failure {
             Failure::DiskFull => (507, 1104),
             Failure::NotANumber => (409, 1504),
             Failure::Unreadable(_) => (500, 4),
+            Failure::NotLeader => (503, 1496),
             Failure::OnceReused => (422, 10),
             Failure::BadOnce { .. } | Failure::BadParameter(_) => (400, 10),
             Failure::CorruptJson(_) => (400, 600),

@@ -52,6 +52,9 @@ pub struct Metadata {
     /// The id of the newest database or collection.
     pub last_id: u64,
     pub databases: BTreeMap<String, Database>,
+    /// Clients may only read.
+    #[serde(default)]
+    pub read_only: bool,
     #[serde(default)]
     pub users: Users,
     /// What tokens are signed with, as text; drawn at the first start with authentication.
@@ -71,6 +74,7 @@ impl Default for Metadata {
             version: 0,
             last_id: 1,
             databases: BTreeMap::from([(SYSTEM.to_owned(), system)]),
+            read_only: false,
             users: Users::new(),
             token_key: None,
         }

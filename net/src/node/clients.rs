@@ -37,18 +37,31 @@ pub(super) enum Wait {
     Copies { lsn: Lsn, local: u32, replicas: u32, aof: bool, until: Option<Nanos> },
 }
 
+/// What must hold before a reply may leave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    pub(super) level: Ack,
+    /// Must be committed: the newest value that was read.
+    pub(super) read_upto: Lsn,
+    /// Must be acknowledged at `level`: the newest frame that was written.
+    pub(super) wrote_upto: Lsn,
+    /// There is a linearizable read in it: leaves only under a lease.
+    pub(super) leased: bool,
+}
+
+impl Needs {
+    /// Nothing yet.
+    pub(super) fn at(level: Ack) -> Needs {
+        Needs { level, read_upto: Lsn(0), wrote_upto: Lsn(0), leased: false }
+    }
+}
+
 /// Replies of one turn with what they depend on.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
     turn: u64,
-    level: Ack,
-    /// Must be committed: the newest value that was read.
-    pub(super) read_upto: Lsn,
-    /// Must be acknowledged at `level`: the newest frame that was written.
-    pub(super) wrote_upto: Lsn,
-    /// Holds a linearizable read: leaves only under a lease.
-    pub(super) leased: bool,
+    pub(super) needs: Needs,
 }
 
 /// A place in the order of replies.
@@ -129,13 +142,10 @@ impl Client {
     /// replies is a mail of its own.
     pub(super) fn open_chunk(&mut self, turn: u64, level: Ack) -> Chunk {
         let shared = self.guest.is_none()
-            && matches!(self.replies.back(), Some(Reply::Chunk(last)) if last.turn == turn && last.level == level);
+            && matches!(self.replies.back(), Some(Reply::Chunk(last)) if last.turn == turn && last.needs.level == level);
         match if shared { self.replies.pop_back() } else { None } {
             Some(Reply::Chunk(chunk)) => chunk,
-            _ => {
-                let (read_upto, wrote_upto) = (Lsn(0), Lsn(0));
-                Chunk { bytes: Vec::new(), turn, level, read_upto, wrote_upto, leased: false }
-            }
+            _ => Chunk { bytes: Vec::new(), turn, needs: Needs::at(level) },
         }
     }
 
@@ -188,7 +198,7 @@ pub(super) struct Clients {
 }
 
 /// What the cursors allow to leave at this moment.
-struct Allowed {
+pub(super) struct Allowed {
     committed: Lsn,
     received: Lsn,
     local: Lsn,
@@ -197,16 +207,16 @@ struct Allowed {
 }
 
 impl Allowed {
-    fn allows(&self, chunk: &Chunk) -> bool {
-        let wrote = match chunk.level {
+    pub(super) fn allows(&self, needs: &Needs) -> bool {
+        let wrote = match needs.level {
             Ack::Durable => self.committed,
             Ack::Received => self.received,
             Ack::Local => self.local,
         };
-        chunk.wrote_upto <= wrote
-            && chunk.read_upto <= self.committed
-            && (!chunk.leased || self.lease)
-            && (chunk.wrote_upto == Lsn(0) || self.leads)
+        needs.wrote_upto <= wrote
+            && needs.read_upto <= self.committed
+            && (!needs.leased || self.lease)
+            && (needs.wrote_upto == Lsn(0) || self.leads)
     }
 }
 
@@ -234,7 +244,7 @@ impl Clients {
 
     /// Whether anybody's reply depends on receipts rather than on durability.
     pub(super) fn waits_for_receipts(&self) -> bool {
-        let chunk_waits = |reply: &Reply| matches!(reply, Reply::Chunk(c) if c.level == Ack::Received);
+        let chunk_waits = |reply: &Reply| matches!(reply, Reply::Chunk(c) if c.needs.level == Ack::Received);
         let waits = |c: &Client| {
             matches!(c.wait, Wait::Copies { aof: false, .. }) || c.replies.iter().any(chunk_waits)
         };
@@ -253,6 +263,9 @@ impl Clients {
 
 impl Node {
     pub(super) fn client_opened(&mut self, conn: ConnId, face: Face, peer: String, local: String) {
+        if face == Face::Http {
+            return self.http_opened(conn);
+        }
         let session = Session::new(conn.0, peer, local, self.wall_ms);
         self.clients.stats.connections_received += 1;
         self.clients.map.insert(conn, Client::new(conn, session, face, None));
@@ -260,7 +273,9 @@ impl Node {
     }
 
     pub(super) fn client_bytes(&mut self, conn: ConnId, bytes: &[u8], out: &mut Vec<Action>) {
-        let Some(mut client) = self.clients.map.remove(&conn) else { return };
+        let Some(mut client) = self.clients.map.remove(&conn) else {
+            return self.http_bytes(conn, bytes, out);
+        };
         self.clients.stats.net_input_bytes += bytes.len() as u64;
         if client.inbox.is_empty() && matches!(client.wait, Wait::No) {
             let taken = self.serve_all(&mut client, bytes, out);
@@ -273,7 +288,7 @@ impl Node {
     }
 
     pub(super) fn client_sent(&mut self, conn: ConnId, out: &mut Vec<Action>) {
-        let Some(mut client) = self.clients.map.remove(&conn) else { return };
+        let Some(mut client) = self.clients.map.remove(&conn) else { return self.http_sent(conn, out) };
         client.sending = false;
         if matches!(client.wait, Wait::Backlog) && client.backlog < REPLY_BACKLOG_BYTES {
             client.wait = Wait::No;
@@ -283,7 +298,7 @@ impl Node {
     }
 
     pub(super) fn client_closed(&mut self, conn: ConnId, out: &mut Vec<Action>) {
-        let Some(client) = self.clients.map.remove(&conn) else { return };
+        let Some(client) = self.clients.map.remove(&conn) else { return self.http_closed(conn, out) };
         self.clients.stats.connected_clients = self.clients.map.len() as u64;
         self.tell_gone(&client, out);
     }
@@ -381,7 +396,7 @@ impl Node {
         client.inbox.drain(..taken);
     }
 
-    fn allowed(&self) -> Allowed {
+    pub(super) fn allowed(&self) -> Allowed {
         let leads = matches!(self.role, Role::Leader(_));
         Allowed {
             committed: self.shard.committed(),
@@ -420,12 +435,21 @@ impl Node {
         let committed = self.shard.committed();
         let certain = |reply: &Reply| match reply {
             Reply::Chunk(chunk) => {
-                chunk.wrote_upto <= committed && !chunk.leased && chunk.read_upto <= committed
+                let needs = chunk.needs;
+                needs.wrote_upto <= committed && !needs.leased && needs.read_upto <= committed
             }
             Reply::Remote { .. } => true,
         };
         for conn in self.clients.owed.clone() {
-            if self.clients.map.get(&conn).is_some_and(|client| !client.replies.iter().all(certain)) {
+            let Some(client) = self.clients.map.get_mut(&conn) else { continue };
+            if client.replies.iter().all(certain) {
+                // Known to be committed: nothing holds them back any more.
+                for reply in &mut client.replies {
+                    if let Reply::Chunk(chunk) = reply {
+                        chunk.needs = Needs::at(chunk.needs.level);
+                    }
+                }
+            } else {
                 self.reset(conn, out);
             }
         }
@@ -452,6 +476,7 @@ impl Node {
         for conn in self.clients.map.keys().copied().collect::<Vec<_>>() {
             self.reset(conn, out);
         }
+        self.close_all_http(out);
     }
 
     /// Mail from another shard of this node.
@@ -486,10 +511,15 @@ impl Node {
                 }
             }
             Mail::Gone { from, conn } => {
+                self.errands.forget((from, conn));
                 if let Some(id) = self.clients.guests.remove(&(from, conn)) {
                     self.clients.map.remove(&id);
                 }
             }
+            Mail::Errand(errand) => self.errand_came(*errand, out),
+            Mail::Report { conn, ticket, report } => self.http_report(conn, ticket, report, out),
+            Mail::Metadata(metadata) => self.metadata_came(metadata, out),
+            Mail::MetadataHeld { from, version } => self.metadata_held(from, version),
         }
     }
 }
@@ -503,7 +533,7 @@ fn release(client: &mut Client, allowed: &Allowed, out: &mut Vec<Action>) -> Vec
     }
     while let Some(front) = client.replies.front_mut() {
         let part = match front {
-            Reply::Chunk(chunk) if allowed.allows(chunk) => std::mem::take(&mut chunk.bytes),
+            Reply::Chunk(chunk) if allowed.allows(&chunk.needs) => std::mem::take(&mut chunk.bytes),
             Reply::Remote { parts, gather: how, .. } if parts.iter().all(Option::is_some) => {
                 let parts: Vec<Vec<u8>> = parts.iter_mut().filter_map(Option::take).collect();
                 match how {

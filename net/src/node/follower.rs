@@ -48,6 +48,10 @@ pub(super) struct Follower {
     told: Option<Cursors>,
     told_at: Nanos,
     eager: bool,
+    /// A commit LSN that was told and is not applied yet, and when it was told.
+    promised: Option<(Lsn, Nanos)>,
+    /// Everything that was committed when the leader said so at this time is applied.
+    fresh_at: Option<Nanos>,
 }
 
 impl Follower {
@@ -63,6 +67,8 @@ impl Follower {
             told: None,
             told_at: Nanos(0),
             eager: false,
+            promised: None,
+            fresh_at: None,
         }
     }
 
@@ -77,6 +83,23 @@ impl Follower {
 
     pub(super) fn streams(&self) -> bool {
         matches!(self.state, State::Header | State::Room(_) | State::Body { .. })
+    }
+
+    /// For how long this copy may have missed commits: since the leader's newest word of which all is applied
+    /// here. `None`: it has not said any.
+    pub(super) fn lag(&self, now: Nanos) -> Option<Nanos> {
+        self.fresh_at.map(|at| Nanos(now.0.saturating_sub(at.0)))
+    }
+
+    /// The leader said what is committed, or more of it is applied.
+    fn note_commit(&mut self, told: Option<(Lsn, Nanos)>, applied: Lsn) {
+        for (lsn, at) in [self.promised.take(), told].into_iter().flatten() {
+            if lsn <= applied {
+                self.fresh_at = Some(at);
+            } else if self.promised.is_none() {
+                self.promised = Some((lsn, at));
+            }
+        }
     }
 
     pub(super) fn close(self, out: &mut Vec<Action>) {
@@ -143,10 +166,18 @@ impl Node {
                 let commit = Lsn(header.a);
                 if header.body_bytes == 0 {
                     self.shard.commit_to(commit);
+                    let applied = self.shard.committed();
+                    if let Some(follower) = self.follower_of(link) {
+                        follower.note_commit(Some((commit, now)), applied);
+                    }
                     out.push(Action::LinkReceive { link, into: Landing::Memory(message::HEADER_BYTES) });
                 } else {
                     follower.state = State::Room(header);
                     self.shard.commit_to(commit);
+                    let applied = self.shard.committed();
+                    if let Some(follower) = self.follower_of(link) {
+                        follower.note_commit(Some((commit, now)), applied);
+                    }
                     self.land(out);
                 }
             }
@@ -264,6 +295,7 @@ impl Node {
 
     fn acknowledge(&mut self, out: &mut Vec<Action>) {
         let Role::Follower(follower) = &mut self.role else { return };
+        follower.note_commit(None, self.shard.committed());
         if !follower.streams() {
             return;
         }

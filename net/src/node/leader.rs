@@ -348,7 +348,7 @@ impl Node {
     /// A planned handoff: once everything is committed, on the successor's disk and answered, ask for the swap.
     fn drain_for_handoff(&mut self, out: &mut Vec<Action>) {
         let Some(configuration) = self.update.map(|update| update.configuration) else { return };
-        let quiet = self.clients.replies_all_released();
+        let quiet = self.all_answered();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(handoff) = &leader.handoff else { return };
         if leader.pending.is_some() {
@@ -380,7 +380,9 @@ impl Node {
             return;
         }
         let committed = self.shard.committed();
-        let eager = matches!(self.options.config.ack, Ack::Received) || self.clients.waits_for_receipts();
+        let eager = matches!(self.options.config.ack, Ack::Received)
+            || self.clients.waits_for_receipts()
+            || self.errands.waits_for_receipts();
         let mut header = Header {
             kind: Kind::Append,
             shard: self.options.shard,

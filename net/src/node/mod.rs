@@ -8,13 +8,18 @@
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
+//! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
+//!   `known`: databases, collections and users.
 //! - `access`: what a command sees of the data.
 //! - `commit`: what counts as committed.
 
 mod access;
 mod clients;
 mod commit;
+mod errands;
 mod follower;
+mod http;
+mod known;
 mod leader;
 mod routing;
 mod serve;
@@ -31,7 +36,10 @@ use engine::ids::{Epoch, Lsn, ShardId};
 use engine::log::BufferRange;
 use engine::segment::Location;
 use engine::shard::Shard;
+use errands::{Errands, Lane};
 use follower::Follower;
+use http::Http;
+use known::Known;
 use leader::Leader;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -59,6 +67,8 @@ pub struct NodeOptions {
     pub pid: u32,
     /// Wall time at start, ms since the epoch of Unix.
     pub started_ms: u64,
+    /// Random and different in each life of each shard's process.
+    pub secret: [u8; 32],
 }
 
 /// What this node is to its shard right now.
@@ -69,10 +79,21 @@ enum Role {
     Leader(Leader),
 }
 
+/// Who wants a value.
+#[derive(Clone, Copy)]
+enum Reader {
+    Client(ConnId),
+    Errand { lane: Lane, id: u64 },
+}
+
 /// What a disk read is for.
 enum ReadFor {
     /// A value that a client's command needs.
-    Client { conn: ConnId, at: Location, key: Box<[u8]> },
+    Client { reader: Reader, at: Location, key: Box<[u8]> },
+    /// Blocks that a scan goes through.
+    Scan { lane: Lane, id: u64 },
+    /// The metadata.
+    Metadata,
     /// Frames for a follower that is behind the log buffer.
     CatchUp { node: NodeId, link: LinkId, from: Lsn, skip: usize, len: usize },
 }
@@ -86,6 +107,9 @@ pub struct Node {
     view: Arc<ClusterView>,
     topology: Topology,
     clients: Clients,
+    errands: Errands,
+    http: Http,
+    known: Known,
     reads: HashMap<u64, ReadFor>,
     next_ticket: u64,
     next_link: u64,
@@ -126,6 +150,8 @@ impl Node {
         let topology = routing::topology(&options.config, options.me, &ClusterView::default(), None);
         let clients = Clients::new(&options);
         let damaged = shard.damaged();
+        let known = Known::new(options.config.shards, options.secret);
+        let http = Http::new(&options);
         Node {
             options,
             shard,
@@ -134,6 +160,9 @@ impl Node {
             view: Arc::default(),
             topology,
             clients,
+            errands: Errands::default(),
+            http,
+            known,
             reads: HashMap::new(),
             next_ticket: 0,
             next_link: 0,
@@ -196,6 +225,7 @@ impl Node {
                 self.refresh_topology();
             }
             Event::Mail(mail) => self.mail(*mail, out),
+            Event::ControlDone { ticket, done } => self.job_done(ticket, *done, out),
             Event::HandoffWanted(to) => self.handoff_wanted(to),
             Event::StopWanted => {
                 self.stopping.get_or_insert(Stopping { since: now, announced: false });
@@ -219,6 +249,8 @@ impl Node {
         self.lead_turn(out);
         self.follow_turn(out);
         self.retry_waiting(out);
+        self.run_errands(out);
+        self.http_turn(out);
         self.drop_expired();
         if self.prepare_retry_at.is_some_and(|at| now >= at) {
             self.prepare_retry_at = None;
@@ -231,7 +263,10 @@ impl Node {
         while self.submit(Shard::poll_disk, out) {}
         self.send_frames(out);
         self.count_commit();
+        self.watch_metadata(out);
         self.release_replies(out);
+        self.release_errands(out);
+        self.release_http(out);
         self.stop_turn(out);
     }
 
@@ -242,7 +277,8 @@ impl Node {
             Role::Follower(follower) => follower.deadline(self.now),
             Role::Leader(leader) => leader.deadline(self.shard.committed()),
         };
-        role.min(self.pulse_at).min(self.clients.deadline())
+        let soon = if self.errands.hungry { self.now } else { self.http.deadline() };
+        role.min(self.pulse_at).min(self.clients.deadline()).min(soon)
     }
 
     /// This shard's account of itself for the warden.
@@ -319,7 +355,9 @@ impl Node {
 
     fn read_done(&mut self, ticket: u64, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
         match self.reads.remove(&ticket) {
-            Some(ReadFor::Client { conn, at, key }) => self.client_read_done(conn, at, key, bytes, out),
+            Some(ReadFor::Client { reader, at, key }) => self.client_read_done(reader, at, key, bytes, out),
+            Some(ReadFor::Scan { lane, id }) => self.scan_read(lane, id, bytes, out),
+            Some(ReadFor::Metadata) => self.metadata_read(bytes, out),
             Some(ReadFor::CatchUp { node, link, from, skip, len }) => match bytes {
                 Some(bytes) => self.catch_up_read(node, link, from, &bytes[skip..skip + len], out),
                 None => self.fail(format!("the disk failed: cannot read the log at LSN {from}"), out),
@@ -388,8 +426,14 @@ impl Node {
                 leader.close(out);
                 self.shard.hold(None);
                 self.reset_uncertain_clients(out);
+                self.settle_errands(out);
             }
         }
+    }
+
+    /// Whether everything that was carried out has been answered.
+    fn all_answered(&self) -> bool {
+        self.clients.replies_all_released() && self.errands.all_reported()
     }
 
     fn ask(&mut self, change: Change, out: &mut Vec<Action>) -> Option<ShardRequest> {
@@ -410,7 +454,7 @@ impl Node {
             Role::Leader(leader) => !leader.handoff_possible(),
             Role::Follower(_) | Role::Idle => true,
         };
-        let quiet = self.shard.durable() == self.shard.tail() && self.clients.replies_all_released();
+        let quiet = self.shard.durable() == self.shard.tail() && self.all_answered();
         if patience_over || (handed_over && quiet) {
             if let Some(stopping) = &mut self.stopping {
                 stopping.announced = true;

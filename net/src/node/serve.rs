@@ -2,28 +2,30 @@
 
 use super::access::{Access, Fetched, FetchedValue};
 use super::clients::{Client, Wait};
-use super::{Node, ReadFor, Role};
+use super::{Node, ReadFor, Reader, Role};
 use crate::config;
 use crate::mail::Mail;
 use crate::resp::{
     self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Gather, Outcome, Parsed, Replica, Request, Route,
     TRY_AGAIN, parse, route,
 };
-use crate::seam::{Action, ConnId, Face};
+use crate::seam::{Action, Face};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
 use engine::segment::Location;
 use engine::shard::{Decoded, Found, Op, View};
 
 /// A request that nobody can serve is parked this long before it is refused: long enough for a failover.
-const PARK_LIMIT: Nanos = Nanos(200_000_000);
+pub(super) const PARK_LIMIT: Nanos = Nanos(200_000_000);
 /// The same at a leader that is starting or handing over.
 const LEADER_PARK_LIMIT: Nanos = Nanos(3_000_000_000);
+/// What a writer is told while clients may only read.
+const READ_ONLY: &[u8] = b"-READONLY the group is in read-only mode\r\n";
 /// Most expired keys deleted in one turn.
 const EXPIRED_PER_TURN: usize = 64;
 
 /// What is to be done with a request for keys of this shard.
-enum Standing {
+pub(super) enum Standing {
     Execute(View),
     Park(Nanos),
     Redirect,
@@ -116,6 +118,11 @@ impl Node {
             }
         }
         match self.standing(write, client.session.readonly) {
+            Standing::Execute(_) if write && self.known.read_only() => {
+                client.wait = Wait::No;
+                client.reply(self.turns, READ_ONLY);
+                Flow::Next
+            }
             Standing::Execute(view) => self.execute(client, request, Some(view), out),
             Standing::Redirect => {
                 client.wait = Wait::No;
@@ -139,7 +146,7 @@ impl Node {
         }
     }
 
-    fn standing(&self, write: bool, readonly: bool) -> Standing {
+    pub(super) fn standing(&self, write: bool, readonly: bool) -> Standing {
         match &self.role {
             Role::Leader(leader) if leader.serves() && self.stopping.is_none() => {
                 if write || self.lease_holds() {
@@ -224,10 +231,11 @@ impl Node {
         let outcome = resp::execute(request, &mut client.session, &context, &mut access, &mut chunk.bytes);
         let Access { wanted, wait, wrote, no_room, .. } = access;
         if !matches!(outcome, Outcome::Blocked) {
-            chunk.read_upto = chunk.read_upto.max(wait);
-            chunk.leased |= view == Some(View::Newest) && wrote.is_none();
+            let needs = &mut chunk.needs;
+            needs.read_upto = needs.read_upto.max(wait);
+            needs.leased |= view == Some(View::Newest) && wrote.is_none();
             if let Some(end) = wrote {
-                chunk.wrote_upto = chunk.wrote_upto.max(end);
+                needs.wrote_upto = needs.wrote_upto.max(end);
                 client.last_write = end;
             }
         }
@@ -250,7 +258,8 @@ impl Node {
                 client.wait = Wait::Reads { outstanding: wanted.len(), fetched };
                 for want in wanted {
                     let ticket = self.ticket();
-                    let reason = ReadFor::Client { conn: client.conn, at: want.at, key: want.key };
+                    let reader = Reader::Client(client.conn);
+                    let reason = ReadFor::Client { reader, at: want.at, key: want.key };
                     self.reads.insert(ticket, reason);
                     out.push(Action::Read { ticket, spec: want.spec });
                 }
@@ -275,7 +284,7 @@ impl Node {
     /// The answer to a read for a held command.
     pub(super) fn client_read_done(
         &mut self,
-        conn: ConnId,
+        reader: Reader,
         at: Location,
         key: Box<[u8]>,
         bytes: Option<&[u8]>,
@@ -288,7 +297,7 @@ impl Node {
             Some(Decoded::Missing) => FetchedValue::OtherKey,
             Some(Decoded::More(spec)) => {
                 let ticket = self.ticket();
-                self.reads.insert(ticket, ReadFor::Client { conn, at, key });
+                self.reads.insert(ticket, ReadFor::Client { reader, at, key });
                 return out.push(Action::Read { ticket, spec });
             }
             Some(Decoded::Corrupt) => {
@@ -296,7 +305,10 @@ impl Node {
             }
             None => FetchedValue::Failed("ERR the disk could not read the value"),
         };
-        self.fetched(conn, Fetched { at, found }, out);
+        match reader {
+            Reader::Client(conn) => self.fetched(conn, Fetched { at, found }, out),
+            Reader::Errand { lane, id } => self.errand_fetched(lane, id, Fetched { at, found }, out),
+        }
     }
 
     fn wait_for_copies(
@@ -406,7 +418,7 @@ impl Node {
 }
 
 /// The acknowledgement level of the configuration file as the protocol names it.
-fn level(configured: config::Ack) -> Ack {
+pub(super) fn level(configured: config::Ack) -> Ack {
     match configured {
         config::Ack::Durable => Ack::Durable,
         config::Ack::Received => Ack::Received,

@@ -11,6 +11,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 /// What a client too many is told.
 const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
+/// The same by HTTP.
+const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: Close\r\nRetry-After: 1\r\n\
+    Content-Length: 0\r\n\r\n";
 /// Connections beyond the limit that may be told so at a time; more are closed without a word.
 const REFUSALS: usize = 64;
 /// Bits of a `ConnId` that say its place; the rest is a serial number.
@@ -80,7 +83,8 @@ impl Clients {
         if refused {
             client.sent = Some(0);
             self.sending += 1;
-            ring.send_bytes(client.socket.as_raw_fd(), REFUSAL.to_vec(), 0, Op::ClientSend(id));
+            let text = if face == Face::Http { HTTP_REFUSAL } else { REFUSAL };
+            ring.send_bytes(client.socket.as_raw_fd(), text.to_vec(), 0, Op::ClientSend(id));
             return;
         }
         let text = |address: Option<rustix::net::SocketAddrAny>| {

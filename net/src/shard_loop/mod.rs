@@ -17,6 +17,7 @@ mod post;
 pub mod sockets;
 mod turn;
 
+use crate::control::Desk;
 use crate::seam::{ConnId, Event, Face, LinkId};
 use agency::ids::{Nanos, NodeId};
 use agency::warden::shared_page::SharedPage;
@@ -101,6 +102,8 @@ pub struct Setup {
     pub disk: DiskSetup,
     pub mailbox: Mailbox,
     pub page: Arc<SharedPage>,
+    /// Where jobs for the control threads are handed in.
+    pub desk: Desk,
     /// Written by the warden when it published something.
     pub warden_bell: OwnedFd,
     /// To be written when something was asked of the warden.
@@ -145,6 +148,7 @@ pub(crate) struct ShardLoop<C: Core> {
     peers: Vec<PeerAddress>,
     mailbox: Mailbox,
     page: Arc<SharedPage>,
+    desk: Desk,
     seen_update: u64,
     seen_view: u64,
     warden_bell: OwnedFd,
@@ -201,6 +205,7 @@ impl<C: Core> ShardLoop<C> {
             peers: setup.peers,
             mailbox: setup.mailbox,
             page: setup.page,
+            desk: setup.desk,
             seen_update: 0,
             seen_view: 0,
             warden_bell: setup.warden_bell,

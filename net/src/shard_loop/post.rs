@@ -4,6 +4,7 @@
 //! it is heard. Queues are not bounded here: whoever sends bounds what is under way.
 
 use super::Op;
+use crate::control::job::JobDone;
 use crate::mail::Mail;
 use crate::seam::LinkId;
 use agency::ids::NodeId;
@@ -28,6 +29,8 @@ pub(crate) enum Parcel {
     Cold { done: DiskDone, file: Option<(SegmentId, OwnedFd)> },
     /// The name of the node that this link is to was looked up.
     Resolved { link: LinkId, address: Option<SocketAddr> },
+    /// The control threads did a job.
+    Control { ticket: u64, done: Box<JobDone> },
     /// An administrator wants another leader.
     Handoff(Option<NodeId>),
     /// The node is to stop in order.

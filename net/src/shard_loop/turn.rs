@@ -128,6 +128,7 @@ impl<C: Core> ShardLoop<C> {
         while let Some(parcel) = self.mailbox.take() {
             let event = match parcel {
                 Parcel::Mail(mail) => Event::Mail(mail),
+                Parcel::Control { ticket, done } => Event::ControlDone { ticket, done },
                 Parcel::Handoff(to) => Event::HandoffWanted(to),
                 Parcel::Stop => Event::StopWanted,
                 Parcel::Link { socket, header } => {
@@ -198,6 +199,7 @@ impl<C: Core> ShardLoop<C> {
             Action::Mail { to, mail } => {
                 self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring);
             }
+            Action::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
             Action::Stopped => self.stopped_at = Some(self.now),
             Action::StopNode => self.mailbox.post.stop_all(),
             Action::Fail { reason } => {

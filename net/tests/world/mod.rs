@@ -143,6 +143,7 @@ impl World {
             incarnation: Incarnation(host.incarnation),
             pid: 1,
             started_ms: 0,
+            secret: [0; 32],
         };
         host.node = Some(Node::new(options, shard));
         self.deliver(
@@ -306,7 +307,11 @@ impl World {
                 self.deliver(NodeId(host as u8), Event::ClientSent { conn });
             }
             Action::ClientClose { .. } => self.hosts[host].client_closed = true,
-            Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped | Action::StopNode => {}
+            Action::ClientPause { .. }
+            | Action::Mail { .. }
+            | Action::Stopped
+            | Action::StopNode
+            | Action::Control { .. } => {}
             Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
             Action::LinkReceive { link, into } => {
                 if let Some(end) = self.hosts[host].links.get_mut(&link) {

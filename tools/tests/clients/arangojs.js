@@ -10,7 +10,7 @@
 // With PASSWORD in the environment it logs in as root.
 
 const assert = require("node:assert/strict");
-const readline = require("node:readline");
+const { Talk, PATIENCE_MS } = require("./talk.js");
 
 const [packageName, mode, ...places] = process.argv.slice(2);
 const { Database } = require(packageName);
@@ -19,11 +19,6 @@ const version = Number(packageName.split("-")[1]);
 const COLLECTION = "arangojs";
 const OTHER_DATABASE = "arangojs-shop";
 const PASSWORD = process.env.PASSWORD;
-// How long an operation of the loop is tried again before the application gives up.
-const PATIENCE_MS = 30_000;
-const PAUSE_MS = 2;
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function connect(url, databaseName = "_system") {
   // Enough tries for a refused connection to be taken to the other node, more than once.
@@ -381,46 +376,15 @@ async function operations(leader, follower) {
 async function loop(urls) {
   const db = await connect(urls);
   const c = db.collection("loop");
-  const insist = async (run) => {
-    const begun = Date.now();
-    for (;;) {
-      try {
-        return await run();
-      } catch (error) {
-        if (Date.now() - begun > PATIENCE_MS) throw error;
-        errors[error.errorNum ?? error.code ?? error.cause?.code ?? error.name] ??= 0;
-        errors[error.errorNum ?? error.code ?? error.cause?.code ?? error.name] += 1;
-        await pause(PAUSE_MS);
-      }
-    }
-  };
-  let errors = {};
-  let [longest, last] = [0, process.hrtime.bigint()];
-  let asked = null;
-  let stopping = false;
-  readline.createInterface({ input: process.stdin }).on("line", (line) => {
-    if (line === "stop") stopping = true;
-    else asked = line;
-  });
-
-  await insist(async () => (await c.exists()) || (await c.create()));
+  const talk = new Talk();
+  await talk.insist(async () => (await c.exists()) || (await c.create()));
   let n = 0;
-  for (; !stopping; n++) {
+  for (; !talk.stopping; n++) {
     const document = { _key: `k${n}`, n };
-    await insist(() => c.save(document, { overwriteMode: "replace" }));
-    const now = process.hrtime.bigint();
-    if (now - last > longest) longest = now - last;
-    last = now;
-    const found = await insist(() => c.document(document._key));
+    await talk.insist(() => c.save(document, { overwriteMode: "replace" }));
+    talk.acknowledged(n);
+    const found = await talk.insist(() => c.document(document._key));
     assert.equal(found.n, n);
-    if (n === 100) console.log("ready");
-    if (asked === "begin") {
-      [longest, errors, asked] = [0, {}, null];
-      console.log("begun");
-    } else if (asked === "end") {
-      console.log(`gap ${longest / 1000n} ${JSON.stringify(errors)}`);
-      asked = null;
-    }
   }
   // Everything that was acknowledged is there, and nothing else.
   for (let first = 0; first < n; first += 1000) {

@@ -1,0 +1,37 @@
+//! What the shard threads ask of the control threads, and what they are told.
+
+use crate::auth::Claim;
+use crate::auth::api::{Change, Sealed};
+use crate::documents::{Done, Metadata, Plan, Render};
+use crate::http::{Request, Response};
+use crate::status::Status;
+use std::sync::Arc;
+
+/// Something that is not for a shard thread: it waits, looks at the whole node, or computes for long.
+#[derive(Debug)]
+pub enum Job {
+    /// The group as this node sees it.
+    Status,
+    /// Give leadership away: of one shard or of all, to this member or to the best one. The texts are the
+    /// client's. Answered when it has happened.
+    HandOver { to: Option<String>, shard: Option<String> },
+    /// Whether a password is right.
+    Judge(Claim),
+    /// Hash the password that a change of users sets.
+    Seal(Change),
+    /// Plan a large request. `seed` and `wall_ms`: as for `documents::plan`.
+    Plan { request: Box<Request>, metadata: Arc<Metadata>, seed: u64, wall_ms: u64 },
+    /// Make the answer of many results.
+    Conclude { render: Box<Render>, done: Vec<Done>, durable: bool },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum JobDone {
+    Status(Box<Status>),
+    HandedOver(Box<Response>),
+    Judged { claim: Claim, right: bool },
+    Sealed(Sealed),
+    Planned { request: Box<Request>, plan: Box<Plan> },
+    Concluded(Box<Plan>),
+}

@@ -1,0 +1,489 @@
+//! What HTTP requests want of this shard: carried out here, reported to the shard that holds the connection.
+//!
+//! Promises: the errands of one connection are carried out in order; a report leaves only when what it
+//! depends on holds (commit, copies, lease), as replies of RESP do; a turn does a bounded amount of work. An
+//! errand whose outcome is not known when the leadership is lost is reported so; one that only read begins
+//! anew.
+
+use super::access::{Access, Fetched};
+use super::clients::Needs;
+use super::known::KEEPER;
+use super::serve::{PARK_LIMIT, Standing};
+use super::{Node, ReadFor, Reader, Role};
+use crate::auth::ROOT;
+use crate::auth::User;
+use crate::documents::{self, Changed, Done, Metadata, ScanJob, ScanStep};
+use crate::http::Response;
+use crate::mail::{Edit, Errand, Mail, Refusal, Report, Served, Work};
+use crate::resp::Ack;
+use crate::seam::{Action, ConnId};
+use agency::ids::Nanos;
+use engine::ids::{Lsn, ShardId};
+use engine::shard::View;
+use serde_json::json;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Operations, and steps of scans, that one turn carries out.
+const STEPS_PER_TURN: usize = 256;
+/// What an operation on a document counts for, as against one step of a scan.
+const SCAN_STEP_COST: usize = 16;
+
+/// The errands of one connection of one shard.
+pub(super) type Lane = (ShardId, ConnId);
+
+/// Why an errand does not go on.
+enum Await {
+    /// Nothing: it is to go on.
+    Turn,
+    Parked {
+        since: Nanos,
+    },
+    Reads {
+        outstanding: usize,
+        fetched: Vec<Fetched>,
+    },
+    /// Blocks for its scan.
+    Blocks,
+    /// The log buffer is full.
+    Room,
+    /// Carried out; its report waits for what it depends on.
+    Needs,
+}
+
+/// An errand that came here.
+struct Running {
+    id: u64,
+    errand: Errand,
+    state: Await,
+    done: Vec<Done>,
+    scan: Option<Box<ScanJob>>,
+    edited: Option<Response>,
+    outdated: bool,
+    rest: Option<Refusal>,
+    needs: Needs,
+    stale: bool,
+    /// The metadata that all shards of the node must have.
+    version: u64,
+}
+
+impl Running {
+    fn new(id: u64, errand: Errand) -> Running {
+        let needs = Needs::at(errand.ack);
+        Running {
+            id,
+            errand,
+            state: Await::Turn,
+            done: Vec::new(),
+            scan: None,
+            edited: None,
+            outdated: false,
+            rest: None,
+            needs,
+            stale: false,
+            version: 0,
+        }
+    }
+
+    fn refuse(&mut self, why: Refusal) {
+        self.rest = Some(why);
+        self.scan = None;
+        self.state = Await::Needs;
+    }
+
+    fn report(self, epoch: u64, lag: Option<Nanos>) -> Report {
+        match (self.edited, self.rest) {
+            (Some(answer), _) => Report::Edited(Box::new(answer)),
+            (None, _) if self.outdated => Report::Outdated,
+            (None, Some(refusal)) if self.done.is_empty() => Report::Refused(refusal),
+            (None, rest) => {
+                let (done, stale) = (self.done, self.stale);
+                Report::Done(Box::new(Served { done, rest, epoch, lag, stale }))
+            }
+        }
+    }
+}
+
+/// All errands of a shard.
+#[derive(Default)]
+pub(super) struct Errands {
+    lanes: BTreeMap<Lane, VecDeque<Running>>,
+    /// Lanes that hold something, in the order in which they get their turn.
+    order: VecDeque<Lane>,
+    /// Steps left in this turn.
+    steps: usize,
+    /// Something is left to be done at once.
+    pub(super) hungry: bool,
+}
+
+impl Errands {
+    /// Whether the report of every errand that was carried out has left.
+    pub(super) fn all_reported(&self) -> bool {
+        !self.lanes.values().flatten().any(|running| matches!(running.state, Await::Needs))
+    }
+
+    /// Whether any report depends on receipts rather than on durability.
+    pub(super) fn waits_for_receipts(&self) -> bool {
+        self.lanes.values().flatten().any(|running| running.needs.level == Ack::Received)
+    }
+
+    pub(super) fn forget(&mut self, lane: Lane) {
+        self.lanes.remove(&lane);
+    }
+}
+
+impl Node {
+    /// Takes an errand, and does as much of it as can be done now.
+    pub(super) fn errand_came(&mut self, errand: Errand, out: &mut Vec<Action>) {
+        let (lane, id) = ((errand.from, errand.conn), self.ticket());
+        let queue = self.errands.lanes.entry(lane).or_default();
+        if queue.is_empty() && !self.errands.order.contains(&lane) {
+            self.errands.order.push_back(lane);
+        }
+        queue.push_back(Running::new(id, errand));
+        self.run_lane(lane, out);
+    }
+
+    /// Goes on with all errands that can go on.
+    pub(super) fn run_errands(&mut self, out: &mut Vec<Action>) {
+        self.errands.steps = STEPS_PER_TURN;
+        self.errands.hungry = false;
+        for _ in 0..self.errands.order.len() {
+            let Some(lane) = self.errands.order.pop_front() else { break };
+            self.run_lane(lane, out);
+            if self.errands.lanes.contains_key(&lane) {
+                self.errands.order.push_back(lane);
+            }
+        }
+    }
+
+    fn run_lane(&mut self, lane: Lane, out: &mut Vec<Action>) {
+        let Some(mut queue) = self.errands.lanes.remove(&lane) else { return };
+        for running in &mut queue {
+            if matches!(running.state, Await::Needs) {
+                continue;
+            }
+            self.run(lane, running, out);
+            if !matches!(running.state, Await::Needs) {
+                break;
+            }
+        }
+        self.errands.lanes.insert(lane, queue);
+    }
+
+    fn run(&mut self, lane: Lane, running: &mut Running, out: &mut Vec<Action>) {
+        match running.state {
+            Await::Reads { outstanding: 1.., .. } | Await::Blocks => return,
+            _ => {}
+        }
+        let view = match self.errand_standing(&running.errand) {
+            Ok(Standing::Execute(view)) => view,
+            Ok(Standing::Redirect) => return running.refuse(self.leader_of_this()),
+            Err(refusal) => return running.refuse(refusal),
+            Ok(Standing::Park(limit)) => {
+                let since = match running.state {
+                    Await::Parked { since } => since,
+                    _ => self.now,
+                };
+                if self.now.0 < since.0 + limit.0 {
+                    running.state = Await::Parked { since };
+                    return;
+                }
+                let leads = matches!(self.role, Role::Leader(_)) && limit != PARK_LIMIT;
+                return running.refuse(if leads { Refusal::NotNow } else { Refusal::NoLeader });
+            }
+        };
+        if running.errand.write && view == View::Newest && self.known.read_only() && !edits(&running.errand) {
+            return running.refuse(Refusal::ReadOnly);
+        }
+        running.stale |= view == View::Committed;
+        running.needs.leased |= view == View::Newest && !running.errand.write;
+        if matches!(running.errand.work, Work::Scan(_)) {
+            return self.scan(lane, running, view, out);
+        }
+        if let Work::Confirm { version } = running.errand.work {
+            running.outdated = self.known.metadata.is_none() || self.known.version() != version;
+            running.state = Await::Needs;
+            return;
+        }
+        self.operate(lane, running, view, out);
+    }
+
+    /// Whether this node may do it, and how.
+    fn errand_standing(&self, errand: &Errand) -> Result<Standing, Refusal> {
+        let Some(staleness) = errand.stale.filter(|_| !errand.write) else {
+            return Ok(self.standing(errand.write, false));
+        };
+        match &self.role {
+            Role::Leader(leader) if leader.serves() && self.stopping.is_none() && self.lease_holds() => {
+                Ok(Standing::Execute(View::Newest))
+            }
+            Role::Follower(follower) => match (staleness.at_most, follower.lag(self.now)) {
+                (None, _) => Ok(Standing::Execute(View::Committed)),
+                (Some(most), Some(lag)) if lag <= most => Ok(Standing::Execute(View::Committed)),
+                (Some(_), _) => {
+                    let shard = &self.topology.shards[usize::from(self.options.shard.0)];
+                    let leader = self.topology.live_leader(shard).filter(|node| *node != self.topology.me);
+                    Err(Refusal::TooStale(leader))
+                }
+            },
+            Role::Leader(_) | Role::Idle if staleness.at_most.is_none() => {
+                Ok(Standing::Execute(View::Committed))
+            }
+            Role::Leader(_) | Role::Idle => Ok(self.standing(false, false)),
+        }
+    }
+
+    fn leader_of_this(&self) -> Refusal {
+        let shard = &self.topology.shards[usize::from(self.options.shard.0)];
+        let other = self.topology.live_leader(shard).filter(|node| *node != self.topology.me);
+        other.map_or(Refusal::NoLeader, Refusal::LedBy)
+    }
+
+    /// Operations on documents, or a change of the metadata.
+    fn operate(&mut self, lane: Lane, running: &mut Running, view: View, out: &mut Vec<Action>) {
+        let mut fetched = match std::mem::replace(&mut running.state, Await::Turn) {
+            Await::Reads { fetched, .. } => fetched,
+            _ => Vec::new(),
+        };
+        loop {
+            let op = match &running.errand.work {
+                Work::Documents(ops) => match ops.get(running.done.len()) {
+                    Some(op) => Some(op),
+                    None => break,
+                },
+                _ => None,
+            };
+            if self.errands.steps == 0 {
+                self.errands.hungry = true;
+                return;
+            }
+            self.errands.steps -= 1;
+            let mut access = Access {
+                shard: &mut self.shard,
+                view,
+                wall_ms: self.wall_ms,
+                fetched: &fetched,
+                expired: &mut self.clients.expired,
+                wanted: Vec::new(),
+                wait: Lsn(0),
+                wrote: None,
+                no_room: false,
+            };
+            let ended = match (op, &running.errand.work) {
+                (Some(op), _) => match documents::execute(op, &mut access) {
+                    documents::Outcome::Done(done) => {
+                        running.done.push(done);
+                        true
+                    }
+                    documents::Outcome::Blocked => false,
+                },
+                (None, Work::Edit(edit)) => match change(edit, &mut access) {
+                    Changed::Done { answer, metadata } => {
+                        running.edited = Some(answer);
+                        running.version = metadata.map_or(0, |metadata| metadata.version);
+                        true
+                    }
+                    Changed::Blocked => false,
+                },
+                (None, _) => unreachable!("scans and confirmations are dealt with elsewhere"),
+            };
+            let Access { wanted, wait, wrote, no_room, .. } = access;
+            if ended {
+                running.needs.read_upto = running.needs.read_upto.max(wait);
+                running.needs.leased |= view == View::Newest && wrote.is_none();
+                running.needs.wrote_upto = running.needs.wrote_upto.max(wrote.unwrap_or_default());
+                fetched.clear();
+                if running.edited.is_some() {
+                    break;
+                }
+                continue;
+            }
+            if no_room {
+                running.state = Await::Room;
+                return;
+            }
+            running.state = Await::Reads { outstanding: wanted.len(), fetched };
+            for want in wanted {
+                let ticket = self.ticket();
+                let reader = Reader::Errand { lane, id: running.id };
+                self.reads.insert(ticket, ReadFor::Client { reader, at: want.at, key: want.key });
+                out.push(Action::Read { ticket, spec: want.spec });
+            }
+            return;
+        }
+        running.state = Await::Needs;
+    }
+
+    fn scan(&mut self, lane: Lane, running: &mut Running, view: View, out: &mut Vec<Action>) {
+        let Work::Scan(scan) = &running.errand.work else { return };
+        let wall_ms = self.wall_ms;
+        let job = running
+            .scan
+            .get_or_insert_with(|| Box::new(ScanJob::new(scan.clone(), &self.shard, view, wall_ms)));
+        loop {
+            if self.errands.steps == 0 {
+                self.errands.hungry = true;
+                running.state = Await::Turn;
+                return;
+            }
+            self.errands.steps = self.errands.steps.saturating_sub(SCAN_STEP_COST);
+            match job.step(&mut self.shard, wall_ms) {
+                ScanStep::Again => {}
+                ScanStep::NoRoom => {
+                    running.state = Await::Room;
+                    return;
+                }
+                ScanStep::Read(spec) => {
+                    let ticket = self.ticket();
+                    self.reads.insert(ticket, ReadFor::Scan { lane, id: running.id });
+                    running.state = Await::Blocks;
+                    return out.push(Action::Read { ticket, spec });
+                }
+                ScanStep::Done { done, read_upto, wrote_upto } => {
+                    running.done.push(done);
+                    running.needs.read_upto = read_upto;
+                    running.needs.wrote_upto = wrote_upto.unwrap_or_default();
+                    running.state = Await::Needs;
+                    break;
+                }
+            }
+        }
+        running.scan = None;
+    }
+
+    /// A value came from the disk for an errand.
+    pub(super) fn errand_fetched(&mut self, lane: Lane, id: u64, value: Fetched, out: &mut Vec<Action>) {
+        let queue = self.errands.lanes.get_mut(&lane);
+        let Some(running) = queue.and_then(|queue| queue.iter_mut().find(|one| one.id == id)) else { return };
+        if let Await::Reads { outstanding, fetched } = &mut running.state {
+            fetched.push(value);
+            *outstanding -= 1;
+            if *outstanding == 0 {
+                self.run_lane(lane, out);
+            }
+        }
+    }
+
+    /// Blocks came from the disk for a scan.
+    pub(super) fn scan_read(&mut self, lane: Lane, id: u64, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
+        let queue = self.errands.lanes.get_mut(&lane);
+        let Some(running) = queue.and_then(|queue| queue.iter_mut().find(|one| one.id == id)) else { return };
+        if !matches!(running.state, Await::Blocks) {
+            return;
+        }
+        running.state = Await::Turn;
+        if let Some(job) = &mut running.scan {
+            job.blocks(&self.shard, bytes);
+        }
+        self.run_lane(lane, out);
+    }
+
+    /// Hands over the reports whose conditions hold, in order.
+    pub(super) fn release_errands(&mut self, out: &mut Vec<Action>) {
+        let allowed = self.allowed();
+        let epoch = self.topology.shards[usize::from(self.options.shard.0)].epoch;
+        let lag = match &self.role {
+            Role::Leader(_) => Some(Nanos(0)),
+            Role::Follower(follower) => follower.lag(self.now),
+            Role::Idle => None,
+        };
+        let mut reports = Vec::new();
+        let known = &self.known;
+        self.errands.lanes.retain(|lane, queue| {
+            let free = |one: &Running| {
+                matches!(one.state, Await::Needs)
+                    && allowed.allows(&one.needs)
+                    && (one.version == 0 || known.is_held(one.version))
+            };
+            while queue.front().is_some_and(free) {
+                let Some(running) = queue.pop_front() else { break };
+                let ticket = running.errand.ticket;
+                reports.push((*lane, ticket, running.report(epoch, lag)));
+            }
+            !queue.is_empty()
+        });
+        if !reports.is_empty() {
+            self.errands.order.retain(|lane| self.errands.lanes.contains_key(lane));
+        }
+        for (lane, ticket, report) in reports {
+            self.report(lane, ticket, Some(report), out);
+        }
+    }
+
+    fn report(&mut self, lane: Lane, ticket: u64, report: Option<Report>, out: &mut Vec<Action>) {
+        let (from, conn) = lane;
+        if from == self.options.shard {
+            self.http_report(conn, ticket, report, out);
+        } else {
+            out.push(Action::Mail { to: from, mail: Box::new(Mail::Report { conn, ticket, report }) });
+        }
+    }
+
+    /// This node no longer leads the shard; see the head of this file.
+    pub(super) fn settle_errands(&mut self, out: &mut Vec<Action>) {
+        let committed = self.shard.committed();
+        let mut unknown = Vec::new();
+        let next_ticket = &mut self.next_ticket;
+        self.errands.lanes.retain(|lane, queue| {
+            queue.retain_mut(|running| {
+                let wrote = running.needs.wrote_upto;
+                if wrote > committed || (wrote > Lsn(0) && running.scan.is_some()) {
+                    unknown.push((*lane, running.errand.ticket));
+                    return false;
+                }
+                running.needs = Needs::at(running.errand.ack);
+                if wrote == Lsn(0) && !running.stale {
+                    // A new number, so that what is still being read for it goes nowhere.
+                    *next_ticket += 1;
+                    running.id = *next_ticket;
+                    running.done.clear();
+                    running.scan = None;
+                    running.edited = None;
+                    running.outdated = false;
+                    running.state = Await::Turn;
+                }
+                true
+            });
+            !queue.is_empty()
+        });
+        for (lane, ticket) in unknown {
+            self.report(lane, ticket, None, out);
+        }
+    }
+}
+
+/// A change of the metadata that is allowed although clients may only read.
+fn edits(errand: &Errand) -> bool {
+    matches!(errand.work, Work::Edit(Edit::ReadOnly(_) | Edit::User(_) | Edit::FirstUser { .. }))
+}
+
+fn change(edit: &Edit, store: &mut Access<'_>) -> Changed {
+    match edit {
+        Edit::Documents(change) => documents::change(change, store),
+        Edit::User(sealed) => documents::edit(store, |metadata| {
+            let answer = sealed.apply(&mut metadata.users);
+            Response::json(answer.status, &answer.body)
+        }),
+        Edit::ReadOnly(read_only) => documents::edit(store, |metadata| {
+            metadata.read_only = *read_only;
+            Response::json(200, &json!({ "error": false, "code": 200, "mode": mode(metadata) }))
+        }),
+        Edit::FirstUser { root_password_hash, token_key } => documents::edit(store, |metadata| {
+            if metadata.token_key.is_some() {
+                return Response::empty(409);
+            }
+            metadata.token_key = Some(token_key.clone());
+            if metadata.users.is_empty() {
+                metadata.users.insert(ROOT.to_owned(), User::administrator(root_password_hash.clone()));
+            }
+            Response::empty(200)
+        }),
+    }
+}
+
+/// What `/_admin/server/mode` says.
+pub(super) fn mode(metadata: &Metadata) -> &'static str {
+    if metadata.read_only { "readonly" } else { "default" }
+}
+
+const _: () = assert!(KEEPER.0 == 0, "shard 0 keeps the metadata");

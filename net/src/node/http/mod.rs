@@ -1,0 +1,399 @@
+//! Connections of the HTTP face: bytes to requests, responses to bytes, in order.
+//!
+//! Promises: responses leave in the order of the requests; what a connection may hold is bounded (requests
+//! under way, bytes of their bodies, unread responses); one that is slow, or silent, or sends no HTTP is closed
+//! in time. An error that ends a connection is sent first, and the client is given a moment to read it.
+//!
+//! - `requests`: from a request to what is to be done, and to whom it is given.
+//! - `places`: the places of responses in their order; from reports to responses.
+//! - `admin`: what is asked about this node; `group`: what is asked about the group.
+
+mod admin;
+mod group;
+mod places;
+mod requests;
+
+use super::{Node, NodeOptions};
+use crate::http::{HttpLimits, Parser, Progress, Response};
+use crate::mail::Mail;
+use crate::seam::{Action, ConnId};
+use agency::ids::Nanos;
+use engine::ids::ShardId;
+use places::{Place, State};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Most requests of one connection that are under way; further ones wait unread.
+const MAX_UNDER_WAY: usize = 32;
+/// Unsent response bytes of a connection above which its further requests wait.
+const RESPONSE_BACKLOG_BYTES: usize = 4 << 20;
+/// Unparsed bytes of a connection above which its socket is left unread.
+const UNPARSED_BYTES: usize = 256 << 10;
+/// Most bytes of bodies of one shard thread, of requests that are coming or under way.
+const ALL_BODIES_BYTES: usize = 256 << 20;
+/// How often connections are looked at for their time-outs.
+const LOOK_INTERVAL: Nanos = Nanos(100_000_000);
+/// A body must come at least this fast on top of its time-out.
+const BODY_BYTES_PER_S: u64 = 16 << 10;
+/// A client may take as long to read its responses before it is cut off.
+const SEND_TIMEOUT: Nanos = Nanos(60_000_000_000);
+/// How long a client that sent too much is listened to after its last response, so that it can read that.
+const LINGER: Nanos = Nanos(1_000_000_000);
+
+/// What a connection is at; each has its own time-out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing is going on.
+    Idle,
+    /// A request's head is coming.
+    Head,
+    /// A request's body is coming.
+    Body,
+    /// It is for us to do something.
+    Answering,
+    /// The client is to take its responses.
+    Sending,
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// When all responses are out; no further request is read.
+    Answered,
+    /// The same, and then what comes is thrown away for a moment.
+    Lingering,
+    /// Everything is out: at this time.
+    At(Nanos),
+}
+
+/// One connection.
+struct HttpClient {
+    conn: ConnId,
+    parser: Parser,
+    inbox: Vec<u8>,
+    places: VecDeque<Place>,
+    closing: Closing,
+    sending: bool,
+    paused: bool,
+    phase: Phase,
+    since: Nanos,
+    /// Errands were sent to other shards.
+    forwarded: bool,
+    /// Is in `Http::active`.
+    active: bool,
+    /// What it counts for in `Http::bodies`.
+    body_bytes: usize,
+}
+
+impl HttpClient {
+    fn new(conn: ConnId, now: Nanos) -> HttpClient {
+        HttpClient {
+            conn,
+            parser: Parser::default(),
+            inbox: Vec::new(),
+            places: VecDeque::new(),
+            closing: Closing::No,
+            sending: false,
+            paused: false,
+            phase: Phase::Idle,
+            since: now,
+            forwarded: false,
+            active: false,
+            body_bytes: 0,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        if self.sending {
+            Phase::Sending
+        } else if !self.places.is_empty() {
+            Phase::Answering
+        } else if self.parser.in_body() {
+            Phase::Body
+        } else if self.parser.in_request(&self.inbox) {
+            Phase::Head
+        } else {
+            Phase::Idle
+        }
+    }
+
+    /// Whether the next request may be read.
+    fn takes(&self, limits: HttpLimits) -> bool {
+        let ready = |place: &Place| match &place.state {
+            State::Ready(bytes) => bytes.len(),
+            _ => 0,
+        };
+        self.closing == Closing::No
+            && self.places.len() < MAX_UNDER_WAY
+            && !self.places.iter().any(Place::is_barrier)
+            && self.places.iter().map(|place| place.body_bytes).sum::<usize>() <= limits.max_body_bytes
+            && self.places.iter().map(ready).sum::<usize>() < RESPONSE_BACKLOG_BYTES
+    }
+}
+
+/// All connections of a shard's HTTP face.
+pub(super) struct Http {
+    clients: BTreeMap<ConnId, HttpClient>,
+    /// Those with requests under way, or that are closing.
+    active: Vec<ConnId>,
+    /// Jobs of the control threads: whose they are.
+    jobs: BTreeMap<u64, ConnId>,
+    limits: HttpLimits,
+    look_at: Nanos,
+    /// Bytes of bodies held.
+    bodies: usize,
+    /// State of the generator of seeds.
+    seed: u64,
+}
+
+impl Http {
+    pub(super) fn new(options: &NodeOptions) -> Http {
+        let first = options.secret.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        Http {
+            clients: BTreeMap::new(),
+            active: Vec::new(),
+            jobs: BTreeMap::new(),
+            limits: HttpLimits { max_body_bytes: options.config.http.max_body_bytes.0 as usize },
+            look_at: Nanos(0),
+            bodies: 0,
+            seed: first,
+        }
+    }
+
+    /// When connections want to be looked at.
+    pub(super) fn deadline(&self) -> Nanos {
+        if self.clients.is_empty() { Nanos(u64::MAX) } else { self.look_at }
+    }
+
+    /// A number that no other shard or process draws (splitmix64 from a random start).
+    fn draw(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+impl Node {
+    pub(super) fn http_opened(&mut self, conn: ConnId) {
+        self.http.clients.insert(conn, HttpClient::new(conn, self.now));
+    }
+
+    pub(super) fn http_bytes(&mut self, conn: ConnId, bytes: &[u8], out: &mut Vec<Action>) {
+        let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        if client.closing == Closing::No {
+            client.inbox.extend_from_slice(bytes);
+            self.http_serve(&mut client, out);
+        }
+        self.http_put_back(client, out);
+    }
+
+    pub(super) fn http_sent(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        client.sending = false;
+        self.http_serve(&mut client, out);
+        self.http_put_back(client, out);
+    }
+
+    pub(super) fn http_closed(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        if let Some(client) = self.http.clients.remove(&conn) {
+            self.http_forget(&client, out);
+        }
+    }
+
+    fn http_forget(&mut self, client: &HttpClient, out: &mut Vec<Action>) {
+        self.http.bodies -= client.body_bytes;
+        let (from, conn) = (self.options.shard, client.conn);
+        self.errands.forget((from, conn));
+        if client.forwarded {
+            for shard in (0..self.options.config.shards).map(ShardId).filter(|shard| *shard != from) {
+                out.push(Action::Mail { to: shard, mail: Box::new(Mail::Gone { from, conn }) });
+            }
+        }
+    }
+
+    /// Closes a connection whose outcome is uncertain, or that failed us.
+    fn http_reset(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        if let Some(client) = self.http.clients.remove(&conn) {
+            out.push(Action::ClientClose { conn });
+            self.http_forget(&client, out);
+        }
+    }
+
+    pub(super) fn close_all_http(&mut self, out: &mut Vec<Action>) {
+        for conn in self.http.clients.keys().copied().collect::<Vec<_>>() {
+            self.http_reset(conn, out);
+        }
+    }
+
+    /// Notes what the connection is at, lists it where it is looked at again, applies backpressure.
+    fn http_put_back(&mut self, mut client: HttpClient, out: &mut Vec<Action>) {
+        let phase = client.phase();
+        if phase != client.phase {
+            (client.phase, client.since) = (phase, self.now);
+        }
+        let under_way: usize = client.places.iter().map(|place| place.body_bytes).sum();
+        let body_bytes = client.parser.held_bytes() + under_way;
+        self.http.bodies = self.http.bodies - client.body_bytes + body_bytes;
+        client.body_bytes = body_bytes;
+        if !client.active && (!client.places.is_empty() || client.closing != Closing::No) {
+            client.active = true;
+            self.http.active.push(client.conn);
+        }
+        let paused = client.inbox.len() > UNPARSED_BYTES;
+        if paused != client.paused {
+            client.paused = paused;
+            out.push(Action::ClientPause { conn: client.conn, paused });
+        }
+        self.http.clients.insert(client.conn, client);
+    }
+
+    /// Takes requests off the inbox as far as they may be taken.
+    fn http_serve(&mut self, client: &mut HttpClient, out: &mut Vec<Action>) {
+        let limits = self.http.limits;
+        let mut taken = 0;
+        let inbox = std::mem::take(&mut client.inbox);
+        while client.takes(limits) && (taken < inbox.len()) {
+            let (more, progress) = client.parser.feed(&inbox[taken..], limits);
+            taken += more;
+            match progress {
+                Progress::More { send_continue } => {
+                    if send_continue {
+                        client.places.push_back(Place::go_on());
+                    }
+                    if self.http.bodies + client.parser.held_bytes() > ALL_BODIES_BYTES {
+                        let text = "too many large requests at once: send it again in a moment";
+                        self.http_end(client, Response::error(503, 503, text).with("Retry-After", "1"));
+                    }
+                    break;
+                }
+                Progress::Request(request) => {
+                    if !request.keep_alive {
+                        client.closing = Closing::Answered;
+                    }
+                    self.http_request(client, request, out);
+                }
+                Progress::Refused(response) => self.http_end(client, response),
+            }
+        }
+        client.inbox = inbox;
+        if client.closing == Closing::No {
+            client.inbox.drain(..taken);
+        } else {
+            client.inbox = Vec::new();
+        }
+    }
+
+    /// The last response of a connection whose bytes mean nothing any more.
+    fn http_end(&mut self, client: &mut HttpClient, response: Response) {
+        let mut bytes = Vec::new();
+        response.encode(false, false, &mut bytes);
+        client.places.push_back(Place::ready(bytes));
+        client.parser = Parser::default();
+        client.closing = Closing::Lingering;
+    }
+
+    /// Goes on with what waits, and once in a while looks for those whose time is over.
+    pub(super) fn http_turn(&mut self, out: &mut Vec<Action>) {
+        for conn in self.http.active.clone() {
+            let waits = |client: &HttpClient| client.places.iter().any(Place::waits);
+            if self.http.clients.get(&conn).is_some_and(waits)
+                && let Some(mut client) = self.http.clients.remove(&conn)
+            {
+                self.http_try_again(&mut client, out);
+                self.http_put_back(client, out);
+            }
+        }
+        if self.now < self.http.look_at || self.http.clients.is_empty() {
+            return;
+        }
+        self.http.look_at = Nanos(self.now.0 + LOOK_INTERVAL.0);
+        let late: Vec<(ConnId, Phase)> = self
+            .http
+            .clients
+            .values()
+            .filter(|client| self.http_is_late(client))
+            .map(|client| (client.conn, client.phase))
+            .collect();
+        for (conn, phase) in late {
+            match phase {
+                Phase::Head | Phase::Body => {
+                    let Some(mut client) = self.http.clients.remove(&conn) else { continue };
+                    let text = "the request did not come in time";
+                    self.http_end(&mut client, Response::error(408, 408, text));
+                    client.inbox = Vec::new();
+                    self.http_put_back(client, out);
+                }
+                Phase::Idle | Phase::Sending | Phase::Answering => self.http_reset(conn, out),
+            }
+        }
+    }
+
+    fn http_is_late(&self, client: &HttpClient) -> bool {
+        let limits = &self.options.config.http;
+        let nanos = |span: crate::config::Span| span.0.as_nanos() as u64;
+        if client.closing != Closing::No && client.phase != Phase::Sending {
+            return false;
+        }
+        let patience = match client.phase {
+            Phase::Idle => nanos(limits.idle_timeout),
+            Phase::Head => nanos(limits.head_timeout),
+            Phase::Body => {
+                let held = client.parser.held_bytes() as u64;
+                nanos(limits.body_timeout) + held * 1_000_000_000 / BODY_BYTES_PER_S
+            }
+            Phase::Sending => SEND_TIMEOUT.0,
+            // Whatever waits for us has its own bound.
+            Phase::Answering => return false,
+        };
+        self.now.0 > client.since.0 + patience
+    }
+
+    /// Hands over the responses that are ready, in order, and closes what is to be closed.
+    pub(super) fn release_http(&mut self, out: &mut Vec<Action>) {
+        for conn in std::mem::take(&mut self.http.active) {
+            let Some(mut client) = self.http.clients.remove(&conn) else { continue };
+            client.active = false;
+            if !client.sending {
+                let mut bytes = Vec::new();
+                while let Some(Place { state: State::Ready(part), .. }) = client.places.front_mut() {
+                    if bytes.is_empty() {
+                        bytes = std::mem::take(part);
+                    } else {
+                        bytes.extend_from_slice(part);
+                    }
+                    client.places.pop_front();
+                    if bytes.len() >= RESPONSE_BACKLOG_BYTES {
+                        break;
+                    }
+                }
+                if !bytes.is_empty() {
+                    self.clients.stats.net_output_bytes += bytes.len() as u64;
+                    client.sending = true;
+                    out.push(Action::ClientSend { conn, bytes });
+                }
+            }
+            if client.places.is_empty() {
+                match client.closing {
+                    // The shell closes when everything is out.
+                    Closing::Answered => {
+                        out.push(Action::ClientClose { conn });
+                        self.http_forget(&client, out);
+                        continue;
+                    }
+                    Closing::Lingering if !client.sending => {
+                        client.closing = Closing::At(Nanos(self.now.0 + LINGER.0));
+                    }
+                    Closing::At(at) if self.now >= at => {
+                        out.push(Action::ClientClose { conn });
+                        self.http_forget(&client, out);
+                        continue;
+                    }
+                    Closing::No | Closing::Lingering | Closing::At(_) => {}
+                }
+            }
+            self.http_serve(&mut client, out);
+            self.http_put_back(client, out);
+        }
+    }
+}

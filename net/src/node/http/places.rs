@@ -1,0 +1,295 @@
+//! The places of responses in their order, and how reports become the response of a place.
+
+use super::requests::Intent;
+use super::{HttpClient, Node};
+use crate::control::job::Job;
+use crate::documents::{self, Done, Failure, Plan, Render};
+use crate::http::{Request, Response};
+use crate::mail::{Refusal, Report, Served};
+use crate::seam::{Action, ConnId};
+use agency::ids::Nanos;
+
+/// Results above which the control threads make the answer of them.
+const MANY_RESULTS: usize = 512;
+
+/// What a place waits for.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing: these bytes are the response.
+    Ready(Vec<u8>),
+    /// Reports of the errands with tickets from `first` on.
+    Gathering(Box<Gathering>),
+    /// A job of the control threads.
+    Job(u64),
+    /// To be taken up again: credentials are being judged, or nothing is known of the metadata yet.
+    Waiting { since: Nanos },
+}
+
+/// Errands under way for one response.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    pub(super) first: u64,
+    pub(super) parts: Vec<Part>,
+    pub(super) then: Then,
+}
+
+/// One errand.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    /// Where its results belong among all; empty: one result, in the order of the parts.
+    pub(super) order: Vec<usize>,
+    pub(super) report: Option<Report>,
+}
+
+/// What becomes of the reports.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Results of operations or scans, made an answer.
+    Conclude { render: Render, keys: Vec<String>, write: bool, durable: bool },
+    /// This answer, unless the metadata it was made from is outdated.
+    Answer(Response),
+    /// The report of a change is the answer.
+    Edited,
+}
+
+/// The place of one response.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) id: u64,
+    pub(super) intent: Intent,
+    /// Kept as long as it may have to be planned again.
+    pub(super) request: Option<Box<Request>>,
+    pub(super) body_bytes: usize,
+    pub(super) state: State,
+    /// No further request is read before this one is answered.
+    pub(super) barrier: bool,
+    /// What the served parts said so far.
+    pub(super) epoch: u64,
+    pub(super) lag: Option<Nanos>,
+    pub(super) stale: bool,
+    pub(super) served: bool,
+}
+
+impl Place {
+    pub(super) fn new(id: u64, intent: Intent, request: Box<Request>, since: Nanos) -> Place {
+        let body_bytes = request.body.len();
+        Place {
+            id,
+            intent,
+            request: Some(request),
+            body_bytes,
+            state: State::Waiting { since },
+            barrier: false,
+            epoch: 0,
+            lag: Some(Nanos(0)),
+            stale: false,
+            served: false,
+        }
+    }
+
+    /// Nothing but bytes.
+    pub(super) fn ready(bytes: Vec<u8>) -> Place {
+        Place {
+            id: 0,
+            intent: Intent::default(),
+            request: None,
+            body_bytes: 0,
+            state: State::Ready(bytes),
+            barrier: false,
+            epoch: 0,
+            lag: None,
+            stale: false,
+            served: false,
+        }
+    }
+
+    /// Tells a client that waits to send its body.
+    pub(super) fn go_on() -> Place {
+        Place::ready(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())
+    }
+
+    pub(super) fn is_barrier(&self) -> bool {
+        match self.state {
+            State::Ready(_) => false,
+            State::Waiting { .. } | State::Job(_) => true,
+            State::Gathering(_) => self.barrier,
+        }
+    }
+
+    /// Whether it is to be tried again from time to time.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.state, State::Waiting { .. })
+    }
+
+    /// This is the answer.
+    pub(super) fn answer(&mut self, mut response: Response) {
+        if self.served {
+            response = response.with("X-Baton-Epoch", self.epoch.to_string());
+            if let Some(lag) = self.lag {
+                response = response.with("X-Baton-Lag", (lag.0 / 1000).to_string());
+            }
+            if self.stale {
+                response = response.with("X-Arango-Potential-Dirty-Read", "true");
+            }
+        }
+        let mut bytes = Vec::new();
+        response.encode(self.intent.head, self.intent.keep_alive, &mut bytes);
+        self.state = State::Ready(bytes);
+        self.request = None;
+        self.body_bytes = 0;
+    }
+
+    fn note(&mut self, served: &Served) {
+        self.served = true;
+        self.epoch = self.epoch.max(served.epoch);
+        self.stale |= served.stale;
+        self.lag = self.lag.zip(served.lag).map(|(one, other)| one.max(other));
+    }
+}
+
+impl Node {
+    /// A shard reports on an errand. `None`: its outcome is unknown.
+    pub(in crate::node) fn http_report(
+        &mut self,
+        conn: ConnId,
+        ticket: u64,
+        report: Option<Report>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(report) = report else { return self.http_reset(conn, out) };
+        let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        let mut complete = None;
+        for place in &mut client.places {
+            let State::Gathering(gathering) = &mut place.state else { continue };
+            let at = ticket.checked_sub(gathering.first).map(|at| at as usize);
+            if let Some(part) = at.and_then(|at| gathering.parts.get_mut(at)) {
+                part.report = Some(report);
+                complete = gathering.parts.iter().all(|part| part.report.is_some()).then_some(place.id);
+                break;
+            }
+        }
+        if let Some(id) = complete {
+            self.http_gathered(&mut client, id, out);
+        }
+        self.http_put_back(client, out);
+    }
+
+    /// All reports for a place are there.
+    fn http_gathered(&mut self, client: &mut HttpClient, id: u64, out: &mut Vec<Action>) {
+        let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
+        let waiting = State::Waiting { since: self.now };
+        let State::Gathering(gathering) = std::mem::replace(&mut place.state, waiting) else { return };
+        let Gathering { parts, then, .. } = *gathering;
+        match then {
+            Then::Conclude { render, keys, write, durable } => {
+                let gathered = gather(place, parts, keys, write);
+                match gathered {
+                    Ok(done) if done.len() > MANY_RESULTS => {
+                        let job = Job::Conclude { render: Box::new(render), done, durable };
+                        let ticket = self.hand_in(client.conn, job, out);
+                        if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
+                            place.state = State::Job(ticket);
+                        }
+                    }
+                    Ok(done) => {
+                        let plan = documents::conclude(render, done, durable);
+                        self.http_carry_out(client, id, plan, out);
+                    }
+                    Err(refusal) => self.http_refuse(client, id, refusal),
+                }
+            }
+            Then::Answer(answer) => match parts.into_iter().next().and_then(|part| part.report) {
+                Some(Report::Done(served)) => {
+                    place.note(&served);
+                    place.answer(answer);
+                }
+                Some(Report::Refused(refusal)) => self.http_refuse(client, id, refusal),
+                // Planned again, now that the metadata is here.
+                Some(Report::Outdated | Report::Edited(_)) | None => self.http_begin(client, id, out),
+            },
+            Then::Edited => match parts.into_iter().next().and_then(|part| part.report) {
+                Some(Report::Edited(answer)) => place.answer(*answer),
+                Some(Report::Refused(refusal)) => self.http_refuse(client, id, refusal),
+                Some(Report::Outdated | Report::Done(_)) | None => {
+                    unreachable!("a change is reported as one")
+                }
+            },
+        }
+    }
+
+    /// Answers that this node does not serve the request.
+    pub(super) fn http_refuse(&mut self, client: &mut HttpClient, id: u64, refusal: Refusal) {
+        let response = self.refusal(refusal);
+        if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
+            place.answer(response);
+        }
+    }
+
+    /// What clients are told when this node does not serve them: `docs/CLIENT-HTTP.md`.
+    pub(super) fn refusal(&self, refusal: Refusal) -> Response {
+        let number = self.options.config.http.not_leader_error;
+        let led_by = |leader: Option<usize>, number: u32, text: &str| {
+            let endpoint = leader.map_or(String::new(), |node| self.endpoint("http", node));
+            Response::error(503, number, text).with("X-Arango-Endpoint", endpoint)
+        };
+        match refusal {
+            Refusal::LedBy(leader) => led_by(Some(leader), number, "not a leader"),
+            Refusal::TooStale(leader) => {
+                let number = if leader.is_some() { number } else { NO_LEADER };
+                led_by(leader, number, "not a leader, and not as fresh as was asked for")
+            }
+            Refusal::NoLeader => led_by(None, NO_LEADER, "no leader is known at this moment"),
+            Refusal::NotNow => {
+                Response::error(503, 503, "this node is changing its role").with("Retry-After", "1")
+            }
+            Refusal::ReadOnly => Response::error(403, 1004, "the group is in read-only mode"),
+        }
+    }
+}
+
+/// ArangoDB's number for an election that is going on.
+const NO_LEADER: u32 = 1495;
+
+/// All results in order, or why the request as a whole was refused. Operations that a shard refused while
+/// others were carried out get a result that says so.
+fn gather(place: &mut Place, parts: Vec<Part>, keys: Vec<String>, write: bool) -> Result<Vec<Done>, Refusal> {
+    let mut all: Vec<Option<Done>> = Vec::new();
+    all.resize_with(keys.len(), || None);
+    let (mut refused, mut written) = (None, false);
+    for (number, part) in parts.into_iter().enumerate() {
+        let order = if part.order.is_empty() { vec![number] } else { part.order };
+        match part.report {
+            Some(Report::Done(served)) => {
+                place.note(&served);
+                written |= write;
+                refused = refused.or(served.rest);
+                for (at, done) in order.into_iter().zip(served.done) {
+                    all[at] = Some(done);
+                }
+            }
+            Some(Report::Refused(refusal)) => refused = refused.or(Some(refusal)),
+            Some(Report::Outdated | Report::Edited(_)) | None => {
+                unreachable!("operations and scans are reported as done or refused")
+            }
+        }
+    }
+    match refused {
+        Some(refusal) if !written || keys.iter().all(String::is_empty) => Err(refusal),
+        _ => {
+            let missing = |(done, key): (Option<Done>, String)| {
+                done.unwrap_or(Done::Failed { key, failure: Failure::NotLeader })
+            };
+            Ok(all.into_iter().zip(keys).map(missing).collect())
+        }
+    }
+}
+
+/// Whether a plan writes.
+pub(super) fn writes(plan: &Plan) -> bool {
+    match plan {
+        Plan::Documents(batch) => batch.write,
+        Plan::EveryShard(scan) => scan.write,
+        Plan::Metadata(_) => true,
+        Plan::Reply(_) | Plan::NotMine => false,
+    }
+}

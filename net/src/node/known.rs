@@ -1,0 +1,187 @@
+//! What every shard of the node knows of databases, collections and users.
+//!
+//! Promises: on shard 0, what is known is the newest committed value; the other shards are told whenever it
+//! changes and say when they have it, so that the answer to a change can wait for all of them. Until
+//! something is known, nobody who needs it is served. Changes are `errands`' business.
+
+use super::{Node, ReadFor, Role};
+use crate::auth::{CredentialCache, Users};
+use crate::documents::{METADATA_KEY, Metadata};
+use crate::mail::{Edit, Errand, Mail, Work};
+use crate::resp::Ack;
+use crate::seam::{Action, ConnId};
+use agency::ids::Nanos;
+use engine::ids::{Lsn, Revision, ShardId};
+use engine::segment::Location;
+use engine::shard::{Decoded, Found, View};
+use std::sync::Arc;
+
+/// The shard that keeps the metadata.
+pub(super) const KEEPER: ShardId = ShardId(0);
+/// A follower looks for a new value at most this often.
+const LOOK_INTERVAL: Nanos = Nanos(1_000_000);
+/// The connection that an errand of the node's own is from.
+pub(super) const OWN: ConnId = ConnId(0);
+/// Pause before the first user is asked for again.
+const FOUND_AGAIN: Nanos = Nanos(100_000_000);
+
+/// See the head of this file.
+pub(super) struct Known {
+    pub(super) metadata: Option<Arc<Metadata>>,
+    pub(super) passwords: CredentialCache,
+    /// Where the known value is; `None`: there is none. Only on shard 0.
+    revision: Option<Revision>,
+    /// The commit LSN when it was last looked for, and when that was.
+    looked: (Lsn, Nanos),
+    /// Being read from here.
+    reading: Option<Location>,
+    /// Was read from here.
+    place: Option<Location>,
+    /// The version that each shard has, by its number. Only on shard 0.
+    held: Vec<u64>,
+    found_at: Nanos,
+}
+
+impl Known {
+    /// Nothing is known. `key` is random, for the cache of passwords.
+    pub(super) fn new(shards: u16, key: [u8; 32]) -> Known {
+        Known {
+            metadata: None,
+            passwords: CredentialCache::new(key),
+            revision: None,
+            looked: (Lsn(u64::MAX), Nanos(0)),
+            reading: None,
+            place: None,
+            held: vec![0; usize::from(shards)],
+            found_at: Nanos(0),
+        }
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.metadata.as_ref().map_or(0, |metadata| metadata.version)
+    }
+
+    /// Whether clients may only read.
+    pub(super) fn read_only(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| metadata.read_only)
+    }
+
+    /// Whether every shard of the node has this version.
+    pub(super) fn is_held(&self, version: u64) -> bool {
+        self.held.iter().all(|held| *held >= version)
+    }
+}
+
+impl Node {
+    /// Everybody who may connect; `None`: nobody is asked for a password.
+    pub(super) fn users(&self) -> Option<&Users> {
+        let metadata = self.known.metadata.as_ref()?;
+        self.options.config.auth.then_some(&metadata.users)
+    }
+
+    /// On shard 0: notices what was committed since.
+    pub(super) fn watch_metadata(&mut self, out: &mut Vec<Action>) {
+        if self.options.shard != KEEPER {
+            return;
+        }
+        let (committed, leads) = (self.shard.committed(), matches!(self.role, Role::Leader(_)));
+        let due = leads || self.now.0 >= self.known.looked.1.0 + LOOK_INTERVAL.0;
+        if committed != self.known.looked.0 && due && self.known.reading.is_none() {
+            self.known.looked = (committed, self.now);
+            self.look_for_metadata(out);
+        }
+        if leads {
+            self.found_first_user(out);
+        }
+    }
+
+    fn look_for_metadata(&mut self, out: &mut Vec<Action>) {
+        let found = match self.shard.find(METADATA_KEY, View::Committed) {
+            Found::Missing { .. } => match self.known.metadata {
+                Some(_) => return,
+                None => Some((Metadata::default(), None)),
+            },
+            Found::Here { revision, .. } if self.known.revision == Some(revision) => return,
+            Found::Here { value, revision, .. } => {
+                Metadata::decode(value).ok().map(|metadata| (metadata, Some(revision)))
+            }
+            Found::OnDisk { at, .. } if self.known.place == Some(at) => return,
+            Found::OnDisk { at, spec, .. } => {
+                self.known.reading = Some(at);
+                let ticket = self.ticket();
+                self.reads.insert(ticket, ReadFor::Metadata);
+                return out.push(Action::Read { ticket, spec });
+            }
+        };
+        self.adopt(found, out);
+    }
+
+    /// The value that was on the disk.
+    pub(super) fn metadata_read(&mut self, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
+        let Some(at) = self.known.reading.take() else { return };
+        let found = match bytes.map(|bytes| self.shard.decode(at, METADATA_KEY, bytes)) {
+            Some(Decoded::Value { value, revision, .. }) => {
+                Metadata::decode(value).ok().map(|metadata| (metadata, Some(revision)))
+            }
+            Some(Decoded::More(spec)) => {
+                self.known.reading = Some(at);
+                let ticket = self.ticket();
+                self.reads.insert(ticket, ReadFor::Metadata);
+                return out.push(Action::Read { ticket, spec });
+            }
+            // Looked for again with the next commit; what was known goes on to be known.
+            Some(Decoded::Missing | Decoded::Corrupt) | None => None,
+        };
+        if found.is_some() {
+            self.known.place = Some(at);
+        }
+        // It may have changed while it was read.
+        self.known.looked.0 = Lsn(u64::MAX);
+        self.adopt(found, out);
+    }
+
+    fn adopt(&mut self, found: Option<(Metadata, Option<Revision>)>, out: &mut Vec<Action>) {
+        let Some((metadata, revision)) = found else { return };
+        self.known.revision = revision;
+        if self.known.metadata.as_deref().is_some_and(|known| *known == metadata) {
+            return;
+        }
+        let metadata = Arc::new(metadata);
+        self.known.held[usize::from(KEEPER.0)] = metadata.version;
+        for shard in (1..self.options.config.shards).map(ShardId) {
+            out.push(Action::Mail { to: shard, mail: Box::new(Mail::Metadata(Arc::clone(&metadata))) });
+        }
+        self.known.metadata = Some(metadata);
+    }
+
+    /// Shard 0 told this shard.
+    pub(super) fn metadata_came(&mut self, metadata: Arc<Metadata>, out: &mut Vec<Action>) {
+        let (from, version) = (self.options.shard, metadata.version);
+        self.known.metadata = Some(metadata);
+        out.push(Action::Mail { to: KEEPER, mail: Box::new(Mail::MetadataHeld { from, version }) });
+    }
+
+    pub(super) fn metadata_held(&mut self, from: ShardId, version: u64) {
+        if let Some(held) = self.known.held.get_mut(usize::from(from.0)) {
+            *held = version;
+        }
+    }
+
+    /// A group that asks for passwords and has no users yet gets its first.
+    fn found_first_user(&mut self, out: &mut Vec<Action>) {
+        let config = &self.options.config;
+        let (Some(hash), true) = (&config.root_password_hash, config.auth) else { return };
+        let lacking = self.known.metadata.as_ref().is_some_and(|known| known.token_key.is_none());
+        let serves = matches!(&self.role, Role::Leader(leader) if leader.serves());
+        if !lacking || !serves || self.now < self.known.found_at {
+            return;
+        }
+        self.known.found_at = Nanos(self.now.0 + FOUND_AGAIN.0);
+        let token_key = self.options.secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let edit = Edit::FirstUser { root_password_hash: hash.clone(), token_key };
+        let ticket = self.ticket();
+        let (from, conn, work) = (KEEPER, OWN, Work::Edit(edit));
+        let errand = Errand { from, conn, ticket, work, write: true, stale: None, ack: Ack::Durable };
+        self.errand_came(errand, out);
+    }
+}
