@@ -157,8 +157,78 @@ fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
     vec((name, value), 0..3)
 }
 
+/// A document, or what stands in the place of one.
+fn document() -> impl Strategy<Value = Value> {
+    let key = select(vec!["a", "b", "e", "f", "x y"]);
+    prop_oneof![
+        6 => (key.clone(), json_value()).prop_map(|(key, v)| json!({"_key": key, "v": v, "n": 1})),
+        2 => json_value().prop_map(|v| json!({"v": v})),
+        2 => key.prop_map(Value::from),
+        1 => json_value(),
+    ]
+}
+
+/// A request that is mostly right.
+fn likely() -> impl Strategy<Value = (String, String, Vec<u8>)> {
+    let text = |value: Value| value.to_string().into_bytes();
+    let at = |method: &'static str, path: &'static str| (method.to_owned(), path.to_owned());
+    let whole = select(vec!["POST", "PUT", "PATCH", "DELETE"]);
+    let single = select(vec!["GET", "HEAD", "PUT", "PATCH", "DELETE"]);
+    let listing = select(vec!["/_api/simple/all", "/_api/simple/all-keys"]);
+    let by_keys = select(vec!["/_api/simple/lookup-by-keys", "/_api/simple/remove-by-keys"]);
+    let of_c = select(vec!["count", "revision", "properties"]);
+    let lines = |all: Vec<Value>| all.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
+    prop_oneof![
+        (whole, vec(document(), 0..6)).prop_map(move |(m, all)| (
+            m.to_owned(),
+            "/_api/document/c".to_owned(),
+            text(Value::from(all))
+        )),
+        document().prop_map(move |body| {
+            let (m, p) = at("POST", "/_api/document/c");
+            (m, p, text(body))
+        }),
+        (single, select(vec!["a", "b", "e", "none"]), document()).prop_map(move |(m, key, body)| (
+            m.to_owned(),
+            format!("/_api/document/c/{key}"),
+            text(body)
+        )),
+        (listing, 0usize..4, prop::option::of(0u64..5), 0u64..3).prop_map(move |(p, batch, limit, skip)| {
+            let body = json!({"collection": "c", "batchSize": batch, "limit": limit, "skip": skip});
+            ("PUT".to_owned(), p.to_owned(), text(body))
+        }),
+        (by_keys, vec(select(vec!["a", "b", "c/e", "none"]), 0..5)).prop_map(move |(p, keys)| {
+            ("PUT".to_owned(), p.to_owned(), text(json!({"collection": "c", "keys": keys})))
+        }),
+        of_c.prop_map(move |what| ("GET".to_owned(), format!("/_api/collection/c/{what}"), Vec::new())),
+        vec(document(), 0..6).prop_map(move |all| {
+            let (m, p) = at("POST", "/_api/import");
+            (m, p, lines(all))
+        }),
+        (any::<i64>(), any::<bool>()).prop_map(move |(by, create)| {
+            let (m, p) = at("POST", "/_api/baton/increment/c/a");
+            (m, p, text(json!({"attribute": "n", "by": by, "create": create})))
+        }),
+        select(vec!["shop", "c", "none", "_system"]).prop_flat_map(move |name| {
+            let body = text(json!({"name": name}));
+            select(vec!["/_api/database", "/_api/collection", "/_db/shop/_api/collection"])
+                .prop_map(move |p| ("POST".to_owned(), p.to_owned(), body.clone()))
+        }),
+        select(vec!["/_api/database/shop", "/_db/shop/_api/collection/c", "/_api/collection/d"])
+            .prop_map(|p| ("DELETE".to_owned(), p.to_owned(), Vec::new())),
+    ]
+}
+
 fn request() -> impl Strategy<Value = Request> {
-    (method(), path(), query(), headers(), body()).prop_map(|(method, path, query, named, body)| {
+    let parts = prop_oneof![
+        2 => likely(),
+        1 => (method(), path(), body()),
+    ];
+    (parts, query(), headers()).prop_map(|((method, path, body), mut query, named)| {
+        if path == "/_api/import" {
+            query.push(("collection".to_owned(), "c".to_owned()));
+            query.push(("type".to_owned(), "documents".to_owned()));
+        }
         let mut headers = Headers::default();
         named.iter().for_each(|(name, value)| headers.push(name, value));
         let path = path.replace(['?', ' '], "");
@@ -201,9 +271,19 @@ proptest! {
         if text {
             server.put(b"c/b", b"no document", 0);
         }
+        let mut cursor = None;
         for request in &requests {
-            let response = server.send(request);
-            is_sound(request, &response)?;
+            let mut request = request.clone();
+            if let (true, Some(cursor)) = (request.path.starts_with("/_api/cursor/"), &cursor) {
+                request.path = format!("/_api/cursor/{cursor}");
+                request.method = Method::Put;
+            }
+            let response = server.send(&request);
+            is_sound(&request, &response)?;
+            let told: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            if told["hasMore"] == true {
+                cursor = told["id"].as_str().map(str::to_owned);
+            }
             // And through its bytes.
             let mut bytes = Vec::new();
             response.encode(request.method == Method::Head, true, &mut bytes);
