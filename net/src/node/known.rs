@@ -61,6 +61,10 @@ impl Known {
         self.metadata.as_ref().map_or(0, |metadata| metadata.version)
     }
 
+    pub(super) fn users(&self) -> Option<&Users> {
+        self.metadata.as_ref().map(|metadata| &metadata.users)
+    }
+
     /// Whether clients may only read.
     pub(super) fn read_only(&self) -> bool {
         self.metadata.as_ref().is_some_and(|metadata| metadata.read_only)
@@ -73,12 +77,6 @@ impl Known {
 }
 
 impl Node {
-    /// Everybody who may connect; `None`: nobody is asked for a password.
-    pub(super) fn users(&self) -> Option<&Users> {
-        let metadata = self.known.metadata.as_ref()?;
-        self.options.config.auth.then_some(&metadata.users)
-    }
-
     /// On shard 0: notices what was committed since.
     pub(super) fn watch_metadata(&mut self, out: &mut Vec<Action>) {
         if self.options.shard != KEEPER {

@@ -2,6 +2,7 @@
 
 use super::access::{Access, Fetched, FetchedValue};
 use super::clients::{Client, Wait};
+use super::login::Admission;
 use super::{Node, ReadFor, Reader, Role};
 use crate::config;
 use crate::mail::Mail;
@@ -73,6 +74,18 @@ impl Node {
         bytes: &[u8],
         out: &mut Vec<Action>,
     ) -> Flow {
+        let mut verdict = None;
+        if self.options.config.auth && client.is_here() {
+            match self.admit(client, request, out) {
+                Admission::Go(judged) => verdict = judged,
+                Admission::Hold => return Flow::Hold,
+                Admission::Refused(text) => {
+                    client.wait = Wait::No;
+                    client.reply(self.turns, format!("-{text}\r\n").as_bytes());
+                    return Flow::Next;
+                }
+            }
+        }
         let (slot, keys, write) = match route(request) {
             Route::Error(reply) => {
                 client.reply(self.turns, &reply);
@@ -84,7 +97,7 @@ impl Node {
                         self.forward_to_all(client, gather, bytes, out);
                         Flow::Next
                     }
-                    _ => self.execute(client, request, None, out),
+                    _ => self.execute(client, request, None, verdict, out),
                 };
             }
             Route::Keys { slot, keys, write } => (slot, keys, write),
@@ -123,7 +136,7 @@ impl Node {
                 client.reply(self.turns, READ_ONLY);
                 Flow::Next
             }
-            Standing::Execute(view) => self.execute(client, request, Some(view), out),
+            Standing::Execute(view) => self.execute(client, request, Some(view), None, out),
             Standing::Redirect => {
                 client.wait = Wait::No;
                 client.reply(self.turns, &self.topology.moved(slot));
@@ -177,6 +190,7 @@ impl Node {
         client: &mut Client,
         request: &Request<'_>,
         view: Option<View>,
+        verdict: Option<bool>,
         out: &mut Vec<Action>,
     ) -> Flow {
         let fetched = match std::mem::take(&mut client.wait) {
@@ -200,6 +214,8 @@ impl Node {
         self.clients.stats.commands_processed += 1;
         let context = Context {
             limits: &self.clients.limits,
+            users: if self.options.config.auth { self.known.users() } else { None },
+            verdict,
             topology: &self.topology,
             shard: self.options.shard.0 as usize,
             role,
@@ -243,6 +259,8 @@ impl Node {
         match outcome {
             Outcome::Done => {}
             Outcome::Close => client.closing = true,
+            // The password was judged when the request was admitted, so there is none that could be right.
+            Outcome::Judge => client.reply(turn, b"-WRONGPASS there is no password in this request\r\n"),
             Outcome::Shutdown => out.push(Action::StopNode),
             Outcome::Wait { replicas, timeout_ms } => {
                 self.wait_for_copies(client, 0, replicas, false, timeout_ms)
