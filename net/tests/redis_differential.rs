@@ -261,6 +261,8 @@ impl Baton {
                         Route::Keys { .. } | Route::NoKeys => {}
                     }
                     let ctx = Context {
+                        users: None,
+                        verdict: None,
                         limits: &self.limits,
                         topology: &self.topology,
                         shard: 0,

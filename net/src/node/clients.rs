@@ -29,6 +29,8 @@ pub(super) enum Wait {
     Parked { since: Nanos },
     /// Values are on their way from the disk.
     Reads { outstanding: usize, fetched: Vec<Fetched> },
+    /// It is not known yet who may connect, or a password is being judged.
+    Users,
     /// The log buffer is full.
     Room,
     /// The client reads its replies too slowly.
@@ -372,7 +374,7 @@ impl Node {
             client.held = false;
             match client.wait {
                 Wait::No => self.serve_inbox(&mut client, out),
-                Wait::Parked { .. } | Wait::Room => self.serve_again(&mut client, out),
+                Wait::Parked { .. } | Wait::Room | Wait::Users => self.serve_again(&mut client, out),
                 Wait::Copies { .. } => {
                     if self.count_copies(&mut client) {
                         client.wait = Wait::No;

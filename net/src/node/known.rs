@@ -5,7 +5,7 @@
 //! something is known, nobody who needs it is served. Changes are `errands`' business.
 
 use super::{Node, ReadFor, Role};
-use crate::auth::{CredentialCache, Users};
+use crate::auth::CredentialCache;
 use crate::documents::{METADATA_KEY, Metadata};
 use crate::mail::{Edit, Errand, Mail, Work};
 use crate::resp::Ack;
@@ -73,12 +73,6 @@ impl Known {
 }
 
 impl Node {
-    /// Everybody who may connect; `None`: nobody is asked for a password.
-    pub(super) fn users(&self) -> Option<&Users> {
-        let metadata = self.known.metadata.as_ref()?;
-        self.options.config.auth.then_some(&metadata.users)
-    }
-
     /// On shard 0: notices what was committed since.
     pub(super) fn watch_metadata(&mut self, out: &mut Vec<Action>) {
         if self.options.shard != KEEPER {

@@ -7,9 +7,10 @@
 //! The path of a request: [`parse()`] (bytes to [`Request`]) → [`route`] (which slots, read or write) → the
 //! node decides (here, another shard, `MOVED`, [`scatter()`]) → [`execute`] (against the shard's store).
 //!
-//! Reading order: `parse`, `request`, `table`, `commands`, `store`; then `reply`, `session`, `context`,
-//! `topology`, `scatter`.
+//! Reading order: `parse`, `request`, `table`, `commands`, `store`; then `reply`, `session`, `access`,
+//! `context`, `topology`, `scatter`.
 
+pub mod access;
 mod commands;
 pub mod context;
 mod long_double;
@@ -24,6 +25,7 @@ pub mod store;
 mod table;
 pub mod topology;
 
+pub use access::{Verdict, claimed, refusal};
 pub use commands::{Outcome, execute};
 pub use context::{Context, Replica, Role, Stats};
 pub use parse::{Limits, ParseState, Parsed, parse};

@@ -4,6 +4,7 @@
 //! connection's I/O.
 
 use crate::resp::reply::Proto;
+use std::sync::Arc;
 
 /// When a write is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Session {
     pub readonly: bool,
     /// How this connection's writes are acknowledged; `None`: as the group is configured.
     pub ack: Option<Ack>,
+    /// Who it is, once it has given the user's password; always `None` where none is asked for.
+    pub user: Option<Arc<str>>,
 }
 
 impl Session {
@@ -71,6 +74,7 @@ impl Session {
             lib_version: String::new(),
             readonly: false,
             ack: None,
+            user: None,
         }
     }
 
@@ -80,6 +84,7 @@ impl Session {
         self.name.clear();
         self.readonly = false;
         self.ack = None;
+        self.user = None;
     }
 
     /// The line of `CLIENT LIST`, with its line feed.
@@ -89,7 +94,7 @@ impl Session {
         let written = writeln!(
             line,
             "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db=0 sub=0 psub=0 ssub=0 multi=-1 \
-             events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} ack={}",
+             events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={} ack={}",
             self.id,
             self.peer,
             self.local,
@@ -98,6 +103,7 @@ impl Session {
             seconds(self.last_command_ms),
             if self.readonly { "r" } else { "N" },
             self.last_command,
+            self.user.as_deref().unwrap_or("default"),
             self.proto.number(),
             self.lib_name,
             self.lib_version,

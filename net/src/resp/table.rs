@@ -86,6 +86,26 @@ impl Spec {
         self.flags.has(WRITE)
     }
 
+    /// Whether it reads data.
+    pub fn is_read(&self) -> bool {
+        self.flags.has(READ)
+    }
+
+    /// Whether it is for administrators.
+    pub fn is_admin(&self) -> bool {
+        self.flags.has(ADMIN)
+    }
+
+    /// Whether one may send it before saying who one is.
+    pub fn needs_no_user(&self) -> bool {
+        self.flags.has(NO_AUTH)
+    }
+
+    /// Whether it names keys.
+    pub fn has_keys(&self) -> bool {
+        self.keys != NO_KEYS
+    }
+
     /// The categories of `COMMAND`, as the flags imply them.
     pub fn categories(&self) -> impl Iterator<Item = &'static str> + Clone {
         let group = match self.group {

@@ -1,11 +1,13 @@
 //! Commands about the connection itself: who it is, how it wants to be answered.
 
 use super::{Call, Outcome, Ran, SYNTAX_ERROR, Stop, integer, is, wrong_arity};
+use crate::resp::access::{HELLO_NEEDS_AUTH, HelloOptions, Verdict, WRONG_PASSWORD};
 use crate::resp::context::Role;
 use crate::resp::number::parse_i64;
 use crate::resp::reply::Proto;
 use crate::resp::session::Ack;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The version of Redis whose behaviour is followed; clients choose features by it.
 pub const REDIS_VERSION: &str = "7.0.15";
@@ -35,21 +37,17 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
             None => return Err("ERR Protocol version is not an integer or out of range".into()),
         };
     }
-    let mut name = None;
-    let mut at = 2;
-    while at < request.len() {
-        let more = request.len() - 1 - at;
-        let word = request.arg(at);
-        if is(word, "AUTH") && more >= 2 {
-            check_user(request.arg(at + 1))?;
-            at += 3;
-        } else if is(word, "SETNAME") && more >= 1 {
-            name = Some(printable(request.arg(at + 1)).ok_or(BAD_CLIENT_NAME)?);
-            at += 2;
-        } else {
-            let text = [b"ERR Syntax error in HELLO option '".as_slice(), word, b"'"].concat();
-            return Err(Stop::Error(Cow::Owned(text)));
-        }
+    let options = HelloOptions::of(request).map_err(|word| {
+        let text = [b"ERR Syntax error in HELLO option '".as_slice(), word, b"'"].concat();
+        Stop::Error(Cow::Owned(text))
+    })?;
+    let name = options.name.map(|name| printable(name).ok_or(BAD_CLIENT_NAME)).transpose()?;
+    let user = options.auth.map(|(user, _)| check_user(c, user)).transpose()?.flatten();
+    if c.ctx.users.is_some() && user.is_none() && c.session.user.is_none() {
+        return Err(HELLO_NEEDS_AUTH.into());
+    }
+    if user.is_some() {
+        c.session.user = user;
     }
     if let Some(name) = name {
         c.session.name = name.to_owned();
@@ -75,21 +73,29 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
     Ok(Outcome::Done)
 }
 
-/// There is one user, `default`, and it needs no password.
-fn check_user(user: &[u8]) -> Result<(), Stop> {
-    if user == b"default" {
-        return Ok(());
+/// The user whose password was judged right. Where nobody is asked for one there is one user, `default`.
+fn check_user(c: &Call<'_>, name: &[u8]) -> Result<Option<Arc<str>>, Stop> {
+    match (c.ctx.users, c.ctx.verdict) {
+        (None, _) if name == b"default" => Ok(None),
+        (None, _) | (Some(_), Some(Verdict { right: false, .. })) => Err(WRONG_PASSWORD.into()),
+        (Some(_), None) => Err(Stop::Judge),
+        (Some(_), Some(Verdict { user, .. })) => Ok(Some(Arc::clone(user))),
     }
-    Err("WRONGPASS invalid username-password pair or user is disabled.".into())
 }
 
 pub fn auth(c: &mut Call<'_>) -> Ran {
-    match c.request.len() {
+    let request = c.request;
+    match request.len() {
+        2 if c.ctx.users.is_some() => {
+            c.session.user = check_user(c, b"default")?;
+            c.reply.ok();
+            Ok(Outcome::Done)
+        }
         2 => Err("ERR AUTH <password> called without any password configured for the default user. \
              Are you sure your configuration is correct?"
             .into()),
         3 => {
-            check_user(c.request.arg(1))?;
+            c.session.user = check_user(c, request.arg(1))?;
             c.reply.ok();
             Ok(Outcome::Done)
         }

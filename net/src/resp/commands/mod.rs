@@ -42,6 +42,9 @@ pub enum Outcome {
     /// durably, and how many followers do, when both are at least what is asked or `timeout_ms` is over
     /// (0: never).
     WaitAof { local: u32, replicas: u32, timeout_ms: u64 },
+    /// Nothing happened: have the password judged ([`claimed`](crate::resp::claimed)), then run the request
+    /// again with the verdict.
+    Judge,
     /// `SHUTDOWN`: stop the node in order. No reply; an orderly stop closes the connection.
     Shutdown,
 }
@@ -49,6 +52,8 @@ pub enum Outcome {
 /// Why a command ends early.
 pub enum Stop {
     Blocked,
+    /// See [`Outcome::Judge`].
+    Judge,
     /// Reply with this error, its code included.
     Error(Cow<'static, [u8]>),
 }
@@ -121,6 +126,10 @@ pub fn execute(
         Err(Stop::Blocked) => {
             out.truncate(start);
             Outcome::Blocked
+        }
+        Err(Stop::Judge) => {
+            out.truncate(start);
+            Outcome::Judge
         }
         Err(Stop::Error(text)) => {
             out.truncate(start);

@@ -2,6 +2,8 @@
 //! The replies of ordinary commands are compared with a real Redis in `tests/redis_differential.rs`.
 
 use super::*;
+use crate::auth::{ROOT, User, Users};
+use crate::resp::access::Verdict;
 use crate::resp::context::{Replica, Role, Stats};
 use crate::resp::parse::Limits;
 use crate::resp::reply::Proto;
@@ -108,17 +110,22 @@ struct Bench {
     session: Session,
     store: Memory,
     role: Role,
+    users: Option<Users>,
+    verdict: Option<Verdict>,
 }
 
 impl Bench {
     fn new(store: Memory) -> Bench {
-        Bench { topology: topology(), session: session(), store, role: Role::Leader }
+        let (users, verdict) = (None, None);
+        Bench { topology: topology(), session: session(), store, role: Role::Leader, users, verdict }
     }
 
     fn run(&mut self, line: &str) -> (Outcome, String) {
         let request = Request::new(line.split(' ').map(str::as_bytes).collect());
         let ctx = Context {
             limits: &Limits { max_value_bytes: 100, ..Limits::default() },
+            users: self.users.as_ref(),
+            verdict: self.verdict.as_ref(),
             topology: &self.topology,
             shard: 0,
             role: self.role,
@@ -347,4 +354,27 @@ fn the_table_of_commands_is_printed_whole() {
     assert_eq!(bench.reply("COMMAND LIST FILTERBY PATTERN mset*"), "*2\r\n$4\r\nmset\r\n$6\r\nmsetnx\r\n");
     assert!(bench.reply("COMMAND DOCS client").contains("client|setname"));
     assert!(bench.reply("CLIENT HELP").starts_with("*10\r\n+CLIENT <subcommand>"));
+}
+
+#[test]
+fn a_password_is_judged_before_the_connection_has_a_user() {
+    let mut bench = Bench::new(Memory::default());
+    bench.users = Some(Users::from([(ROOT.to_owned(), User::administrator(String::new()))]));
+    assert!(bench.reply("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
+    for line in ["AUTH pw", "AUTH root pw", "HELLO 3 AUTH default pw"] {
+        bench.session = session();
+        bench.verdict = None;
+        assert_eq!(bench.run(line), (Outcome::Judge, String::new()), "{line}");
+        let verdict = |right| Some(Verdict { user: ROOT.into(), right });
+        bench.verdict = verdict(false);
+        assert!(bench.reply(line).starts_with("-WRONGPASS"), "{line}");
+        assert_eq!((bench.session.user.as_deref(), bench.session.proto), (None, Proto::Resp2), "{line}");
+        bench.verdict = verdict(true);
+        assert!(!bench.reply(line).starts_with('-'), "{line}");
+        assert_eq!(bench.session.user.as_deref(), Some(ROOT), "{line}");
+    }
+    assert!(bench.reply("HELLO 2").starts_with("*14\r\n"));
+    assert!(bench.reply("CLIENT INFO").contains("user=root"));
+    bench.reply("RESET");
+    assert_eq!(bench.session.user, None);
 }
