@@ -4,6 +4,7 @@ mod crash;
 mod files;
 mod frames;
 mod replicate;
+mod scan_keys;
 
 use crate::ids::{GroupId, Lsn, ShardId};
 use crate::io::buffers::MirrorBuffer;

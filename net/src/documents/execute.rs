@@ -10,7 +10,7 @@ use super::once::{REMEMBERED_MS, Record, record_key};
 use super::op::{Action, Done, Effect, Expect, Merge, OnExisting, Op, Written};
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::ids::Revision;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// How an operation ended.
 #[derive(Debug)]
@@ -90,6 +90,8 @@ struct Change {
     effect: Effect,
     /// The new body and when it expires; `None` removes the document.
     put: Option<(Body, u64)>,
+    /// What an increment came to.
+    value: Option<Number>,
 }
 
 fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
@@ -98,55 +100,46 @@ fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
         return Ok(done);
     }
     let existing = fetch(store, &op.store_key)?;
-    let Some(change) = decide(&op.action, existing.as_ref())? else {
-        let existing = existing.expect("only an existing document is left alone");
-        let (revision, old_revision) = (existing.revision, None);
-        let key = op.key.clone();
-        let effect = Effect::Ignored;
-        return Ok(Done::Written(Written {
-            key,
-            effect,
-            revision,
-            old_revision,
-            new: None,
-            old: None,
-            replayed: false,
-        }));
-    };
     let old_revision = existing.as_ref().map(|existing| existing.revision);
+    let mut written = Written {
+        key: op.key.clone(),
+        effect: Effect::Ignored,
+        revision: old_revision.unwrap_or_default(),
+        old_revision: None,
+        new: None,
+        old: None,
+        value: None,
+        replayed: false,
+    };
+    let Some(change) = decide(&op.action, existing.as_ref())? else { return Ok(Done::Written(written)) };
     let document = match &change.put {
         Some((body, expiry_ms)) => {
             Write::Put { key: &op.store_key, value: body.bytes(), expiry_ms: *expiry_ms }
         }
         None => Write::Delete { key: &op.store_key },
     };
-    let written = match (&op.once, &record_key) {
+    let result = match (&op.once, &record_key) {
         (Some(once), Some(key)) => {
-            let value = Record::new(once, change.effect, old_revision).encode();
+            let value = Record::new(once, change.effect, old_revision, change.value.clone()).encode();
             let expiry_ms = store.wall_ms() + REMEMBERED_MS;
             store.write(&[document, Write::Put { key, value: &value, expiry_ms }])
         }
         _ => store.write(&[document]),
     };
-    written.map_err(refused)?;
+    result.map_err(refused)?;
     // The frame is in the log buffer: this does not go to the disk.
-    let revision = match (&change.put, store.fetch(&op.store_key)) {
-        (Some(_), Fetch::Value { revision, .. }) => revision,
-        (Some(_), other) => unreachable!("what was just written reads as {other:?}"),
-        (None, _) => old_revision.expect("only an existing document is removed"),
-    };
-    let new = change.put.map(|(body, _)| body).filter(|_| op.returns.new);
-    let old = existing.and_then(|existing| existing.body).filter(|_| op.returns.old);
-    let key = op.key.clone();
-    Ok(Done::Written(Written {
-        key,
-        effect: change.effect,
-        revision,
-        old_revision,
-        new,
-        old,
-        replayed: false,
-    }))
+    if change.put.is_some() {
+        written.revision = match store.fetch(&op.store_key) {
+            Fetch::Value { revision, .. } => revision,
+            other => unreachable!("what was just written reads as {other:?}"),
+        };
+    }
+    written.effect = change.effect;
+    written.old_revision = old_revision;
+    written.new = change.put.map(|(body, _)| body).filter(|_| op.returns.new);
+    written.old = existing.and_then(|existing| existing.body).filter(|_| op.returns.old);
+    written.value = change.value;
+    Ok(Done::Written(written))
 }
 
 fn refused(error: WriteError) -> Stop {
@@ -183,13 +176,15 @@ fn replay(op: &Op, record_key: Option<&[u8]>, store: &mut dyn Store) -> Result<O
         old_revision,
         new,
         old: None,
+        value: record.value(),
         replayed: true,
     })))
 }
 
 /// What the action makes of the document; `None` leaves it alone.
 fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>, Failure> {
-    let put = |effect, body, expiry_ms| Ok(Some(Change { effect, put: Some((body, expiry_ms)) }));
+    let put =
+        |effect, body, expiry_ms| Ok(Some(Change { effect, put: Some((body, expiry_ms)), value: None }));
     match (action, existing) {
         (Action::Read { .. }, _) => unreachable!("reads write nothing"),
         (Action::Insert { body, .. }, None) => put(Effect::Created, Body::from_map(body), 0),
@@ -205,6 +200,20 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
                 put(Effect::Updated, patched(existing, body, *rules)?, existing.expiry_ms)
             }
         },
+        (Action::Increment { attribute, by, create }, existing) => {
+            let (mut body, effect, expiry_ms) = match existing {
+                Some(existing) => (existing.attributes()?, Effect::Updated, existing.expiry_ms),
+                None if *create => (Map::new(), Effect::Created, 0),
+                None => return Err(Failure::NotFound),
+            };
+            let value = match body.get(attribute) {
+                None => by.clone(),
+                Some(Value::Number(now)) => sum(now, by).ok_or(Failure::NotANumber)?,
+                Some(_) => return Err(Failure::NotANumber),
+            };
+            body.insert(attribute.clone(), value.clone().into());
+            Ok(Some(Change { effect, put: Some((Body::from_map(&body), expiry_ms)), value: Some(value) }))
+        }
         (_, None) => Err(Failure::NotFound),
         (Action::Replace { body, expect }, Some(existing)) => {
             check(expect, existing)?;
@@ -216,7 +225,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
         }
         (Action::Remove { expect }, Some(existing)) => {
             check(expect, existing)?;
-            Ok(Some(Change { effect: Effect::Removed, put: None }))
+            Ok(Some(Change { effect: Effect::Removed, put: None, value: None }))
         }
     }
 }
@@ -231,6 +240,19 @@ fn check(expect: &Expect, existing: &Existing) -> Result<(), Failure> {
 }
 
 fn patched(existing: &Existing, patch: &Map<String, Value>, rules: Merge) -> Result<Body, Failure> {
-    let document = existing.body.as_ref().and_then(Body::to_map).ok_or(Failure::NotADocument)?;
-    Ok(Body::from_map(&merged(document, patch.clone(), rules)))
+    Ok(Body::from_map(&merged(existing.attributes()?, patch.clone(), rules)))
+}
+
+impl Existing {
+    fn attributes(&self) -> Result<Map<String, Value>, Failure> {
+        self.body.as_ref().and_then(Body::to_map).ok_or(Failure::NotADocument)
+    }
+}
+
+/// Exact for integers; otherwise of floating-point numbers, if the sum is one.
+fn sum(a: &Number, b: &Number) -> Option<Number> {
+    match (a.as_i64(), b.as_i64()) {
+        (Some(a), Some(b)) => a.checked_add(b).map(Number::from),
+        _ => Number::from_f64(a.as_f64()? + b.as_f64()?),
+    }
 }

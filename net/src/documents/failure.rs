@@ -29,6 +29,8 @@ pub enum Failure {
     TooLarge { limit: usize },
     #[error("disk full: the log cannot grow, reads go on; free space on the device of the data directory")]
     DiskFull,
+    #[error("the attribute is not a number, or would be out of range")]
+    NotANumber,
     #[error("{0}")]
     Unreadable(String),
     /// The shard lost its leadership before this was done; it was not done.
@@ -83,6 +85,7 @@ impl Failure {
             Failure::NotADocument => (409, 1227),
             Failure::TooMany { .. } | Failure::TooLarge { .. } => (413, 32),
             Failure::DiskFull => (507, 1104),
+            Failure::NotANumber => (409, 1504),
             Failure::Unreadable(_) => (500, 4),
             Failure::NotLeader => (503, 1496),
             Failure::OnceReused => (422, 10),

@@ -9,7 +9,7 @@
 //! the shard that owns the key, by a [`ScanJob`] on every shard, or by [`change()`] on the shard that keeps the
 //! metadata → [`conclude`] (what was done, to the next plan, mostly a [`Plan::Reply`]).
 //!
-//! Reading order: `names`, `metadata`, `op`, `plan`, `body`, `once`, `execute`, `scan`, `change`, `render`;
+//! Reading order: `names`, `metadata`, `op`, `plan`, `body`, `once`, `execute`, `scan`, `change`, `render`, `lists`;
 //! `failure` lists every error.
 
 mod body;
@@ -17,6 +17,7 @@ mod change;
 mod cursor;
 mod execute;
 mod failure;
+mod lists;
 mod metadata;
 mod names;
 mod once;
@@ -25,11 +26,15 @@ mod plan;
 mod render;
 mod scan;
 
+#[cfg(test)]
+mod tests;
+
 pub use body::Body;
 pub use change::{Changed, MetadataChange, Settings, change, edit};
 pub use cursor::Cursor;
 pub use execute::{Outcome, execute};
 pub use failure::Failure;
+pub use lists::ListingRender;
 pub use metadata::{Collection, Database, KeyGenerator, METADATA_KEY, Metadata, MetadataError, SYSTEM};
 pub use once::IDEMPOTENCY_KEY;
 pub use op::{
@@ -37,5 +42,5 @@ pub use op::{
     ScanBatch, ScanFailure, Selection, Task, Written,
 };
 pub use plan::{database_of, plan};
-pub use render::{ImportRender, Kind, ListingRender, Render, conclude};
+pub use render::{ImportRender, Kind, Render, conclude};
 pub use scan::{ScanJob, ScanStep};

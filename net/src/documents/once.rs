@@ -8,6 +8,7 @@ use super::names;
 use super::op::{Effect, Once};
 use engine::ids::Revision;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 /// The request's header, in lower case.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -25,11 +26,14 @@ pub(super) struct Record {
     /// `_rev` of the document before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     old: Option<String>,
+    /// What an increment came to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<Number>,
 }
 
 impl Record {
-    pub fn new(once: &Once, effect: Effect, old: Option<Revision>) -> Record {
-        Record { request: format!("{:032x}", once.request), effect, old: old.map(names::revision) }
+    pub fn new(once: &Once, effect: Effect, old: Option<Revision>, value: Option<Number>) -> Record {
+        Record { request: format!("{:032x}", once.request), effect, old: old.map(names::revision), value }
     }
 
     /// From a stored value; `None` if it is none of ours.
@@ -48,6 +52,10 @@ impl Record {
 
     pub fn effect(&self) -> Effect {
         self.effect
+    }
+
+    pub fn value(&self) -> Option<Number> {
+        self.value.clone()
     }
 
     pub fn old(&self) -> Option<Revision> {
@@ -76,7 +84,7 @@ mod tests {
         let once = Once { key: "order {7}".to_owned(), request: 5 };
         let key = record_key(b"users/alice", &once);
         assert_eq!(slot_of(&key), slot_of(b"users/alice"));
-        let record = Record::decode(&Record::new(&once, Effect::Created, None).encode()).unwrap();
+        let record = Record::decode(&Record::new(&once, Effect::Created, None, None).encode()).unwrap();
         assert!(record.is_of(&once) && !record.is_of(&Once { request: 6, ..once }));
         assert!(!is_once("") && !is_once("a\n") && !is_once(&"x".repeat(129)) && is_once("a b"));
     }

@@ -10,7 +10,7 @@ use crate::http::Response;
 use engine::ids::{Lsn, Revision};
 use engine::key_scan::ScanPosition;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// What has to be done for a request.
 #[derive(Debug)]
@@ -26,6 +26,18 @@ pub enum Plan {
     Metadata(MetadataChange),
     /// Not about documents: administration, authentication, replication.
     NotMine,
+}
+
+impl Plan {
+    /// Whether carrying it out changes no data.
+    pub fn reads(&self) -> bool {
+        match self {
+            Plan::Reply(_) => true,
+            Plan::Documents(batch) => !batch.write,
+            Plan::EveryShard(batch) => !batch.write,
+            Plan::Metadata(_) | Plan::NotMine => false,
+        }
+    }
 }
 
 /// Operations for one answer; there is at least one.
@@ -64,11 +76,32 @@ pub struct Op {
 /// What to do with the document.
 #[derive(Clone, Debug)]
 pub enum Action {
-    Read { expect: Expect },
-    Insert { body: Map<String, Value>, existing: OnExisting, expect: Expect },
-    Replace { body: Map<String, Value>, expect: Expect },
-    Update { patch: Map<String, Value>, merge: Merge, expect: Expect },
-    Remove { expect: Expect },
+    Read {
+        expect: Expect,
+    },
+    Insert {
+        body: Map<String, Value>,
+        existing: OnExisting,
+        expect: Expect,
+    },
+    Replace {
+        body: Map<String, Value>,
+        expect: Expect,
+    },
+    Update {
+        patch: Map<String, Value>,
+        merge: Merge,
+        expect: Expect,
+    },
+    Remove {
+        expect: Expect,
+    },
+    /// Add to a number. `create`: a document that does not exist is made, a number that is not there is 0.
+    Increment {
+        attribute: String,
+        by: Number,
+        create: bool,
+    },
 }
 
 /// What an insert does when the key exists.
@@ -150,6 +183,8 @@ pub struct Written {
     pub old_revision: Option<Revision>,
     pub new: Option<Body>,
     pub old: Option<Body>,
+    /// What the number is after an increment.
+    pub value: Option<Number>,
     /// It had been done before, with this idempotency key.
     pub replayed: bool,
 }

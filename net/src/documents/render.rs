@@ -4,14 +4,13 @@
 //! the shards. Status 201 (200 for removals) says that a write is durable, 202 that it is not yet.
 
 use super::body::push_identity;
-use super::cursor::Cursor;
 use super::failure::Failure;
+use super::lists::{ListingRender, found, page, removed};
 use super::metadata::{Collection, KeyGenerator};
 use super::names;
-use super::op::{Done, Effect, Items, Plan, Written};
+use super::op::{Done, Effect, Plan, ScanFailure, Written};
 use crate::http::Response;
 use engine::ids::Revision;
-use engine::key_scan::ScanPosition;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -58,19 +57,6 @@ pub struct ImportRender {
     pub empty: u64,
     /// By line, from 1 on: failures known from the start; the others are of the operations.
     pub known: Vec<Option<Failure>>,
-}
-
-/// How the pages of the shards become one.
-#[derive(Debug)]
-pub struct ListingRender {
-    pub database: String,
-    pub cursor: Cursor,
-    /// Documents to be left out at the beginning.
-    pub skip: usize,
-    /// Whether this is the first page, which counts.
-    pub first: bool,
-    /// Whether the total was asked for.
-    pub counts: bool,
 }
 
 /// From what was done to what is answered, or to be done next. `durable`: the writes were acknowledged by all
@@ -159,7 +145,6 @@ pub(super) fn properties(name: &str, collection: &Collection) -> Value {
 }
 
 fn scan_failure(done: &Done) -> Option<Response> {
-    use super::op::ScanFailure;
     let Done::ScanFailed(failure) = done else { return None };
     Some(match failure {
         ScanFailure::BadCursor => Failure::CursorNotFound.response(),
@@ -168,7 +153,7 @@ fn scan_failure(done: &Done) -> Option<Response> {
     })
 }
 
-fn raw(status: u16, body: Vec<u8>) -> Response {
+pub(super) fn raw(status: u16, body: Vec<u8>) -> Response {
     let mut response = Response::json(status, &Value::Null);
     response.body = body;
     response
@@ -236,10 +221,13 @@ fn write_status(removal: bool, durable: bool) -> u16 {
 }
 
 fn push_written(collection: &str, written: &Written, out: &mut Vec<u8>) {
-    let Written { key, revision, old_revision, new, old, .. } = written;
+    let Written { key, revision, old_revision, new, old, value, .. } = written;
     push_identity(collection, key, *revision, out);
     if let Some(old) = old_revision.filter(|_| written.effect != Effect::Removed) {
         out.extend_from_slice(format!(",\"_oldRev\":\"{}\"", names::revision(old)).as_bytes());
+    }
+    if let Some(value) = value {
+        out.extend_from_slice(format!(",\"value\":{value}").as_bytes());
     }
     if let Some(new) = new {
         out.extend_from_slice(b",\"new\":");
@@ -341,116 +329,9 @@ fn imported(import: ImportRender, done: Vec<Done>) -> Response {
     success(201, answer)
 }
 
-/// Put the parts between `start` and the end of an object.
-fn object_with(start: &str, parts: Vec<Vec<u8>>, end: &str) -> Vec<u8> {
-    let mut body = start.as_bytes().to_vec();
-    body.extend_from_slice(&parts.join(b",".as_slice()));
-    body.extend_from_slice(end.as_bytes());
-    body
-}
-
-fn found(collection: &str, done: Vec<Done>) -> Response {
-    let documents = done.into_iter().filter_map(|done| match done {
-        Done::Read { key, revision, body } => {
-            let mut out = Vec::new();
-            body.push_document(collection, &key, revision, &mut out);
-            Some(out)
-        }
-        _ => None,
-    });
-    raw(200, object_with("{\"documents\":[", documents.collect(), "],\"error\":false,\"code\":200}"))
-}
-
-fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> Response {
-    let all = done.len();
-    let written = done.into_iter().filter_map(|done| match done {
-        Done::Written(written) => Some(written),
-        _ => None,
-    });
-    let mut old = Vec::new();
-    let mut removed = 0;
-    for written in written {
-        removed += 1;
-        if let (Some(body), Some(revision)) = (&written.old, written.old_revision) {
-            let mut out = Vec::new();
-            body.push_document(collection, &written.key, revision, &mut out);
-            old.push(out);
-        }
-    }
-    let ignored = all - removed;
-    let end = format!("\"removed\":{removed},\"ignored\":{ignored},\"error\":false,\"code\":200}}");
-    match returns_old {
-        true => raw(200, object_with("{\"old\":[", old, &format!("],{end}"))),
-        false => raw(200, format!("{{{end}").into_bytes()),
-    }
-}
-
 fn count(done: &Done) -> u64 {
     match done {
         Done::Count(count) => *count,
         other => unreachable!("a count is no {other:?}"),
-    }
-}
-
-fn page(listing: ListingRender, done: Vec<Done>) -> Response {
-    let ListingRender { database, cursor, mut skip, first, counts } = listing;
-    let mut room = cursor.left.map_or(cursor.batch, |left| (cursor.batch as u64).min(left) as usize);
-    let mut left = cursor.left;
-    let mut parts = Vec::new();
-    let mut next: Option<(u16, ScanPosition)> = None;
-    let mut total = counts.then_some(0);
-    let skipped = skip as u64;
-    for (shard, done) in (0u16..).zip(done) {
-        let Done::Page(page) = done else { unreachable!("a page is no {done:?}") };
-        total = total.map(|total| total + page.count.unwrap_or(0));
-        for item in page.items {
-            if next.is_some() {
-                break;
-            }
-            if skip > 0 {
-                skip -= 1;
-            } else if room == 0 {
-                next = Some((shard, item.at));
-            } else {
-                room -= 1;
-                left = left.map(|left| left - 1);
-                parts.push(shown(&database, &cursor, item));
-            }
-        }
-        next = next.or(page.next.map(|at| (shard, at)));
-    }
-    let more = next.filter(|_| left != Some(0));
-    let count = match (first, total) {
-        (true, Some(total)) => {
-            let rest = total.saturating_sub(skipped);
-            Some(cursor.left.map_or(rest, |left| left.min(rest)))
-        }
-        _ => cursor.count,
-    };
-    let mut tail = json!({ "hasMore": more.is_some(), "cached": false, "error": false });
-    tail["code"] = if first { 201.into() } else { 200.into() };
-    if let Some(count) = count {
-        tail["count"] = count.into();
-    }
-    if let Some((shard, from)) = more {
-        tail["id"] = Cursor { shard, from, left, count, ..cursor }.encode().into();
-    }
-    let tail = tail.to_string();
-    let status = if first { 201 } else { 200 };
-    raw(status, object_with("{\"result\":[", parts, &format!("],{}", &tail[1..])))
-}
-
-fn shown(database: &str, cursor: &Cursor, item: super::op::Item) -> Vec<u8> {
-    let (collection, key) = (&cursor.collection, &item.key);
-    match cursor.items {
-        Items::Keys => format!("\"{key}\"").into_bytes(),
-        Items::Ids => format!("\"{collection}/{key}\"").into_bytes(),
-        Items::Paths => format!("\"/_db/{database}/_api/document/{collection}/{key}\"").into_bytes(),
-        Items::Documents => {
-            let mut out = Vec::new();
-            let body = item.body.expect("documents were asked for");
-            body.push_document(collection, key, item.revision, &mut out);
-            out
-        }
     }
 }

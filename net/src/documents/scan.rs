@@ -18,6 +18,8 @@ use std::ops::ControlFlow;
 
 /// Most documents removed in one step.
 const REMOVED_PER_STEP: usize = 256;
+/// And most bytes of their keys.
+const REMOVED_BYTES_PER_STEP: usize = 32 << 10;
 /// A page ends early when its documents have this many bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
@@ -47,6 +49,7 @@ pub struct ScanJob {
     counted: u64,
     /// Documents found and not yet removed.
     doomed: Vec<Vec<u8>>,
+    doomed_bytes: usize,
     wrote_upto: Option<Lsn>,
     asked: Option<ReadSpec>,
     failed: Option<ScanFailure>,
@@ -72,6 +75,7 @@ impl ScanJob {
             page_bytes: 0,
             counted: 0,
             doomed: Vec::new(),
+            doomed_bytes: 0,
             wrote_upto: None,
             asked: None,
             failed: None,
@@ -149,9 +153,10 @@ impl ScanJob {
                 ControlFlow::Continue(())
             }
             Task::Truncate => {
-                if self.doomed.len() == REMOVED_PER_STEP {
+                if self.doomed.len() == REMOVED_PER_STEP || self.doomed_bytes > REMOVED_BYTES_PER_STEP {
                     return ControlFlow::Break(());
                 }
+                self.doomed_bytes += live.key.len();
                 self.doomed.push(live.key.to_vec());
                 ControlFlow::Continue(())
             }
@@ -187,13 +192,25 @@ impl ScanJob {
                 self.wrote_upto = Some(end);
                 self.counted += self.doomed.len() as u64;
                 self.doomed.clear();
+                self.doomed_bytes = 0;
                 ScanStep::Again
             }
             Err(AppendError::DiskFull) => {
                 let refused = ScanFailure::Refused(Failure::DiskFull);
                 self.end(Done::ScanFailed(refused))
             }
-            Err(_) => ScanStep::NoRoom,
+            Err(
+                AppendError::BufferFull
+                | AppendError::NoSegment
+                | AppendError::Rewinding
+                | AppendError::NotLeading
+                | AppendError::OldEpoch { .. },
+            ) => ScanStep::NoRoom,
+            Err(
+                error @ (AppendError::ValueTooLarge { .. }
+                | AppendError::KeyTooLarge { .. }
+                | AppendError::BatchTooLarge { .. }),
+            ) => unreachable!("a bounded batch of deletes: {error}"),
         }
     }
 

@@ -23,9 +23,10 @@ use engine::shard::View;
 use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Operations, and steps of scans, that one turn carries out.
-const STEPS_PER_TURN: usize = 256;
-/// What an operation on a document counts for, as against one step of a scan.
+/// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it moves.
+const STEPS_PER_TURN: usize = 128;
+const BYTES_PER_STEP: usize = 4 << 10;
+/// What one step of a scan costs.
 const SCAN_STEP_COST: usize = 16;
 
 /// The errands of one connection of one shard.
@@ -257,7 +258,7 @@ impl Node {
                 self.errands.hungry = true;
                 return;
             }
-            self.errands.steps -= 1;
+            let end_before = self.shard.tail();
             let mut access = Access {
                 shard: &mut self.shard,
                 view,
@@ -288,6 +289,12 @@ impl Node {
                 (None, _) => unreachable!("scans and confirmations are dealt with elsewhere"),
             };
             let Access { wanted, wait, wrote, no_room, .. } = access;
+            let read = match running.done.last() {
+                Some(Done::Read { body, .. }) if ended => body.bytes().len(),
+                _ => 0,
+            };
+            let moved = read + (self.shard.tail().0 - end_before.0) as usize;
+            self.errands.steps = self.errands.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
                 running.needs.read_upto = running.needs.read_upto.max(wait);
                 running.needs.leased |= view == View::Newest && wrote.is_none();

@@ -48,6 +48,10 @@ pub struct Host {
     pub incarnation: u64,
     pub replies: Vec<u8>,
     pub client_closed: bool,
+    /// What its newest HTTP client was sent.
+    pub responses: Vec<u8>,
+    pub http_closed: bool,
+    http: ConnId,
     pub failed: Option<String>,
     /// Disk operations take this long, in ns.
     pub disk_delay: u64,
@@ -63,6 +67,8 @@ pub struct World {
     pub now: u64,
     pub hosts: Vec<Host>,
     pub configuration: Configuration,
+    /// The wardens hold the leader for lost; told with the next configuration.
+    pub leader_lost: bool,
     /// Requests are decided as they come; else they stay pending.
     pub decides: bool,
     pub asked: Vec<(NodeId, ShardRequest)>,
@@ -101,6 +107,9 @@ impl World {
             incarnation: 0,
             replies: Vec::new(),
             client_closed: false,
+            responses: Vec::new(),
+            http_closed: true,
+            http: ConnId(0),
             failed: None,
             disk_delay: 50_000,
             disk_broken: false,
@@ -112,6 +121,7 @@ impl World {
             now: 1_000_000,
             hosts: vec![host(), host()],
             configuration,
+            leader_lost: false,
             decides: true,
             asked: Vec::new(),
             queue: BTreeMap::new(),
@@ -128,6 +138,7 @@ impl World {
         let host = &mut self.hosts[node.0 as usize];
         host.incarnation += 1;
         host.client_closed = false;
+        host.http_closed = true;
         host.replies.clear();
         let options = ShardOptions {
             segment_bytes: self.config.segment_bytes.0,
@@ -224,6 +235,43 @@ impl World {
         self.deliver(node, Event::ClientBytes { conn: CLIENT, bytes: line.as_bytes() });
     }
 
+    /// Opens an HTTP connection; an earlier one stays as it is, and nobody listens to it.
+    pub fn open_http(&mut self, node: NodeId) {
+        self.sequence += 1;
+        let conn = ConnId(CLIENT.0 + self.sequence);
+        let host = &mut self.hosts[node.0 as usize];
+        (host.http, host.http_closed) = (conn, false);
+        host.responses.clear();
+        let (peer, local) = ("127.0.0.1:1".into(), "127.0.0.1:7480".into());
+        self.deliver(node, Event::ClientOpened { conn, face: Face::Http, peer, local });
+    }
+
+    /// Sends bytes on the HTTP connection.
+    pub fn send_http(&mut self, node: NodeId, bytes: &[u8]) {
+        let conn = self.hosts[node.0 as usize].http;
+        self.deliver(node, Event::ClientBytes { conn, bytes });
+    }
+
+    /// Sends a request: a line such as `GET /path`, header lines, a body.
+    pub fn request_http(&mut self, node: NodeId, line: &str, headers: &str, body: &str) {
+        let length = body.len();
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        self.send_http(node, request.as_bytes());
+    }
+
+    /// Sends a request on a connection of its own and runs the world until it is answered.
+    pub fn ask_http(&mut self, node: NodeId, line: &str, headers: &str, body: &str) -> String {
+        self.open_http(node);
+        self.request_http(node, line, headers, body);
+        self.run_until("a response", |world| !world.hosts[node.0 as usize].responses.is_empty());
+        self.take_responses(node)
+    }
+
+    pub fn take_responses(&mut self, node: NodeId) -> String {
+        String::from_utf8(std::mem::take(&mut self.hosts[node.0 as usize].responses)).unwrap()
+    }
+
     pub fn take_replies(&mut self, node: NodeId) -> String {
         String::from_utf8(std::mem::take(&mut self.hosts[node.0 as usize].replies)).unwrap()
     }
@@ -303,10 +351,15 @@ impl World {
     fn carry_out(&mut self, host: usize, action: Action) {
         match action {
             Action::ClientSend { conn, bytes } => {
-                self.hosts[host].replies.extend_from_slice(&bytes);
+                if conn == CLIENT {
+                    self.hosts[host].replies.extend_from_slice(&bytes);
+                } else if conn == self.hosts[host].http {
+                    self.hosts[host].responses.extend_from_slice(&bytes);
+                }
                 self.deliver(NodeId(host as u8), Event::ClientSent { conn });
             }
-            Action::ClientClose { .. } => self.hosts[host].client_closed = true,
+            Action::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
+            Action::ClientClose { conn } => self.hosts[host].http_closed |= conn == self.hosts[host].http,
             Action::ClientPause { .. }
             | Action::Mail { .. }
             | Action::Stopped
@@ -431,7 +484,7 @@ impl World {
     }
 
     fn update(&self, request: u64, outcome: Outcome) -> ShardUpdate {
-        ShardUpdate { configuration: self.configuration, request, outcome, leader_lost: false }
+        ShardUpdate { configuration: self.configuration, request, outcome, leader_lost: self.leader_lost }
     }
 
     fn publish(&mut self, answer: Option<(NodeId, u64)>, outcome: Outcome) {

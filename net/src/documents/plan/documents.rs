@@ -1,13 +1,13 @@
 //! `/_api/document`: one document, or an array of them.
 
-use super::super::body::strip;
+use super::super::body::{SYSTEM_ATTRIBUTES, strip};
 use super::super::op::{Action, Expect, Op, Returns};
 use super::super::render::{Kind, Render};
 use super::flags::{boolean, is_given};
 use super::handle::{checked, key_of, named, named_in, text};
 use super::{Asked, Collection, Failure, Planned, batch};
 use crate::http::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 impl Asked<'_> {
     pub fn documents(&self, path: &[&str]) -> Planned {
@@ -49,7 +49,6 @@ impl Asked<'_> {
                 strip(&mut body);
                 (true, self.change(body, expect))
             }
-            Method::Post => return Err(Failure::MethodNotAllowed),
             _ => return Err(Failure::MethodNotAllowed),
         };
         let collection = self.collection(name)?;
@@ -169,6 +168,29 @@ impl Asked<'_> {
             let expect = self.flags.expected_by_body(named.revision.as_deref());
             Ok(self.op(name, named.key, Action::Remove { expect }, at))
         })
+    }
+
+    /// `POST /_api/baton/increment/c/k`: `{attribute, by, create}`.
+    pub fn increment(&self, name: &str, key: &str) -> Planned {
+        if *self.method() != Method::Post {
+            return Err(Failure::MethodNotAllowed);
+        }
+        let collection = self.collection(name)?;
+        let object = self.object()?;
+        let bad = |text: &str| Failure::BadParameter(text.to_owned());
+        let attribute = text(&object, "attribute").ok_or_else(|| bad("attribute must be a string"))?;
+        if SYSTEM_ATTRIBUTES.contains(&attribute) {
+            return Err(bad("this attribute belongs to the server"));
+        }
+        let by = match object.get("by") {
+            None | Some(Value::Null) => Number::from(1),
+            Some(Value::Number(by)) => by.clone(),
+            Some(_) => return Err(bad("by must be a number")),
+        };
+        let create = object.get("create").and_then(Value::as_bool).unwrap_or(false);
+        let action = Action::Increment { attribute: attribute.to_owned(), by, create };
+        let op = self.op(name, checked(key)?, action, 0);
+        batch(true, self.waits(collection), vec![op], self.one(name))
     }
 
     /// `PUT /_api/simple/lookup-by-keys` and `remove-by-keys`: `{collection, keys}`. What is not there is left

@@ -4,8 +4,9 @@
 //! sent as queries by some of them; [`plain_query`] knows these and no others.
 
 use super::super::cursor::{Cursor, DEFAULT_BATCH, MAX_BATCH};
+use super::super::lists::ListingRender;
 use super::super::op::{Items, Plan, Task};
-use super::super::render::{ListingRender, Render, success};
+use super::super::render::{Render, success};
 use super::handle::text;
 use super::{Asked, Failure, Planned};
 use crate::http::Method;

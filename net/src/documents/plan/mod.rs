@@ -91,6 +91,10 @@ impl<'a> Asked<'a> {
             }
             ["_api", "collection", rest @ ..] => self.collections(rest),
             ["_api", "database", rest @ ..] => self.databases(rest),
+            ["_api", "baton", "increment", name, key] => {
+                self.once = once(self.request)?;
+                self.increment(name, key)
+            }
             ["_api", "simple", what] => self.simple(what),
             ["_api", "cursor", rest @ ..] => self.cursors(rest),
             ["_api", "index", rest @ ..] => self.indexes(rest),

@@ -200,6 +200,19 @@ fn a_full_log_buffer_blocks_and_a_full_disk_is_told() {
 }
 
 #[test]
+fn reserved_keys_are_refused_wherever_they_stand() {
+    for line in
+        ["GET \0baton/metadata", "SET \0 1", "MGET a \0x", "DEL a b \0", "MSET a 1 \0x 2", "EXPIRE \0 5"]
+    {
+        let request = Request::new(line.split(' ').map(str::as_bytes).collect());
+        let Route::Error(reply) = route(&request) else { panic!("{line:?} is routed") };
+        assert_eq!(reply, b"-ERR keys that begin with a zero byte are reserved\r\n", "{line:?}");
+    }
+    let request = Request::new(["GET", "a\0"].iter().map(|arg| arg.as_bytes()).collect());
+    assert!(matches!(route(&request), Route::Keys { .. }));
+}
+
+#[test]
 fn values_do_not_grow_beyond_the_limit() {
     let mut bench = Bench::new(Memory::with(&[("a", "5")]));
     let refused = "-ERR value is larger than this group's limit of 100 bytes\r\n";

@@ -1,0 +1,325 @@
+//! The HTTP face's promises, each as a story of two nodes (see `replication.rs`). Shards are one: what goes
+//! between shards is tested with real processes.
+
+mod world;
+
+use agency::ids::NodeId;
+use world::{A, B, World};
+
+const DIRTY: &str = "X-Arango-Allow-Dirty-Read: true\r\n";
+
+/// A world with the collection `users` and the document `users/ann`.
+fn with_ann() -> World {
+    let mut world = World::new();
+    assert!(
+        world.ask_http(A, "POST /_api/collection", "", r#"{"name":"users"}"#).starts_with("HTTP/1.1 200 ")
+    );
+    assert!(insert(&mut world, A, "ann").starts_with("HTTP/1.1 201 "));
+    world.run_until("both to settle", |w| {
+        let (a, b) = (w.cursors(A), w.cursors(B));
+        a.0 == b.0 && a.2 == a.0 && b.2 == b.0
+    });
+    world
+}
+
+fn insert(world: &mut World, at: NodeId, key: &str) -> String {
+    world.ask_http(at, "POST /_api/document/users", "", &format!(r#"{{"_key":"{key}","n":1}}"#))
+}
+
+fn read(world: &mut World, at: NodeId, key: &str, headers: &str) -> String {
+    world.ask_http(at, &format!("GET /_api/document/users/{key}"), headers, "")
+}
+
+fn etag(response: &str) -> &str {
+    response.lines().find_map(|line| line.strip_prefix("Etag: ")).expect("the response has an Etag")
+}
+
+#[test]
+fn a_document_is_on_both_disks_when_it_is_answered() {
+    let mut world = with_ann();
+    world.hosts[1].disk_delay = 20_000_000;
+    world.open_http(A);
+    world.request_http(A, "PUT /_api/document/users/ann", "", r#"{"n":2}"#);
+    world.run_ms(10);
+    assert_eq!(world.take_responses(A), "");
+    // Nor may anybody read it yet.
+    world.open_http(A);
+    world.request_http(A, "GET /_api/document/users/ann", "", "");
+    world.run_ms(5);
+    assert_eq!(world.take_responses(A), "");
+    world.run_until("the response", |w| !w.hosts[0].responses.is_empty());
+    assert!(world.take_responses(A).contains(r#""n":2"#));
+    let (tail, durable, _) = world.cursors(B);
+    assert_eq!(tail, durable);
+}
+
+#[test]
+fn a_weaker_level_is_answered_sooner_and_says_so() {
+    let mut world = with_ann();
+    world.hosts[1].disk_delay = 50_000_000;
+    let weak = "X-Baton-Ack: local\r\n";
+    let response = world.ask_http(A, "PATCH /_api/document/users/ann", weak, r#"{"n":2}"#);
+    assert!(response.starts_with("HTTP/1.1 202 "), "{response}");
+    let (_, durable, _) = world.cursors(B);
+    assert!(durable < world.cursors(A).1, "the follower's disk is still at it");
+    let forced = world.ask_http(A, "PATCH /_api/document/users/ann?waitForSync=true", weak, r#"{"n":3}"#);
+    assert!(forced.starts_with("HTTP/1.1 201 "), "{forced}");
+}
+
+#[test]
+fn both_faces_see_the_same_data() {
+    let mut world = with_ann();
+    assert_eq!(world.ask(A, "GET users/ann"), "$7\r\n{\"n\":1}\r\n");
+    world.ask(A, r#"SET users/bob "{\"n\":7}""#);
+    assert!(read(&mut world, A, "bob", "").contains(r#""n":7"#));
+}
+
+#[test]
+fn a_follower_refuses_at_once_and_names_the_leader() {
+    let mut world = with_ann();
+    let before = world.now;
+    let response = insert(&mut world, B, "bob");
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    assert!(response.contains("X-Arango-Endpoint: http://127.0.0.1:7480\r\n"), "{response}");
+    assert!(response.ends_with(r#"{"error":true,"code":503,"errorNum":1496,"errorMessage":"not a leader"}"#));
+    assert!(read(&mut world, B, "ann", "").starts_with("HTTP/1.1 503 "));
+    assert!(world.ask_http(B, "GET /_api/nothing", "", "").starts_with("HTTP/1.1 503 "));
+    assert!(world.now - before < 1_000_000, "not parked");
+    for path in ["/_api/version", "/_api/cluster/endpoints", "/_admin/server/role", "/_admin/server/mode"] {
+        let response = world.ask_http(B, &format!("GET {path}"), "", "");
+        assert!(response.starts_with("HTTP/1.1 200 "), "{path}: {response}");
+    }
+    let endpoints = world.ask_http(B, "GET /_api/cluster/endpoints", "", "");
+    let at = |port: &str| endpoints.find(port).expect("both are listed");
+    assert!(at("7480") < at("7580"), "{endpoints}");
+    assert!(world.ask_http(B, "GET /_admin/server/availability", "", "").starts_with("HTTP/1.1 503 "));
+    assert!(world.ask_http(A, "GET /_admin/server/availability", "", "").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_follower_serves_dirty_reads_as_fresh_as_asked() {
+    let mut world = with_ann();
+    let response = read(&mut world, B, "ann", DIRTY);
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert!(response.contains("X-Arango-Potential-Dirty-Read: true\r\n"), "{response}");
+    assert!(response.contains("X-Baton-Epoch: 1\r\n"), "{response}");
+    let fresh = "X-Baton-Max-Staleness: 50ms\r\n";
+    assert!(read(&mut world, B, "ann", fresh).starts_with("HTTP/1.1 200 "));
+    world.kill(A);
+    world.run_ms(100);
+    let stale = read(&mut world, B, "ann", fresh);
+    assert!(stale.starts_with("HTTP/1.1 503 "), "{stale}");
+    assert!(read(&mut world, B, "ann", DIRTY).starts_with("HTTP/1.1 200 "));
+    // Writes are never dirty.
+    let write = world.ask_http(B, "DELETE /_api/document/users/ann", DIRTY, "");
+    assert!(write.starts_with("HTTP/1.1 503 "), "{write}");
+}
+
+#[test]
+fn a_request_that_comes_during_the_failover_is_answered_by_the_new_leader() {
+    let mut world = with_ann();
+    let revision = etag(&read(&mut world, A, "ann", "")).to_owned();
+    world.kill(A);
+    world.run_ms(1);
+    world.open_http(B);
+    world.request_http(B, "GET /_api/document/users/ann", "", "");
+    world.request_http(B, "POST /_api/document/users", "", r#"{"_key":"bob"}"#);
+    world.run_ms(20);
+    assert_eq!(world.take_responses(B), "");
+    world.promote(B);
+    world.run_until("both responses", |w| {
+        String::from_utf8_lossy(&w.hosts[1].responses).matches("HTTP/1.1 ").count() == 2
+    });
+    let responses = world.take_responses(B);
+    assert!(responses.starts_with("HTTP/1.1 200 "), "{responses}");
+    assert_eq!(etag(&responses), revision, "revisions survive");
+    assert!(responses.contains("HTTP/1.1 201 "), "{responses}");
+}
+
+#[test]
+fn without_a_leader_a_request_is_refused_in_the_end_and_nobody_is_named() {
+    let mut world = with_ann();
+    world.kill(A);
+    world.leader_lost = true;
+    world.decide(|_| ());
+    world.run_ms(1);
+    let response = insert(&mut world, B, "bob");
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    assert!(response.contains("X-Arango-Endpoint: \r\n") && response.contains("1495"), "{response}");
+}
+
+#[test]
+fn a_deposed_leader_resets_whose_writes_are_uncertain_and_redirects_the_rest() {
+    let mut world = with_ann();
+    world.hosts[1].disk_delay = 50_000_000;
+    world.open_http(A);
+    world.request_http(A, "POST /_api/document/users", "", r#"{"_key":"bob"}"#);
+    world.run_ms(5);
+    assert!(!world.hosts[0].http_closed);
+    world.promote(B);
+    world.run_ms(1);
+    assert!(world.hosts[0].http_closed, "nobody here knows what became of the write");
+    assert_eq!(world.take_responses(A), "");
+    let response = read(&mut world, A, "ann", "");
+    assert!(response.contains("X-Arango-Endpoint: http://127.0.0.1:7580\r\n"), "{response}");
+}
+
+#[test]
+fn a_leader_without_a_lease_answers_no_read() {
+    let mut world = with_ann();
+    world.hosts[0].lease_until = 0;
+    world.open_http(A);
+    world.request_http(A, "GET /_api/document/users/ann", "", "");
+    world.run_ms(50);
+    assert_eq!(world.take_responses(A), "");
+    world.hosts[0].lease_until = u64::MAX;
+    world.run_until("the response", |w| !w.hosts[0].responses.is_empty());
+    assert!(world.take_responses(A).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_read_under_way_when_the_leadership_is_lost_is_redirected() {
+    let mut world = with_ann();
+    // Executed under a lease that is over before the reply could leave.
+    world.hosts[1].disk_delay = 50_000_000;
+    world.open_http(A);
+    world.request_http(A, "PATCH /_api/document/users/ann", "", r#"{"n":9}"#);
+    world.open_http(A);
+    world.request_http(A, "GET /_api/document/users/ann", "", "");
+    world.run_ms(5);
+    world.promote(B);
+    world.run_until("the response", |w| !w.hosts[0].responses.is_empty());
+    let response = world.take_responses(A);
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("7580"), "{response}");
+}
+
+#[test]
+fn a_handoff_lets_no_request_fail_but_with_a_redirection() {
+    let mut world = with_ann();
+    world.open_http(A);
+    for key in 0..20 {
+        world.request_http(A, "POST /_api/document/users", "", &format!(r#"{{"_key":"k{key}"}}"#));
+    }
+    world.hand_off(A);
+    world.request_http(A, "POST /_api/document/users", "", r#"{"_key":"late"}"#);
+    world.run_until("all responses", |w| {
+        String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 ").count() == 21
+    });
+    let responses = world.take_responses(A);
+    assert!(!world.hosts[0].http_closed);
+    assert_eq!(responses.matches("HTTP/1.1 201 ").count(), 20, "{responses}");
+    assert_eq!(responses.matches("X-Arango-Endpoint: http://127.0.0.1:7580").count(), 1, "{responses}");
+    world.run_until("the new leader to serve", |w| w.configuration.leader == B);
+    for key in 0..20 {
+        assert!(read(&mut world, B, &format!("k{key}"), "").starts_with("HTTP/1.1 200 "), "k{key}");
+    }
+}
+
+#[test]
+fn the_read_only_mode_holds_for_both_faces_and_survives_a_failover() {
+    let mut world = with_ann();
+    let set = world.ask_http(A, "PUT /_admin/server/mode", "", r#"{"mode":"readonly"}"#);
+    assert!(set.starts_with("HTTP/1.1 200 ") && set.contains("readonly"), "{set}");
+    world.run_ms(20);
+    world.kill(A);
+    world.promote(B);
+    world.run_ms(5);
+    let refused = insert(&mut world, B, "bob");
+    assert!(refused.starts_with("HTTP/1.1 403 ") && refused.contains("1004"), "{refused}");
+    assert!(world.ask(B, "SET k v").starts_with("-READONLY "));
+    assert!(read(&mut world, B, "ann", "").starts_with("HTTP/1.1 200 "));
+    assert!(world.ask_http(B, "GET /_admin/server/mode", "", "").contains("readonly"));
+    world.ask_http(B, "PUT /_admin/server/mode", "", r#"{"mode":"default"}"#);
+    assert!(insert(&mut world, B, "bob").starts_with("HTTP/1.1 201 "));
+}
+
+#[test]
+fn databases_and_collections_survive_a_restart_of_the_group() {
+    let mut world = with_ann();
+    world.kill(A);
+    world.kill(B);
+    world.start(A);
+    world.promote(A);
+    world.run_ms(20);
+    assert!(read(&mut world, A, "ann", "").starts_with("HTTP/1.1 200 "));
+    assert!(world.ask_http(A, "GET /_api/collection", "", "").contains(r#""name":"users""#));
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let mut world = with_ann();
+    world.open_http(A);
+    let mut all = Vec::new();
+    for n in 0..100 {
+        let (head, tail) = ("POST /_api/document/users HTTP/1.1\r\nHost: x\r\nContent-Length: ", "\r\n\r\n");
+        let body = format!(r#"{{"_key":"p{n}"}}"#);
+        all.extend_from_slice(format!("{head}{}{tail}{body}", body.len()).as_bytes());
+        all.extend_from_slice(format!("GET /_api/document/users/p{n} HTTP/1.1\r\nHost: x{tail}").as_bytes());
+    }
+    world.send_http(A, &all);
+    world.run_until("all responses", |w| {
+        String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 ").count() == 200
+    });
+    let responses = world.take_responses(A);
+    let keys: Vec<&str> = responses.split(r#""_key":"p"#).skip(1).collect();
+    for (place, rest) in keys.iter().enumerate() {
+        assert!(rest.starts_with(&format!("{}\"", place / 2)), "{place}: {rest}");
+    }
+}
+
+#[test]
+fn a_change_of_metadata_is_seen_by_the_next_request_on_the_connection() {
+    let mut world = World::new();
+    world.open_http(A);
+    world.request_http(A, "POST /_api/collection", "", r#"{"name":"c"}"#);
+    world.request_http(A, "POST /_api/document/c", "", "{}");
+    world.run_until("both responses", |w| {
+        String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 ").count() == 2
+    });
+    let responses = world.take_responses(A);
+    assert!(responses.contains("HTTP/1.1 201 "), "{responses}");
+}
+
+#[test]
+fn slow_and_silent_clients_are_sent_away() {
+    let mut world = with_ann();
+    world.open_http(A);
+    world.send_http(A, b"GET /_api/version HT");
+    for _ in 0..9 {
+        world.run_ms(1000);
+        assert_eq!(world.take_responses(A), "");
+        world.send_http(A, b"");
+    }
+    world.run_ms(1500);
+    let response = world.take_responses(A);
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+    world.run_ms(1500);
+    assert!(world.hosts[0].http_closed);
+
+    world.open_http(A);
+    world.request_http(A, "GET /_api/version", "", "");
+    world.run_ms(299_000);
+    assert!(!world.hosts[0].http_closed);
+    world.run_ms(2_000);
+    assert!(world.hosts[0].http_closed, "nobody was there for five minutes");
+}
+
+#[test]
+fn a_connection_ends_after_what_cannot_be_understood() {
+    let mut world = with_ann();
+    world.open_http(A);
+    world.request_http(A, "GET /_api/version", "", "");
+    world.send_http(A, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\nxxxx");
+    world.send_http(A, b"GET /_api/version HTTP/1.1\r\nHost: x\r\n\r\n");
+    world.run_ms(50);
+    let responses = world.take_responses(A);
+    assert!(responses.starts_with("HTTP/1.1 200 ") && responses.contains("HTTP/1.1 413 "), "{responses}");
+    assert_eq!(responses.matches("HTTP/1.1 ").count(), 2, "nothing after the refusal");
+    assert!(!world.hosts[0].http_closed, "the client may still be sending, and is to read the answer");
+    world.run_ms(1500);
+    assert!(world.hosts[0].http_closed);
+
+    let close = world.ask_http(A, "GET /_api/version", "Connection: close\r\n", "");
+    assert!(close.contains("Connection: Close\r\n"), "{close}");
+    assert!(world.hosts[0].http_closed);
+}
