@@ -27,10 +27,10 @@ pub(super) enum Wait {
     No,
     /// Nobody can serve it at this moment.
     Parked { since: Nanos },
-    /// Its password is being judged.
-    Verdict { since: Nanos },
     /// Values are on their way from the disk.
     Reads { outstanding: usize, fetched: Vec<Fetched> },
+    /// It is not known yet who may connect, or a password is being judged.
+    Users,
     /// The log buffer is full.
     Room,
     /// The client reads its replies too slowly.
@@ -132,11 +132,6 @@ impl Client {
             held: false,
             forwarded: false,
         }
-    }
-
-    /// Whether the connection is with this shard.
-    pub(super) fn is_here(&self) -> bool {
-        self.guest.is_none()
     }
 
     /// Whether requests for other shards are to be forwarded: not for one that was forwarded itself.
@@ -379,7 +374,7 @@ impl Node {
             client.held = false;
             match client.wait {
                 Wait::No => self.serve_inbox(&mut client, out),
-                Wait::Parked { .. } | Wait::Verdict { .. } | Wait::Room => self.serve_again(&mut client, out),
+                Wait::Parked { .. } | Wait::Room | Wait::Users => self.serve_again(&mut client, out),
                 Wait::Copies { .. } => {
                     if self.count_copies(&mut client) {
                         client.wait = Wait::No;

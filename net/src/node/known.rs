@@ -5,7 +5,7 @@
 //! something is known, nobody who needs it is served. Changes are `errands`' business.
 
 use super::{Node, ReadFor, Role};
-use crate::auth::{CredentialCache, Users};
+use crate::auth::CredentialCache;
 use crate::documents::{METADATA_KEY, Metadata};
 use crate::mail::{Edit, Errand, Mail, Work};
 use crate::resp::Ack;
@@ -59,10 +59,6 @@ impl Known {
 
     pub(super) fn version(&self) -> u64 {
         self.metadata.as_ref().map_or(0, |metadata| metadata.version)
-    }
-
-    pub(super) fn users(&self) -> Option<&Users> {
-        self.metadata.as_ref().map(|metadata| &metadata.users)
     }
 
     /// Whether clients may only read.

@@ -7,8 +7,7 @@
 //!
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
-//! - `clients`: connections and the order of their replies; `login`: who they are;
-//!   `serve`: what becomes of one request.
+//! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
 //! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
 //!   `known`: databases, collections and users.
 //! - `access`: what a command sees of the data.
@@ -22,7 +21,6 @@ mod follower;
 mod http;
 mod known;
 mod leader;
-mod login;
 mod routing;
 mod serve;
 

@@ -2,13 +2,14 @@
 
 use super::access::{Access, Fetched, FetchedValue};
 use super::clients::{Client, Wait};
-use super::login::Admission;
 use super::{Node, ReadFor, Reader, Role};
+use crate::auth::Asked;
 use crate::config;
+use crate::control::job::Job;
 use crate::mail::Mail;
 use crate::resp::{
     self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Gather, Outcome, Parsed, Replica, Request, Route,
-    TRY_AGAIN, parse, route,
+    TRY_AGAIN, Verdict, parse, route,
 };
 use crate::seam::{Action, Face};
 use agency::ids::Nanos;
@@ -74,30 +75,32 @@ impl Node {
         bytes: &[u8],
         out: &mut Vec<Action>,
     ) -> Flow {
-        let mut verdict = None;
-        if self.options.config.auth && client.is_here() {
-            match self.admit(client, request, out) {
-                Admission::Go(judged) => verdict = judged,
-                Admission::Hold => return Flow::Hold,
-                Admission::Refused(text) => {
-                    client.wait = Wait::No;
-                    client.reply(self.turns, format!("-{text}\r\n").as_bytes());
-                    return Flow::Next;
-                }
-            }
+        let routed = route(request);
+        if let Route::Error(reply) = &routed {
+            client.reply(self.turns, reply);
+            return Flow::Next;
         }
-        let (slot, keys, write) = match route(request) {
-            Route::Error(reply) => {
-                client.reply(self.turns, &reply);
+        if self.options.config.auth {
+            let Some(metadata) = &self.known.metadata else {
+                client.wait = Wait::Users;
+                return Flow::Hold;
+            };
+            let is_database = |name: &str| metadata.databases.contains_key(name);
+            if let Some(text) = resp::refusal(request, &client.session, &metadata.users, &is_database) {
+                client.wait = Wait::No;
+                client.reply(self.turns, format!("-{text}\r\n").as_bytes());
                 return Flow::Next;
             }
+        }
+        let (slot, keys, write) = match routed {
+            Route::Error(_) => unreachable!("answered above"),
             Route::NoKeys => {
                 return match resp::scatter_to_all(request) {
                     Some(gather) if client.forwards() && self.options.config.shards > 1 => {
                         self.forward_to_all(client, gather, bytes, out);
                         Flow::Next
                     }
-                    _ => self.execute(client, request, None, verdict, out),
+                    _ => self.execute(client, request, None, None, out),
                 };
             }
             Route::Keys { slot, keys, write } => (slot, keys, write),
@@ -184,13 +187,38 @@ impl Node {
         }
     }
 
-    /// Runs a command. `view` is `None` for commands without keys, which any node answers.
+    /// Finds out whether the password in a request is right, then runs the request.
+    fn judge(
+        &mut self,
+        client: &mut Client,
+        request: &Request<'_>,
+        view: Option<View>,
+        out: &mut Vec<Action>,
+    ) -> Flow {
+        client.wait = Wait::Users;
+        let Some(metadata) = self.known.metadata.clone() else { return Flow::Hold };
+        let claimed = resp::claimed(request, &metadata.users);
+        let (user, password) = claimed.expect("only a request with a password is judged");
+        let right = match self.known.passwords.ask(&metadata.users, &user, &password) {
+            Asked::Right => true,
+            Asked::Wrong => false,
+            Asked::Judge(claim) => {
+                self.hand_in(client.conn, Job::Judge(claim), out);
+                return Flow::Hold;
+            }
+            Asked::Wait => return Flow::Hold,
+        };
+        self.execute(client, request, view, Some(&Verdict { user, right }), out)
+    }
+
+    /// Runs a command. `view` is `None` for commands without keys, which any node answers; `verdict` is on the
+    /// password in the request.
     fn execute(
         &mut self,
         client: &mut Client,
         request: &Request<'_>,
         view: Option<View>,
-        verdict: Option<bool>,
+        verdict: Option<&Verdict>,
         out: &mut Vec<Action>,
     ) -> Flow {
         let fetched = match std::mem::take(&mut client.wait) {
@@ -208,13 +236,14 @@ impl Node {
             }
             _ => resp::Role::Learner,
         };
+        let known = self.options.config.auth.then(|| self.known.metadata.clone()).flatten();
         let others = &self.clients.map;
         let wall_ms = self.wall_ms;
         let describe = |lines: &mut String| others.values().for_each(|c| c.session.describe(wall_ms, lines));
         self.clients.stats.commands_processed += 1;
         let context = Context {
             limits: &self.clients.limits,
-            users: if self.options.config.auth { self.known.users() } else { None },
+            users: known.as_deref().map(|metadata| &metadata.users),
             verdict,
             topology: &self.topology,
             shard: self.options.shard.0 as usize,
@@ -259,8 +288,7 @@ impl Node {
         match outcome {
             Outcome::Done => {}
             Outcome::Close => client.closing = true,
-            // The password was judged when the request was admitted, so there is none that could be right.
-            Outcome::Judge => client.reply(turn, b"-WRONGPASS there is no password in this request\r\n"),
+            Outcome::Judge => return self.judge(client, request, view, out),
             Outcome::Shutdown => out.push(Action::StopNode),
             Outcome::Wait { replicas, timeout_ms } => {
                 self.wait_for_copies(client, 0, replicas, false, timeout_ms)

@@ -9,7 +9,7 @@ use crate::auth::{Need, ROOT, SYSTEM, Users, allows};
 use crate::resp::request::{Keys, Request};
 use crate::resp::session::Session;
 use crate::resp::table::Spec;
-use std::borrow::Cow;
+use std::sync::Arc;
 
 pub(super) const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 pub(super) const HELLO_NEEDS_AUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, \
@@ -20,45 +20,57 @@ const NEEDS_AUTH: &str = "NOAUTH Authentication required.";
 const DEFAULT: &str = "default";
 
 /// The user of this name; Redis's `default` is `root`, unless there is a user of that name.
-pub(super) fn resolve<'n>(users: &Users, name: &'n str) -> &'n str {
+fn resolve<'n>(users: &Users, name: &'n str) -> &'n str {
     if name == DEFAULT && !users.contains_key(DEFAULT) { ROOT } else { name }
 }
 
-/// Whose password a request (`AUTH`, `HELLO … AUTH`) holds, if it does.
-pub fn claimed(request: &Request<'_>, users: &Users) -> Option<(String, Secret)> {
-    let spec = request.spec()?;
-    let (user, password) = match (spec.name, request.len()) {
-        ("auth", 2) => (DEFAULT.into(), request.arg(1)),
-        ("auth", 3) => (String::from_utf8_lossy(request.arg(1)), request.arg(2)),
-        ("hello", _) => {
-            let at = last_auth(request)?;
-            (String::from_utf8_lossy(request.arg(at + 1)), request.arg(at + 2))
-        }
-        _ => return None,
-    };
-    let user: Cow<'_, str> = user;
-    // A password that is not UTF-8 was never set by anybody: HTTP and the command line take text.
-    let password = String::from_utf8_lossy(password).into_owned();
-    Some((resolve(users, &user).to_owned(), Secret(password)))
+/// Whether somebody's password is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub user: Arc<str>,
+    pub right: bool,
 }
 
-/// The place of `AUTH` among the options of a `HELLO`. The last one counts, as it does when `HELLO` is run: what
-/// is judged must be whom the connection becomes.
-fn last_auth(request: &Request<'_>) -> Option<usize> {
-    let (mut at, mut last) = (2, None);
-    while at < request.len() {
-        let more = request.len() - 1 - at;
-        match request.arg(at) {
-            word if word.eq_ignore_ascii_case(b"AUTH") && more >= 2 => {
-                last = Some(at);
+/// What `HELLO` is asked for besides the version; of what is said twice, the last.
+#[derive(Debug, Default)]
+pub(super) struct HelloOptions<'r> {
+    /// User and password.
+    pub(super) auth: Option<(&'r [u8], &'r [u8])>,
+    pub(super) name: Option<&'r [u8]>,
+}
+
+impl<'r> HelloOptions<'r> {
+    /// Those of a `HELLO`, or the word that is no option.
+    pub(super) fn of(request: &'r Request<'_>) -> Result<HelloOptions<'r>, &'r [u8]> {
+        let mut options = HelloOptions::default();
+        let mut at = 2;
+        while at < request.len() {
+            let (word, more) = (request.arg(at), request.len() - 1 - at);
+            if word.eq_ignore_ascii_case(b"AUTH") && more >= 2 {
+                options.auth = Some((request.arg(at + 1), request.arg(at + 2)));
                 at += 3;
+            } else if word.eq_ignore_ascii_case(b"SETNAME") && more >= 1 {
+                options.name = Some(request.arg(at + 1));
+                at += 2;
+            } else {
+                return Err(word);
             }
-            word if word.eq_ignore_ascii_case(b"SETNAME") && more >= 1 => at += 2,
-            // A syntax error, which `HELLO` finds too.
-            _ => break,
         }
+        Ok(options)
     }
-    last
+}
+
+/// Whose password a request (`AUTH`, `HELLO … AUTH`) holds, if it does.
+pub fn claimed(request: &Request<'_>, users: &Users) -> Option<(Arc<str>, Secret)> {
+    let (user, password) = match (request.spec()?.name, request.len()) {
+        ("auth", 2) => (DEFAULT.as_bytes(), request.arg(1)),
+        ("auth", 3) => (request.arg(1), request.arg(2)),
+        ("hello", _) => HelloOptions::of(request).ok()?.auth?,
+        _ => return None,
+    };
+    // What is not UTF-8 is nobody's name or password: HTTP and the command line take text.
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Some((resolve(users, &text(user)).into(), Secret(text(password))))
 }
 
 /// Why the connection may not send this request; `None`: it may. `is_database` says whether a database of
@@ -183,14 +195,14 @@ mod tests {
             let args = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
             claimed(&Request::from_owned(args), &users())
         };
-        let is = |user: &str, password: &str| Some((user.to_owned(), Secret(password.to_owned())));
+        let is = |user: &str, password: &str| Some((user.into(), Secret(password.to_owned())));
         assert_eq!(claim("auth pw"), is("root", "pw"));
         assert_eq!(claim("AUTH default pw"), is("root", "pw"));
         assert_eq!(claim("auth reader pw"), is("reader", "pw"));
         assert_eq!(claim("hello 3 setname x auth reader pw"), is("reader", "pw"));
-        assert_eq!(claim("hello 3 auth reader pw auth root x"), is("root", "x"));
-        assert_eq!(claim("hello 3 auth reader pw oops"), is("reader", "pw"));
-        assert_eq!(claim("hello 3 setname auth auth root x"), is("root", "x"));
+        // What is named like an option is none; of two users the last one counts, as it does for the command.
+        assert_eq!(claim("hello 3 setname auth auth reader pw"), is("reader", "pw"));
+        assert_eq!(claim("hello 3 auth root x auth reader pw"), is("reader", "pw"));
         for line in ["hello 3", "hello 3 auth x", "get auth pw"] {
             assert_eq!(claim(line), None, "{line}");
         }

@@ -3,6 +3,7 @@
 //! Promises: cheap to make (references and numbers). A command reads it and never changes it.
 
 use crate::auth::Users;
+use crate::resp::access::Verdict;
 use crate::resp::parse::Limits;
 use crate::resp::session::Ack;
 use crate::resp::topology::Topology;
@@ -56,8 +57,8 @@ pub struct Context<'c> {
     pub limits: &'c Limits,
     /// Everybody who may connect; `None`: nobody is asked for a password.
     pub users: Option<&'c Users>,
-    /// Whether the password in the request is right, once somebody has judged it.
-    pub verdict: Option<bool>,
+    /// On the password in the request, once somebody has judged it.
+    pub verdict: Option<&'c Verdict>,
     pub topology: &'c Topology,
     /// The shard that runs the command: index into [`Topology::shards`].
     pub shard: usize,

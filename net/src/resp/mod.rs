@@ -25,7 +25,7 @@ pub mod store;
 mod table;
 pub mod topology;
 
-pub use access::{claimed, refusal};
+pub use access::{Verdict, claimed, refusal};
 pub use commands::{Outcome, execute};
 pub use context::{Context, Replica, Role, Stats};
 pub use parse::{Limits, ParseState, Parsed, parse};

@@ -245,7 +245,7 @@ def operations(leader, follower):
         with refused(501):
             db.graphs()
         with refused(501):
-            c.indexes()
+            c.add_index({"type": "persistent", "fields": ["a"]})
 
     with operation("drop"):
         assert db.delete_collection(COLLECTION)

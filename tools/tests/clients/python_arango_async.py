@@ -243,7 +243,7 @@ async def operations_of(client, follower_client, leader, follower):
         with refused(501):
             await db.graphs()
         with refused(501):
-            await c.indexes()
+            await c.add_index("persistent", ["a"])
 
     with operation("drop"):
         assert await db.delete_collection(COLLECTION)

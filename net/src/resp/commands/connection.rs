@@ -1,7 +1,7 @@
 //! Commands about the connection itself: who it is, how it wants to be answered.
 
 use super::{Call, Outcome, Ran, SYNTAX_ERROR, Stop, integer, is, wrong_arity};
-use crate::resp::access::{HELLO_NEEDS_AUTH, WRONG_PASSWORD, resolve};
+use crate::resp::access::{HELLO_NEEDS_AUTH, HelloOptions, Verdict, WRONG_PASSWORD};
 use crate::resp::context::Role;
 use crate::resp::number::parse_i64;
 use crate::resp::reply::Proto;
@@ -37,22 +37,12 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
             None => return Err("ERR Protocol version is not an integer or out of range".into()),
         };
     }
-    let (mut name, mut user) = (None, None);
-    let mut at = 2;
-    while at < request.len() {
-        let more = request.len() - 1 - at;
-        let word = request.arg(at);
-        if is(word, "AUTH") && more >= 2 {
-            user = check_user(c, request.arg(at + 1))?;
-            at += 3;
-        } else if is(word, "SETNAME") && more >= 1 {
-            name = Some(printable(request.arg(at + 1)).ok_or(BAD_CLIENT_NAME)?);
-            at += 2;
-        } else {
-            let text = [b"ERR Syntax error in HELLO option '".as_slice(), word, b"'"].concat();
-            return Err(Stop::Error(Cow::Owned(text)));
-        }
-    }
+    let options = HelloOptions::of(request).map_err(|word| {
+        let text = [b"ERR Syntax error in HELLO option '".as_slice(), word, b"'"].concat();
+        Stop::Error(Cow::Owned(text))
+    })?;
+    let name = options.name.map(|name| printable(name).ok_or(BAD_CLIENT_NAME)).transpose()?;
+    let user = options.auth.map(|(user, _)| check_user(c, user)).transpose()?.flatten();
     if c.ctx.users.is_some() && user.is_none() && c.session.user.is_none() {
         return Err(HELLO_NEEDS_AUTH.into());
     }
@@ -87,9 +77,9 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
 fn check_user(c: &Call<'_>, name: &[u8]) -> Result<Option<Arc<str>>, Stop> {
     match (c.ctx.users, c.ctx.verdict) {
         (None, _) if name == b"default" => Ok(None),
-        (None, _) | (Some(_), Some(false)) => Err(WRONG_PASSWORD.into()),
+        (None, _) | (Some(_), Some(Verdict { right: false, .. })) => Err(WRONG_PASSWORD.into()),
         (Some(_), None) => Err(Stop::Judge),
-        (Some(users), Some(true)) => Ok(Some(resolve(users, &String::from_utf8_lossy(name)).into())),
+        (Some(_), Some(Verdict { user, .. })) => Ok(Some(Arc::clone(user))),
     }
 }
 

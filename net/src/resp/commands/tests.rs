@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::auth::{ROOT, User, Users};
+use crate::resp::access::Verdict;
 use crate::resp::context::{Replica, Role, Stats};
 use crate::resp::parse::Limits;
 use crate::resp::reply::Proto;
@@ -110,7 +111,7 @@ struct Bench {
     store: Memory,
     role: Role,
     users: Option<Users>,
-    verdict: Option<bool>,
+    verdict: Option<Verdict>,
 }
 
 impl Bench {
@@ -124,7 +125,7 @@ impl Bench {
         let ctx = Context {
             limits: &Limits { max_value_bytes: 100, ..Limits::default() },
             users: self.users.as_ref(),
-            verdict: self.verdict,
+            verdict: self.verdict.as_ref(),
             topology: &self.topology,
             shard: 0,
             role: self.role,
@@ -377,10 +378,11 @@ fn a_password_is_judged_before_the_connection_has_a_user() {
         bench.session = session();
         bench.verdict = None;
         assert_eq!(bench.run(line), (Outcome::Judge, String::new()), "{line}");
-        bench.verdict = Some(false);
+        let verdict = |right| Some(Verdict { user: ROOT.into(), right });
+        bench.verdict = verdict(false);
         assert!(bench.reply(line).starts_with("-WRONGPASS"), "{line}");
         assert_eq!((bench.session.user.as_deref(), bench.session.proto), (None, Proto::Resp2), "{line}");
-        bench.verdict = Some(true);
+        bench.verdict = verdict(true);
         assert!(!bench.reply(line).starts_with('-'), "{line}");
         assert_eq!(bench.session.user.as_deref(), Some(ROOT), "{line}");
     }
