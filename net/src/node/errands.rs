@@ -29,7 +29,7 @@ const BYTES_PER_STEP: usize = 4 << 10;
 /// Most bytes of documents that the errands of one request bring back; what is asked for beyond is refused.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// What one step of a scan costs.
-const SCAN_STEP_COST: usize = 16;
+const SCAN_STEP_COST: usize = 64;
 
 /// The errands of one connection of one shard.
 pub(super) type Lane = (ShardId, ConnId);

@@ -130,9 +130,7 @@ impl Place {
                 response = response.with("X-Arango-Potential-Dirty-Read", "true");
             }
         }
-        let mut bytes = Vec::new();
-        response.encode(self.intent.head, self.intent.keep_alive, &mut bytes);
-        self.state = State::Ready(bytes);
+        self.state = State::Ready(response.into_bytes(self.intent.head, self.intent.keep_alive));
         self.request = None;
         self.body_bytes = 0;
     }
