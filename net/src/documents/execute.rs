@@ -3,7 +3,7 @@
 //! Promises: all or nothing. When a value must first come from the disk, or the log has no room for the
 //! moment, nothing has changed and the same operation is run again later, from its start.
 
-use super::body::{Body, merged};
+use super::body::{Body, MAX_MERGED_BYTES, merged};
 use super::failure::Failure;
 use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
@@ -187,13 +187,13 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
         |effect, body, expiry_ms| Ok(Some(Change { effect, put: Some((body, expiry_ms)), value: None }));
     match (action, existing) {
         (Action::Read { .. }, _) => unreachable!("reads write nothing"),
-        (Action::Insert { body, .. }, None) => put(Effect::Created, Body::from_map(body), 0),
+        (Action::Insert { body, .. }, None) => put(Effect::Created, body.clone(), 0),
         (Action::Insert { body, existing: rule, expect }, Some(existing)) => match rule {
             OnExisting::Fail => Err(Failure::KeyExists),
             OnExisting::Ignore => Ok(None),
             OnExisting::Replace => {
                 check(expect, existing)?;
-                put(Effect::Replaced, Body::from_map(body), 0)
+                put(Effect::Replaced, body.clone(), 0)
             }
             OnExisting::Update(rules) => {
                 check(expect, existing)?;
@@ -202,7 +202,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
         },
         (Action::Increment { attribute, by, create }, existing) => {
             let (mut body, effect, expiry_ms) = match existing {
-                Some(existing) => (existing.attributes()?, Effect::Updated, existing.expiry_ms),
+                Some(existing) => (existing.attributes(0)?, Effect::Updated, existing.expiry_ms),
                 None if *create => (Map::new(), Effect::Created, 0),
                 None => return Err(Failure::NotFound),
             };
@@ -217,7 +217,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
         (_, None) => Err(Failure::NotFound),
         (Action::Replace { body, expect }, Some(existing)) => {
             check(expect, existing)?;
-            put(Effect::Replaced, Body::from_map(body), 0)
+            put(Effect::Replaced, body.clone(), 0)
         }
         (Action::Update { patch, merge, expect }, Some(existing)) => {
             check(expect, existing)?;
@@ -239,13 +239,20 @@ fn check(expect: &Expect, existing: &Existing) -> Result<(), Failure> {
     }
 }
 
-fn patched(existing: &Existing, patch: &Map<String, Value>, rules: Merge) -> Result<Body, Failure> {
-    Ok(Body::from_map(&merged(existing.attributes()?, patch.clone(), rules)))
+fn patched(existing: &Existing, patch: &Body, rules: Merge) -> Result<Body, Failure> {
+    let document = existing.attributes(patch.bytes().len())?;
+    let patch = patch.to_map().ok_or(Failure::NotAnObject)?;
+    Ok(Body::from_map(&merged(document, patch, rules)))
 }
 
 impl Existing {
-    fn attributes(&self) -> Result<Map<String, Value>, Failure> {
-        self.body.as_ref().and_then(Body::to_map).ok_or(Failure::NotADocument)
+    /// Taken apart, to be merged with `more` bytes.
+    fn attributes(&self, more: usize) -> Result<Map<String, Value>, Failure> {
+        let body = self.body.as_ref().ok_or(Failure::NotADocument)?;
+        if body.bytes().len() + more > MAX_MERGED_BYTES {
+            return Err(Failure::TooLargeToMerge { limit: MAX_MERGED_BYTES });
+        }
+        body.to_map().ok_or(Failure::NotADocument)
     }
 }
 

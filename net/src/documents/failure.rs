@@ -27,6 +27,10 @@ pub enum Failure {
     TooMany { limit: usize },
     #[error("the document is larger than this group's limit of {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("document and patch together are larger than {limit} bytes: replace the document with PUT")]
+    TooLargeToMerge { limit: usize },
+    #[error("the answer would be too large: ask for fewer documents at once")]
+    AnswerTooLarge,
     #[error("disk full: the log cannot grow, reads go on; free space on the device of the data directory")]
     DiskFull,
     #[error("the attribute is not a number, or would be out of range")]
@@ -83,7 +87,10 @@ impl Failure {
             Failure::KeyUnexpected => (400, 1222),
             Failure::NotAnObject => (400, 1227),
             Failure::NotADocument => (409, 1227),
-            Failure::TooMany { .. } | Failure::TooLarge { .. } => (413, 32),
+            Failure::TooMany { .. }
+            | Failure::TooLarge { .. }
+            | Failure::TooLargeToMerge { .. }
+            | Failure::AnswerTooLarge => (413, 32),
             Failure::DiskFull => (507, 1104),
             Failure::NotANumber => (409, 1504),
             Failure::Unreadable(_) => (500, 4),

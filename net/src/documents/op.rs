@@ -10,7 +10,7 @@ use crate::http::Response;
 use engine::ids::{Lsn, Revision};
 use engine::key_scan::ScanPosition;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 
 /// What has to be done for a request.
 #[derive(Debug)]
@@ -80,16 +80,16 @@ pub enum Action {
         expect: Expect,
     },
     Insert {
-        body: Map<String, Value>,
+        body: Body,
         existing: OnExisting,
         expect: Expect,
     },
     Replace {
-        body: Map<String, Value>,
+        body: Body,
         expect: Expect,
     },
     Update {
-        patch: Map<String, Value>,
+        patch: Body,
         merge: Merge,
         expect: Expect,
     },
@@ -171,6 +171,19 @@ pub enum Done {
     /// Where the shard's log ends.
     Tail(Revision),
     ScanFailed(ScanFailure),
+}
+
+impl Done {
+    /// Bytes of the documents in it.
+    pub fn bytes(&self) -> usize {
+        let of = |body: &Option<Body>| body.as_ref().map_or(0, |body| body.bytes().len());
+        match self {
+            Done::Read { body, .. } => body.bytes().len(),
+            Done::Written(written) => of(&written.new) + of(&written.old),
+            Done::Page(page) => page.items.iter().map(|item| item.key.len() + of(&item.body)).sum(),
+            _ => 0,
+        }
+    }
 }
 
 /// What a write did.

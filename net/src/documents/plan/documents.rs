@@ -1,6 +1,6 @@
 //! `/_api/document`: one document, or an array of them.
 
-use super::super::body::{SYSTEM_ATTRIBUTES, strip};
+use super::super::body::{Body, SYSTEM_ATTRIBUTES, strip};
 use super::super::op::{Action, Expect, Op, Returns};
 use super::super::render::{Kind, Render};
 use super::flags::{boolean, is_given};
@@ -47,7 +47,7 @@ impl Asked<'_> {
                 let Value::Object(mut body) = self.json()? else { return Err(Failure::NotAnObject) };
                 let expect = self.flags.expected_by_write(text(&body, "_rev"));
                 strip(&mut body);
-                (true, self.change(body, expect))
+                (true, self.change(Body::limited(&body)?, expect))
             }
             _ => return Err(Failure::MethodNotAllowed),
         };
@@ -57,7 +57,7 @@ impl Asked<'_> {
     }
 
     /// A replacement or an update, by the method.
-    fn change(&self, body: Map<String, Value>, expect: Expect) -> Action {
+    fn change(&self, body: Body, expect: Expect) -> Action {
         match self.method() {
             Method::Patch => Action::Update { patch: body, merge: self.flags.merge, expect },
             _ => Action::Replace { body, expect },
@@ -106,7 +106,8 @@ impl Asked<'_> {
         let key = self.key_for(name, collection, &object, element)?;
         let expect = self.flags.expected_by_body(text(&object, "_rev"));
         strip(&mut object);
-        Ok(self.op(name, key, Action::Insert { body: object, existing, expect }, element))
+        let body = Body::limited(&object)?;
+        Ok(self.op(name, key, Action::Insert { body, existing, expect }, element))
     }
 
     /// One operation for each element; what is wrong with an element is said in its place.
@@ -157,7 +158,7 @@ impl Asked<'_> {
             let named = named_in(name, &body)?;
             let expect = self.flags.expected_by_body(named.revision.as_deref());
             strip(&mut body);
-            Ok(self.op(name, named.key, self.change(body, expect), at))
+            Ok(self.op(name, named.key, self.change(Body::limited(&body)?, expect), at))
         })
     }
 

@@ -1,6 +1,6 @@
 //! `POST /_api/import`: many documents at once, as lines of JSON or as one array.
 
-use super::super::body::strip;
+use super::super::body::{Body, strip};
 use super::super::op::{Action, Expect, OnExisting, Op, Task};
 use super::super::render::{ImportRender, Render};
 use super::flags::{is_given, is_on};
@@ -100,7 +100,7 @@ impl Asked<'_> {
     ) -> Result<Op, Failure> {
         let key = self.key_for(name, collection, &object, at)?;
         strip(&mut object);
-        let action = Action::Insert { body: object, existing, expect: Expect::Any };
+        let action = Action::Insert { body: Body::limited(&object)?, existing, expect: Expect::Any };
         let mut op = self.op(name, key, action, at);
         op.returns = Default::default();
         Ok(op)
