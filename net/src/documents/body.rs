@@ -13,6 +13,11 @@ use std::borrow::Cow;
 /// The attributes that are not stored: the key, the log and the collection give them.
 pub(super) const SYSTEM_ATTRIBUTES: [&str; 3] = ["_id", "_key", "_rev"];
 
+/// Largest document. Checking it takes a shard a few milliseconds, and a shard must never stop for long.
+pub(super) const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+/// Largest document that is taken apart on a shard thread, to merge something into it: that takes longer.
+pub(super) const MAX_TAKEN_APART_BYTES: usize = 1 << 20;
+
 /// The text of a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body(Vec<u8>);
@@ -25,8 +30,11 @@ enum Stored {
 }
 
 impl Body {
-    /// What a stored value is as a document; `None` if it is no JSON object.
+    /// What a stored value is as a document; `None` if it is no JSON object, or too large.
     pub fn from_stored(value: &[u8]) -> Option<Body> {
+        if value.len() > MAX_DOCUMENT_BYTES {
+            return None;
+        }
         let text = std::str::from_utf8(value).ok()?;
         match serde_json::from_str::<Stored>(text).ok()? {
             Stored::Object => Some(Body(value.trim_ascii().to_vec())),

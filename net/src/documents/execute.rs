@@ -3,7 +3,7 @@
 //! Promises: all or nothing. When a value must first come from the disk, or the log has no room for the
 //! moment, nothing has changed and the same operation is run again later, from its start.
 
-use super::body::{Body, merged};
+use super::body::{Body, MAX_DOCUMENT_BYTES, MAX_TAKEN_APART_BYTES, merged};
 use super::failure::Failure;
 use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
@@ -36,7 +36,7 @@ impl From<Failure> for Stop {
 /// A document as the store has it.
 struct Existing {
     revision: Revision,
-    /// `None`: the value is no JSON object.
+    /// `None`: the value is no JSON object, or nobody wants to see it.
     body: Option<Body>,
     expiry_ms: u64,
 }
@@ -54,10 +54,12 @@ pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
     }
 }
 
-fn fetch(store: &mut dyn Store, key: &[u8]) -> Result<Option<Existing>, Stop> {
+/// The document under this key, its body only if that is wanted: checking it costs.
+fn fetch(store: &mut dyn Store, key: &[u8], wanted: bool) -> Result<Option<Existing>, Stop> {
     match store.fetch(key) {
         Fetch::Value { value, expiry_ms, revision } => {
-            Ok(Some(Existing { revision, body: Body::from_stored(value), expiry_ms }))
+            let body = if wanted { Body::from_stored(value) } else { None };
+            Ok(Some(Existing { revision, body, expiry_ms }))
         }
         Fetch::Missing => Ok(None),
         Fetch::Pending => Err(Stop::Blocked),
@@ -70,7 +72,7 @@ fn unreadable(text: &str) -> Stop {
 }
 
 fn read(op: &Op, expect: &Expect, store: &mut dyn Store) -> Result<Done, Stop> {
-    let existing = fetch(store, &op.store_key)?.ok_or(Failure::NotFound)?;
+    let existing = fetch(store, &op.store_key, true)?.ok_or(Failure::NotFound)?;
     let revision = existing.revision;
     match expect {
         Expect::Is(wanted) if *wanted != names::revision(revision) => {
@@ -99,7 +101,7 @@ fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
     if let Some(done) = replay(op, record_key.as_deref(), store)? {
         return Ok(done);
     }
-    let existing = fetch(store, &op.store_key)?;
+    let existing = fetch(store, &op.store_key, op.returns.old || merges(&op.action))?;
     let old_revision = existing.as_ref().map(|existing| existing.revision);
     let mut written = Written {
         key: op.key.clone(),
@@ -142,6 +144,15 @@ fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
     Ok(Done::Written(written))
 }
 
+/// Whether the new body depends on the old one.
+fn merges(action: &Action) -> bool {
+    match action {
+        Action::Update { .. } | Action::Increment { .. } => true,
+        Action::Insert { existing, .. } => matches!(existing, OnExisting::Update(_)),
+        Action::Read { .. } | Action::Replace { .. } | Action::Remove { .. } => false,
+    }
+}
+
 fn refused(error: WriteError) -> Stop {
     match error {
         WriteError::Busy => Stop::Blocked,
@@ -166,7 +177,9 @@ fn replay(op: &Op, record_key: Option<&[u8]>, store: &mut dyn Store) -> Result<O
     let removed = record.effect() == Effect::Removed;
     // The body can be shown as long as nobody wrote since.
     let new = match op.returns.new && !removed {
-        true => fetch(store, &op.store_key)?.filter(|now| now.revision == revision).and_then(|now| now.body),
+        true => {
+            fetch(store, &op.store_key, true)?.filter(|now| now.revision == revision).and_then(|now| now.body)
+        }
         false => None,
     };
     Ok(Some(Done::Written(Written {
@@ -187,17 +200,18 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
         |effect, body, expiry_ms| Ok(Some(Change { effect, put: Some((body, expiry_ms)), value: None }));
     match (action, existing) {
         (Action::Read { .. }, _) => unreachable!("reads write nothing"),
-        (Action::Insert { body, .. }, None) => put(Effect::Created, Body::from_map(body), 0),
+        (Action::Insert { body, .. }, None) => put(Effect::Created, body.clone(), 0),
         (Action::Insert { body, existing: rule, expect }, Some(existing)) => match rule {
             OnExisting::Fail => Err(Failure::KeyExists),
             OnExisting::Ignore => Ok(None),
             OnExisting::Replace => {
                 check(expect, existing)?;
-                put(Effect::Replaced, Body::from_map(body), 0)
+                put(Effect::Replaced, body.clone(), 0)
             }
             OnExisting::Update(rules) => {
                 check(expect, existing)?;
-                put(Effect::Updated, patched(existing, body, *rules)?, existing.expiry_ms)
+                let patch = body.to_map().ok_or(Failure::NotADocument)?;
+                put(Effect::Updated, patched(existing, patch, *rules)?, existing.expiry_ms)
             }
         },
         (Action::Increment { attribute, by, create }, existing) => {
@@ -212,16 +226,17 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
                 Some(_) => return Err(Failure::NotANumber),
             };
             body.insert(attribute.clone(), value.clone().into());
-            Ok(Some(Change { effect, put: Some((Body::from_map(&body), expiry_ms)), value: Some(value) }))
+            let body = checked(Body::from_map(&body))?;
+            Ok(Some(Change { effect, put: Some((body, expiry_ms)), value: Some(value) }))
         }
         (_, None) => Err(Failure::NotFound),
         (Action::Replace { body, expect }, Some(existing)) => {
             check(expect, existing)?;
-            put(Effect::Replaced, Body::from_map(body), 0)
+            put(Effect::Replaced, body.clone(), 0)
         }
         (Action::Update { patch, merge, expect }, Some(existing)) => {
             check(expect, existing)?;
-            put(Effect::Updated, patched(existing, patch, *merge)?, existing.expiry_ms)
+            put(Effect::Updated, patched(existing, patch.clone(), *merge)?, existing.expiry_ms)
         }
         (Action::Remove { expect }, Some(existing)) => {
             check(expect, existing)?;
@@ -239,14 +254,24 @@ fn check(expect: &Expect, existing: &Existing) -> Result<(), Failure> {
     }
 }
 
-fn patched(existing: &Existing, patch: &Map<String, Value>, rules: Merge) -> Result<Body, Failure> {
-    Ok(Body::from_map(&merged(existing.attributes()?, patch.clone(), rules)))
+fn patched(existing: &Existing, patch: Map<String, Value>, rules: Merge) -> Result<Body, Failure> {
+    checked(Body::from_map(&merged(existing.attributes()?, patch, rules)))
 }
 
 impl Existing {
     fn attributes(&self) -> Result<Map<String, Value>, Failure> {
-        self.body.as_ref().and_then(Body::to_map).ok_or(Failure::NotADocument)
+        let (body, limit) = (self.body.as_ref().ok_or(Failure::NotADocument)?, MAX_TAKEN_APART_BYTES);
+        if body.bytes().len() > limit {
+            return Err(Failure::TooLargeToMerge { limit });
+        }
+        body.to_map().ok_or(Failure::NotADocument)
     }
+}
+
+/// A body of a size that is allowed.
+fn checked(body: Body) -> Result<Body, Failure> {
+    let limit = MAX_DOCUMENT_BYTES;
+    if body.bytes().len() > limit { Err(Failure::TooLarge { limit }) } else { Ok(body) }
 }
 
 /// Exact for integers; otherwise of floating-point numbers, if the sum is one.

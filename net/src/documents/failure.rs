@@ -21,11 +21,14 @@ pub enum Failure {
     KeyUnexpected,
     #[error("invalid document type: an object is needed")]
     NotAnObject,
-    #[error("the value under this key is no document: it was not written as a JSON object")]
+    #[error("the value under this key is no document: it was not written as a JSON object of at most 4 MiB")]
     NotADocument,
     #[error("the request has more than {limit} documents: send several requests")]
     TooMany { limit: usize },
-    #[error("the document is larger than this group's limit of {limit} bytes")]
+    /// Taking it apart would hold up the shard.
+    #[error("documents larger than {limit} bytes are not merged: read it and replace it with PUT")]
+    TooLargeToMerge { limit: usize },
+    #[error("the document is larger than the limit of {limit} bytes")]
     TooLarge { limit: usize },
     #[error("disk full: the log cannot grow, reads go on; free space on the device of the data directory")]
     DiskFull,
@@ -83,7 +86,7 @@ impl Failure {
             Failure::KeyUnexpected => (400, 1222),
             Failure::NotAnObject => (400, 1227),
             Failure::NotADocument => (409, 1227),
-            Failure::TooMany { .. } | Failure::TooLarge { .. } => (413, 32),
+            Failure::TooMany { .. } | Failure::TooLarge { .. } | Failure::TooLargeToMerge { .. } => (413, 32),
             Failure::DiskFull => (507, 1104),
             Failure::NotANumber => (409, 1504),
             Failure::Unreadable(_) => (500, 4),

@@ -80,12 +80,12 @@ pub enum Action {
         expect: Expect,
     },
     Insert {
-        body: Map<String, Value>,
+        body: Body,
         existing: OnExisting,
         expect: Expect,
     },
     Replace {
-        body: Map<String, Value>,
+        body: Body,
         expect: Expect,
     },
     Update {
@@ -171,6 +171,37 @@ pub enum Done {
     /// Where the shard's log ends.
     Tail(Revision),
     ScanFailed(ScanFailure),
+}
+
+impl Op {
+    /// About how many bytes of documents it brings.
+    pub fn bytes(&self) -> usize {
+        match &self.action {
+            Action::Insert { body, .. } | Action::Replace { body, .. } => body.bytes().len(),
+            Action::Read { .. }
+            | Action::Update { .. }
+            | Action::Remove { .. }
+            | Action::Increment { .. } => 0,
+        }
+    }
+}
+
+impl Done {
+    /// About how many bytes of documents it takes to answer.
+    pub fn bytes(&self) -> usize {
+        let of = |body: &Option<Body>| body.as_ref().map_or(0, |body| body.bytes().len());
+        match self {
+            Done::Read { body, .. } => body.bytes().len(),
+            Done::Written(written) => of(&written.new) + of(&written.old),
+            Done::Page(page) => page.items.iter().map(|item| of(&item.body)).sum(),
+            Done::NotModified { .. }
+            | Done::Failed { .. }
+            | Done::Count(_)
+            | Done::Truncated(_)
+            | Done::Tail(_)
+            | Done::ScanFailed(_) => 0,
+        }
+    }
 }
 
 /// What a write did.

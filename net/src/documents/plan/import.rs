@@ -3,6 +3,7 @@
 use super::super::body::strip;
 use super::super::op::{Action, Expect, OnExisting, Op, Task};
 use super::super::render::{ImportRender, Render};
+use super::documents::inserted_body;
 use super::flags::{is_given, is_on};
 use super::{Asked, Collection, Failure, MAX_OPS, Planned, batch};
 use crate::http::Method;
@@ -100,7 +101,8 @@ impl Asked<'_> {
     ) -> Result<Op, Failure> {
         let key = self.key_for(name, collection, &object, at)?;
         strip(&mut object);
-        let action = Action::Insert { body: object, existing, expect: Expect::Any };
+        let body = inserted_body(&object, existing)?;
+        let action = Action::Insert { body, existing, expect: Expect::Any };
         let mut op = self.op(name, key, action, at);
         op.returns = Default::default();
         Ok(op)
