@@ -30,9 +30,12 @@ fn configuration(group: &TestGroup) -> String {
     format!(
         "defaults
     mode http
-    timeout connect 1s
+    timeout connect 100ms
+    timeout check 500ms
     timeout client 30s
     timeout server 30s
+    retries 10
+    option redispatch 1
 
 frontend arango
     bind 127.0.0.1:{PORT}

@@ -23,8 +23,11 @@ fn token(address: &str, user: &str, password: &str) -> Answer {
 }
 
 fn cli(address: SocketAddr, user: &str, password: &str, words: &[&str]) -> String {
-    let login = ["--no-auth-warning", "--user", user, "--pass", password];
-    redis_cli(address, &login.into_iter().chain(words.iter().copied()).collect::<Vec<_>>())
+    let port = address.port().to_string();
+    let login = ["-p", &port, "--no-auth-warning", "--user", user, "--pass", password];
+    let said = run("redis-cli", &login.into_iter().chain(words.iter().copied()).collect::<Vec<_>>());
+    // A login that failed is told on standard error.
+    text(&said).trim_end().to_owned()
 }
 
 fn with_password(port_base: u16) -> TestGroup {

@@ -3,6 +3,7 @@
 //! Promises: a [`Body`] is such a text, and showing a document costs no parsing beyond one check. Numbers,
 //! their digits and the order of attributes stay as they were written.
 
+use super::failure::Failure;
 use super::names;
 use super::op::Merge;
 use engine::ids::Revision;
@@ -13,10 +14,11 @@ use std::borrow::Cow;
 /// The attributes that are not stored: the key, the log and the collection give them.
 pub(super) const SYSTEM_ATTRIBUTES: [&str; 3] = ["_id", "_key", "_rev"];
 
-/// Largest document. Checking it takes a shard a few milliseconds, and a shard must never stop for long.
-pub(super) const MAX_DOCUMENT_BYTES: usize = 4 << 20;
-/// Largest document that is taken apart on a shard thread, to merge something into it: that takes longer.
-pub(super) const MAX_TAKEN_APART_BYTES: usize = 1 << 20;
+/// Largest document in bytes of its text. What a shard thread does with one must take it a few milliseconds at
+/// most: one that stands still for longer is held for hung.
+pub const MAX_DOCUMENT_BYTES: usize = 2 << 20;
+/// Largest patch and document together that are merged: that means to take both apart.
+pub const MAX_MERGED_BYTES: usize = 256 << 10;
 
 /// The text of a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ enum Stored {
 }
 
 impl Body {
-    /// What a stored value is as a document; `None` if it is no JSON object, or too large.
+    /// What a stored value is as a document; `None` if it is no JSON object, or larger than a document may be.
     pub fn from_stored(value: &[u8]) -> Option<Body> {
         if value.len() > MAX_DOCUMENT_BYTES {
             return None;
@@ -49,6 +51,18 @@ impl Body {
     /// The text of these attributes, which must be stripped already.
     pub fn from_map(map: &Map<String, Value>) -> Body {
         Body(serde_json::to_vec(map).expect("a JSON object has a text"))
+    }
+
+    /// The text of these attributes, which must be stripped already, for a document to be written.
+    ///
+    /// # Errors
+    /// It is larger than a document may be.
+    pub(super) fn limited(map: &Map<String, Value>) -> Result<Body, Failure> {
+        let body = Body::from_map(map);
+        match body.0.len() {
+            0..=MAX_DOCUMENT_BYTES => Ok(body),
+            _ => Err(Failure::TooLarge { limit: MAX_DOCUMENT_BYTES }),
+        }
     }
 
     /// The attributes; `None` if somebody wrote them nested too deeply to be taken apart.
@@ -94,12 +108,13 @@ pub(super) fn merged(
     patch: Map<String, Value>,
     rules: Merge,
 ) -> Map<String, Value> {
+    if !rules.keep_null {
+        // All at once: removing one moves those behind it.
+        document.retain(|name, _| patch.get(name).is_none_or(|value| !value.is_null()));
+    }
     for (name, value) in patch {
         let value = match (value, document.get_mut(&name)) {
-            (Value::Null, _) if !rules.keep_null => {
-                document.shift_remove(&name);
-                continue;
-            }
+            (Value::Null, _) if !rules.keep_null => continue,
             (Value::Object(inner), Some(Value::Object(old))) if rules.merge_objects => {
                 let old = std::mem::take(old);
                 Value::Object(merged(old, inner, rules))

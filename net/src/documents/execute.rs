@@ -3,7 +3,7 @@
 //! Promises: all or nothing. When a value must first come from the disk, or the log has no room for the
 //! moment, nothing has changed and the same operation is run again later, from its start.
 
-use super::body::{Body, MAX_DOCUMENT_BYTES, MAX_TAKEN_APART_BYTES, merged};
+use super::body::{Body, MAX_MERGED_BYTES, merged};
 use super::failure::Failure;
 use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
@@ -210,13 +210,12 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
             }
             OnExisting::Update(rules) => {
                 check(expect, existing)?;
-                let patch = body.to_map().ok_or(Failure::NotADocument)?;
-                put(Effect::Updated, patched(existing, patch, *rules)?, existing.expiry_ms)
+                put(Effect::Updated, patched(existing, body, *rules)?, existing.expiry_ms)
             }
         },
         (Action::Increment { attribute, by, create }, existing) => {
             let (mut body, effect, expiry_ms) = match existing {
-                Some(existing) => (existing.attributes()?, Effect::Updated, existing.expiry_ms),
+                Some(existing) => (existing.attributes(0)?, Effect::Updated, existing.expiry_ms),
                 None if *create => (Map::new(), Effect::Created, 0),
                 None => return Err(Failure::NotFound),
             };
@@ -226,8 +225,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
                 Some(_) => return Err(Failure::NotANumber),
             };
             body.insert(attribute.clone(), value.clone().into());
-            let body = checked(Body::from_map(&body))?;
-            Ok(Some(Change { effect, put: Some((body, expiry_ms)), value: Some(value) }))
+            Ok(Some(Change { effect, put: Some((Body::from_map(&body), expiry_ms)), value: Some(value) }))
         }
         (_, None) => Err(Failure::NotFound),
         (Action::Replace { body, expect }, Some(existing)) => {
@@ -236,7 +234,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
         }
         (Action::Update { patch, merge, expect }, Some(existing)) => {
             check(expect, existing)?;
-            put(Effect::Updated, patched(existing, patch.clone(), *merge)?, existing.expiry_ms)
+            put(Effect::Updated, patched(existing, patch, *merge)?, existing.expiry_ms)
         }
         (Action::Remove { expect }, Some(existing)) => {
             check(expect, existing)?;
@@ -254,24 +252,21 @@ fn check(expect: &Expect, existing: &Existing) -> Result<(), Failure> {
     }
 }
 
-fn patched(existing: &Existing, patch: Map<String, Value>, rules: Merge) -> Result<Body, Failure> {
-    checked(Body::from_map(&merged(existing.attributes()?, patch, rules)))
+fn patched(existing: &Existing, patch: &Body, rules: Merge) -> Result<Body, Failure> {
+    let document = existing.attributes(patch.bytes().len())?;
+    let patch = patch.to_map().ok_or(Failure::NotAnObject)?;
+    Ok(Body::from_map(&merged(document, patch, rules)))
 }
 
 impl Existing {
-    fn attributes(&self) -> Result<Map<String, Value>, Failure> {
-        let (body, limit) = (self.body.as_ref().ok_or(Failure::NotADocument)?, MAX_TAKEN_APART_BYTES);
-        if body.bytes().len() > limit {
-            return Err(Failure::TooLargeToMerge { limit });
+    /// Taken apart, to be merged with `more` bytes.
+    fn attributes(&self, more: usize) -> Result<Map<String, Value>, Failure> {
+        let body = self.body.as_ref().ok_or(Failure::NotADocument)?;
+        if body.bytes().len() + more > MAX_MERGED_BYTES {
+            return Err(Failure::TooLargeToMerge { limit: MAX_MERGED_BYTES });
         }
         body.to_map().ok_or(Failure::NotADocument)
     }
-}
-
-/// A body of a size that is allowed.
-fn checked(body: Body) -> Result<Body, Failure> {
-    let limit = MAX_DOCUMENT_BYTES;
-    if body.bytes().len() > limit { Err(Failure::TooLarge { limit }) } else { Ok(body) }
 }
 
 /// Exact for integers; otherwise of floating-point numbers, if the sum is one.

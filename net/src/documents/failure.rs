@@ -21,15 +21,16 @@ pub enum Failure {
     KeyUnexpected,
     #[error("invalid document type: an object is needed")]
     NotAnObject,
-    #[error("the value under this key is no document: it was not written as a JSON object of at most 4 MiB")]
+    #[error("the value under this key is no document: it was not written as a JSON object of at most 2 MiB")]
     NotADocument,
     #[error("the request has more than {limit} documents: send several requests")]
     TooMany { limit: usize },
-    /// Taking it apart would hold up the shard.
-    #[error("documents larger than {limit} bytes are not merged: read it and replace it with PUT")]
-    TooLargeToMerge { limit: usize },
     #[error("the document is larger than the limit of {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("document and patch together are larger than {limit} bytes: replace the document with PUT")]
+    TooLargeToMerge { limit: usize },
+    #[error("the answer would be too large: ask for fewer documents at once")]
+    AnswerTooLarge,
     #[error("disk full: the log cannot grow, reads go on; free space on the device of the data directory")]
     DiskFull,
     #[error("the attribute is not a number, or would be out of range")]
@@ -86,7 +87,10 @@ impl Failure {
             Failure::KeyUnexpected => (400, 1222),
             Failure::NotAnObject => (400, 1227),
             Failure::NotADocument => (409, 1227),
-            Failure::TooMany { .. } | Failure::TooLarge { .. } | Failure::TooLargeToMerge { .. } => (413, 32),
+            Failure::TooMany { .. }
+            | Failure::TooLarge { .. }
+            | Failure::TooLargeToMerge { .. }
+            | Failure::AnswerTooLarge => (413, 32),
             Failure::DiskFull => (507, 1104),
             Failure::NotANumber => (409, 1504),
             Failure::Unreadable(_) => (500, 4),

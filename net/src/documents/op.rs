@@ -10,7 +10,7 @@ use crate::http::Response;
 use engine::ids::{Lsn, Revision};
 use engine::key_scan::ScanPosition;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 
 /// What has to be done for a request.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ pub enum Action {
         expect: Expect,
     },
     Update {
-        patch: Map<String, Value>,
+        patch: Body,
         merge: Merge,
         expect: Expect,
     },
@@ -173,33 +173,15 @@ pub enum Done {
     ScanFailed(ScanFailure),
 }
 
-impl Op {
-    /// About how many bytes of documents it brings.
-    pub fn bytes(&self) -> usize {
-        match &self.action {
-            Action::Insert { body, .. } | Action::Replace { body, .. } => body.bytes().len(),
-            Action::Read { .. }
-            | Action::Update { .. }
-            | Action::Remove { .. }
-            | Action::Increment { .. } => 0,
-        }
-    }
-}
-
 impl Done {
-    /// About how many bytes of documents it takes to answer.
+    /// Bytes of the documents in it.
     pub fn bytes(&self) -> usize {
         let of = |body: &Option<Body>| body.as_ref().map_or(0, |body| body.bytes().len());
         match self {
             Done::Read { body, .. } => body.bytes().len(),
             Done::Written(written) => of(&written.new) + of(&written.old),
-            Done::Page(page) => page.items.iter().map(|item| of(&item.body)).sum(),
-            Done::NotModified { .. }
-            | Done::Failed { .. }
-            | Done::Count(_)
-            | Done::Truncated(_)
-            | Done::Tail(_)
-            | Done::ScanFailed(_) => 0,
+            Done::Page(page) => page.items.iter().map(|item| item.key.len() + of(&item.body)).sum(),
+            _ => 0,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::serve::{PARK_LIMIT, Standing};
 use super::{Node, ReadFor, Reader, Role};
 use crate::auth::ROOT;
 use crate::auth::User;
-use crate::documents::{self, Changed, Done, Metadata, ScanJob, ScanStep};
+use crate::documents::{self, Changed, Done, Failure, Metadata, ScanJob, ScanStep};
 use crate::http::Response;
 use crate::mail::{Edit, Errand, Mail, Refusal, Report, Served, Work};
 use crate::resp::Ack;
@@ -26,6 +26,8 @@ use std::collections::{BTreeMap, VecDeque};
 /// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it moves.
 const STEPS_PER_TURN: usize = 128;
 const BYTES_PER_STEP: usize = 4 << 10;
+/// Most bytes of documents that one errand brings back; what is asked for beyond is refused.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// What one step of a scan costs.
 const SCAN_STEP_COST: usize = 16;
 
@@ -57,6 +59,7 @@ struct Running {
     errand: Errand,
     state: Await,
     done: Vec<Done>,
+    done_bytes: usize,
     scan: Option<Box<ScanJob>>,
     edited: Option<Response>,
     outdated: bool,
@@ -75,6 +78,7 @@ impl Running {
             errand,
             state: Await::Turn,
             done: Vec::new(),
+            done_bytes: 0,
             scan: None,
             edited: None,
             outdated: false,
@@ -258,6 +262,14 @@ impl Node {
                 self.errands.hungry = true;
                 return;
             }
+            if let Some(op) = op
+                && running.done_bytes > MAX_ANSWER_BYTES
+            {
+                let (key, failure) = (op.key.clone(), Failure::AnswerTooLarge);
+                running.done.push(Done::Failed { key, failure });
+                self.errands.steps -= 1;
+                continue;
+            }
             let end_before = self.shard.tail();
             let mut access = Access {
                 shard: &mut self.shard,
@@ -289,10 +301,8 @@ impl Node {
                 (None, _) => unreachable!("scans and confirmations are dealt with elsewhere"),
             };
             let Access { wanted, wait, wrote, no_room, .. } = access;
-            let read = match running.done.last() {
-                Some(Done::Read { body, .. }) if ended => body.bytes().len(),
-                _ => 0,
-            };
+            let read = if ended { running.done.last().map_or(0, Done::bytes) } else { 0 };
+            running.done_bytes += read;
             let moved = read + (self.shard.tail().0 - end_before.0) as usize;
             self.errands.steps = self.errands.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
@@ -444,6 +454,7 @@ impl Node {
                     *next_ticket += 1;
                     running.id = *next_ticket;
                     running.done.clear();
+                    running.done_bytes = 0;
                     running.scan = None;
                     running.edited = None;
                     running.outdated = false;

@@ -39,9 +39,9 @@ class FailoverHTTPClient(AioHTTPClient):
 
 
 async def connect(client, database="_system"):
-    if PASSWORD is None:
-        return await client.db(database)
-    return await client.db(database, auth_method="jwt", auth=Auth(username="root", password=PASSWORD))
+    # The driver wants to be given somebody, also where nobody is asked.
+    method = "basic" if PASSWORD is None else "jwt"
+    return await client.db(database, auth_method=method, auth=Auth(username="root", password=PASSWORD or ""))
 
 
 async def operations(leader, follower):

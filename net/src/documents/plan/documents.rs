@@ -1,7 +1,7 @@
 //! `/_api/document`: one document, or an array of them.
 
-use super::super::body::{Body, MAX_DOCUMENT_BYTES, MAX_TAKEN_APART_BYTES, SYSTEM_ATTRIBUTES, strip};
-use super::super::op::{Action, Expect, OnExisting, Op, Returns};
+use super::super::body::{Body, SYSTEM_ATTRIBUTES, strip};
+use super::super::op::{Action, Expect, Op, Returns};
 use super::super::render::{Kind, Render};
 use super::flags::{boolean, is_given};
 use super::handle::{checked, key_of, named, named_in, text};
@@ -47,7 +47,7 @@ impl Asked<'_> {
                 let Value::Object(mut body) = self.json()? else { return Err(Failure::NotAnObject) };
                 let expect = self.flags.expected_by_write(text(&body, "_rev"));
                 strip(&mut body);
-                (true, self.change(body, expect)?)
+                (true, self.change(Body::limited(&body)?, expect))
             }
             _ => return Err(Failure::MethodNotAllowed),
         };
@@ -57,12 +57,10 @@ impl Asked<'_> {
     }
 
     /// A replacement or an update, by the method.
-    fn change(&self, body: Map<String, Value>, expect: Expect) -> Result<Action, Failure> {
-        let (merge, limit) = (self.flags.merge, MAX_TAKEN_APART_BYTES);
-        match (self.method(), sized(&body)?) {
-            (Method::Patch, text) if text.bytes().len() > limit => Err(Failure::TooLargeToMerge { limit }),
-            (Method::Patch, _) => Ok(Action::Update { patch: body, merge, expect }),
-            (_, body) => Ok(Action::Replace { body, expect }),
+    fn change(&self, body: Body, expect: Expect) -> Action {
+        match self.method() {
+            Method::Patch => Action::Update { patch: body, merge: self.flags.merge, expect },
+            _ => Action::Replace { body, expect },
         }
     }
 
@@ -108,7 +106,7 @@ impl Asked<'_> {
         let key = self.key_for(name, collection, &object, element)?;
         let expect = self.flags.expected_by_body(text(&object, "_rev"));
         strip(&mut object);
-        let body = inserted_body(&object, existing)?;
+        let body = Body::limited(&object)?;
         Ok(self.op(name, key, Action::Insert { body, existing, expect }, element))
     }
 
@@ -160,7 +158,7 @@ impl Asked<'_> {
             let named = named_in(name, &body)?;
             let expect = self.flags.expected_by_body(named.revision.as_deref());
             strip(&mut body);
-            Ok(self.op(name, named.key, self.change(body, expect)?, at))
+            Ok(self.op(name, named.key, self.change(Body::limited(&body)?, expect), at))
         })
     }
 
@@ -226,20 +224,5 @@ impl Asked<'_> {
         };
         let wait = option("waitForSync").unwrap_or(false) || self.waits(collection);
         batch(removal, removal && wait, ops, render)
-    }
-}
-
-/// The text of a document of a size that is allowed.
-fn sized(object: &Map<String, Value>) -> Result<Body, Failure> {
-    let (body, limit) = (Body::from_map(object), MAX_DOCUMENT_BYTES);
-    if body.bytes().len() > limit { Err(Failure::TooLarge { limit }) } else { Ok(body) }
-}
-
-/// The text of a document to be inserted, which may have to be merged into one that exists.
-pub(super) fn inserted_body(object: &Map<String, Value>, existing: OnExisting) -> Result<Body, Failure> {
-    let (body, limit) = (sized(object)?, MAX_TAKEN_APART_BYTES);
-    match existing {
-        OnExisting::Update(_) if body.bytes().len() > limit => Err(Failure::TooLargeToMerge { limit }),
-        _ => Ok(body),
     }
 }

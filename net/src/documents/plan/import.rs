@@ -1,9 +1,8 @@
 //! `POST /_api/import`: many documents at once, as lines of JSON or as one array.
 
-use super::super::body::strip;
+use super::super::body::{Body, strip};
 use super::super::op::{Action, Expect, OnExisting, Op, Task};
 use super::super::render::{ImportRender, Render};
-use super::documents::inserted_body;
 use super::flags::{is_given, is_on};
 use super::{Asked, Collection, Failure, MAX_OPS, Planned, batch};
 use crate::http::Method;
@@ -101,8 +100,7 @@ impl Asked<'_> {
     ) -> Result<Op, Failure> {
         let key = self.key_for(name, collection, &object, at)?;
         strip(&mut object);
-        let body = inserted_body(&object, existing)?;
-        let action = Action::Insert { body, existing, expect: Expect::Any };
+        let action = Action::Insert { body: Body::limited(&object)?, existing, expect: Expect::Any };
         let mut op = self.op(name, key, action, at);
         op.returns = Default::default();
         Ok(op)

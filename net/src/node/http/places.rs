@@ -9,8 +9,9 @@ use crate::mail::{Refusal, Report, Served};
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 
-/// Results above which the control threads make the answer of them.
+/// Results, and bytes in them, above which the control threads make the answer of them.
 const MANY_RESULTS: usize = 512;
+const MANY_BYTES: usize = 256 << 10;
 
 /// What a place waits for.
 #[derive(Debug)]
@@ -184,7 +185,10 @@ impl Node {
             Then::Conclude { render, keys, write, durable } => {
                 let gathered = gather(place, parts, keys, write);
                 match gathered {
-                    Ok(done) if done.len() > MANY_RESULTS => {
+                    Ok(done)
+                        if done.len() > MANY_RESULTS
+                            || done.iter().map(Done::bytes).sum::<usize>() > MANY_BYTES =>
+                    {
                         let job = Job::Conclude { render: Box::new(render), done, durable };
                         let ticket = self.hand_in(client.conn, job, out);
                         if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
