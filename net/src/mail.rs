@@ -115,6 +115,8 @@ pub enum Report {
 pub struct Served {
     /// The results, in the order of the operations. Fewer if the shard lost its leadership on the way.
     pub done: Vec<Done>,
+    /// The operations, to be thrown away by whoever has the time.
+    pub spent: Vec<Op>,
     /// Why the operations without a result were not carried out.
     pub rest: Option<Refusal>,
     /// The epoch of the shard's leadership.

@@ -2,8 +2,9 @@
 
 use crate::auth::Claim;
 use crate::auth::api::{Change, Sealed};
-use crate::documents::{Done, Metadata, Plan, Render};
+use crate::documents::{Metadata, Render};
 use crate::http::{Request, Response};
+use crate::node::shares::{Results, Wanted};
 use crate::status::Status;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub enum Job {
     /// Plan a large request. `seed` and `wall_ms`: as for `documents::plan`.
     Plan { request: Box<Request>, metadata: Arc<Metadata>, seed: u64, wall_ms: u64 },
     /// Make the answer of many results.
-    Conclude { render: Box<Render>, done: Vec<Done>, durable: bool },
+    Conclude { render: Box<Render>, results: Results, durable: bool },
 }
 
 /// What came of it.
@@ -32,6 +33,6 @@ pub enum JobDone {
     HandedOver(Box<Response>),
     Judged { claim: Claim, right: bool },
     Sealed(Sealed),
-    Planned { request: Box<Request>, plan: Box<Plan> },
-    Concluded(Box<Plan>),
+    Planned { request: Box<Request>, wanted: Box<Wanted> },
+    Concluded(Box<Wanted>),
 }

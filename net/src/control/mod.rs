@@ -10,8 +10,9 @@ pub mod signals;
 
 use crate::auth::password::Salt;
 use crate::config::NodeConfig;
-use crate::documents;
+use crate::documents::{self, Plan};
 use crate::http::Response;
+use crate::node::shares::Wanted;
 use crate::shard_loop::{Parcel, Post};
 use crate::status::Status;
 use agency::events::{ClusterView, ShardProgress};
@@ -76,7 +77,7 @@ impl Desk {
 /// No more threads.
 pub fn start(control: Control) -> io::Result<Desk> {
     let ((quick, administration), (slow, computing)) = (channel(), channel());
-    let post = control.post.clone();
+    let (post, config) = (control.post.clone(), Arc::clone(&control.config));
     std::thread::Builder::new().name("baton-control".into()).spawn(move || {
         let view = ClusterView::default();
         Office { control, seen: 0, view, handoffs: Vec::new() }.work(&administration);
@@ -86,14 +87,14 @@ pub fn start(control: Control) -> io::Result<Desk> {
     std::thread::Builder::new().name("baton-worker".into()).spawn(move || {
         let _ = rustix::process::setpriority_process(None, WORKER_NICE);
         for Asked { from, ticket, job } in computing {
-            let done = Box::new(compute(job, &mut random));
+            let done = Box::new(compute(job, &config, &mut random));
             post.send(from, Parcel::Control { ticket, done });
         }
     })?;
     Ok(Desk { quick, slow })
 }
 
-fn compute(job: Job, random: &mut File) -> JobDone {
+fn compute(job: Job, config: &NodeConfig, random: &mut File) -> JobDone {
     match job {
         Job::Judge(claim) => JobDone::Judged { right: claim.judge(), claim },
         Job::Seal(change) => {
@@ -101,12 +102,17 @@ fn compute(job: Job, random: &mut File) -> JobDone {
             random.read_exact(&mut salt).expect("/dev/urandom never ends");
             JobDone::Sealed(change.seal(&salt))
         }
-        Job::Plan { request, metadata, seed, wall_ms } => {
-            let plan = Box::new(documents::plan(&request, &metadata, seed, wall_ms));
-            JobDone::Planned { request, plan }
+        Job::Plan { mut request, metadata, seed, wall_ms } => {
+            let plan = documents::plan(&request, &metadata, seed, wall_ms);
+            if !matches!(plan, Plan::Reply(_) | Plan::NotMine) {
+                // What is in it is in the plan.
+                request.body = Vec::new();
+            }
+            JobDone::Planned { request, wanted: Box::new(Wanted::of(plan, config)) }
         }
-        Job::Conclude { render, done, durable } => {
-            JobDone::Concluded(Box::new(documents::conclude(*render, done, durable)))
+        Job::Conclude { render, results, durable } => {
+            let plan = documents::conclude(*render, results.in_order(), durable);
+            JobDone::Concluded(Box::new(Wanted::of(plan, config)))
         }
         Job::Status | Job::HandOver { .. } => unreachable!("handed in to the other thread"),
     }

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it moves.
 const STEPS_PER_TURN: usize = 128;
 const BYTES_PER_STEP: usize = 4 << 10;
-/// Most bytes of documents that one errand brings back; what is asked for beyond is refused.
+/// Most bytes of documents that the errands of one request bring back; what is asked for beyond is refused.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// What one step of a scan costs.
 const SCAN_STEP_COST: usize = 16;
@@ -102,7 +102,11 @@ impl Running {
             (None, Some(refusal)) if self.done.is_empty() => Report::Refused(refusal),
             (None, rest) => {
                 let (done, stale) = (self.done, self.stale);
-                Report::Done(Box::new(Served { done, rest, epoch, lag, stale }))
+                let spent = match self.errand.work {
+                    Work::Documents(ops) => ops,
+                    Work::Scan(_) | Work::Confirm { .. } | Work::Edit(_) => Vec::new(),
+                };
+                Report::Done(Box::new(Served { done, spent, rest, epoch, lag, stale }))
             }
         }
     }
@@ -263,7 +267,7 @@ impl Node {
                 return;
             }
             if let Some(op) = op
-                && running.done_bytes > MAX_ANSWER_BYTES
+                && running.done_bytes > MAX_ANSWER_BYTES / usize::from(self.options.config.shards)
             {
                 let (key, failure) = (op.key.clone(), Failure::AnswerTooLarge);
                 running.done.push(Done::Failed { key, failure });

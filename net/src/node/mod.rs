@@ -10,6 +10,7 @@
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
 //! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
 //!   `known`: databases, collections and users.
+//! - `shares`: what a request wants of each shard, and what the shards brought back.
 //! - `access`: what a command sees of the data.
 //! - `commit`: what counts as committed.
 
@@ -23,6 +24,7 @@ mod known;
 mod leader;
 mod routing;
 mod serve;
+pub mod shares;
 
 use crate::config::NodeConfig;
 use crate::resp::Topology;

@@ -3,15 +3,12 @@
 use super::requests::Intent;
 use super::{HttpClient, Node};
 use crate::control::job::Job;
-use crate::documents::{self, Done, Failure, Plan, Render};
+use crate::documents::{self, Render};
 use crate::http::{Request, Response};
 use crate::mail::{Refusal, Report, Served};
+use crate::node::shares::{Results, Wanted};
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
-
-/// Results, and bytes in them, above which the control threads make the answer of them.
-const MANY_RESULTS: usize = 512;
-const MANY_BYTES: usize = 256 << 10;
 
 /// What a place waits for.
 #[derive(Debug)]
@@ -46,7 +43,7 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) enum Then {
     /// Results of operations or scans, made an answer.
-    Conclude { render: Render, keys: Vec<String>, write: bool, durable: bool },
+    Conclude { render: Render, count: usize, write: bool, durable: bool },
     /// This answer, unless the metadata it was made from is outdated.
     Answer(Response),
     /// The report of a change is the answer.
@@ -182,26 +179,21 @@ impl Node {
         let State::Gathering(gathering) = std::mem::replace(&mut place.state, waiting) else { return };
         let Gathering { parts, then, .. } = *gathering;
         match then {
-            Then::Conclude { render, keys, write, durable } => {
-                let gathered = gather(place, parts, keys, write);
-                match gathered {
-                    Ok(done)
-                        if done.len() > MANY_RESULTS
-                            || done.iter().map(Done::bytes).sum::<usize>() > MANY_BYTES =>
-                    {
-                        let job = Job::Conclude { render: Box::new(render), done, durable };
-                        let ticket = self.hand_in(client.conn, job, out);
-                        if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
-                            place.state = State::Job(ticket);
-                        }
+            Then::Conclude { render, count, write, durable } => match gather(place, parts, count, write) {
+                Ok(results) if results.are_many() => {
+                    let job = Job::Conclude { render: Box::new(render), results, durable };
+                    let ticket = self.hand_in(client.conn, job, out);
+                    if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
+                        place.state = State::Job(ticket);
                     }
-                    Ok(done) => {
-                        let plan = documents::conclude(render, done, durable);
-                        self.http_carry_out(client, id, plan, out);
-                    }
-                    Err(refusal) => self.http_refuse(client, id, refusal),
                 }
-            }
+                Ok(results) => {
+                    let plan = documents::conclude(render, results.in_order(), durable);
+                    let wanted = Wanted::of(plan, &self.options.config);
+                    self.http_carry_out(client, id, wanted, out);
+                }
+                Err(refusal) => self.http_refuse(client, id, refusal),
+            },
             Then::Answer(answer) => match parts.into_iter().next().and_then(|part| part.report) {
                 Some(Report::Done(served)) => {
                     place.note(&served);
@@ -254,11 +246,10 @@ impl Node {
 /// ArangoDB's number for an election that is going on.
 const NO_LEADER: u32 = 1495;
 
-/// All results in order, or why the request as a whole was refused. Operations that a shard refused while
-/// others were carried out get a result that says so.
-fn gather(place: &mut Place, parts: Vec<Part>, keys: Vec<String>, write: bool) -> Result<Vec<Done>, Refusal> {
-    let mut all: Vec<Option<Done>> = Vec::new();
-    all.resize_with(keys.len(), || None);
+/// What the shards brought back, or why the request as a whole was refused: because nothing was done, or only
+/// reads were.
+fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Result<Results, Refusal> {
+    let mut results = Results::new(count);
     let (mut refused, mut written) = (None, false);
     for (number, part) in parts.into_iter().enumerate() {
         let order = if part.order.is_empty() { vec![number] } else { part.order };
@@ -267,9 +258,7 @@ fn gather(place: &mut Place, parts: Vec<Part>, keys: Vec<String>, write: bool) -
                 place.note(&served);
                 written |= write;
                 refused = refused.or(served.rest);
-                for (at, done) in order.into_iter().zip(served.done) {
-                    all[at] = Some(done);
-                }
+                results.add(order, served.done, served.spent);
             }
             Some(Report::Refused(refusal)) => refused = refused.or(Some(refusal)),
             Some(Report::Outdated | Report::Edited(_)) | None => {
@@ -278,22 +267,7 @@ fn gather(place: &mut Place, parts: Vec<Part>, keys: Vec<String>, write: bool) -
         }
     }
     match refused {
-        Some(refusal) if !written || keys.iter().all(String::is_empty) => Err(refusal),
-        _ => {
-            let missing = |(done, key): (Option<Done>, String)| {
-                done.unwrap_or(Done::Failed { key, failure: Failure::NotLeader })
-            };
-            Ok(all.into_iter().zip(keys).map(missing).collect())
-        }
-    }
-}
-
-/// Whether a plan writes.
-pub(super) fn writes(plan: &Plan) -> bool {
-    match plan {
-        Plan::Documents(batch) => batch.write,
-        Plan::EveryShard(scan) => scan.write,
-        Plan::Metadata(_) => true,
-        Plan::Reply(_) | Plan::NotMine => false,
+        Some(refusal) if !written || results.of_scans() => Err(refusal),
+        _ => Ok(results),
     }
 }

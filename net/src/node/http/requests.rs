@@ -3,23 +3,24 @@
 //! The path: who asks (`auth`) → what is to be done (`documents::plan`, or `admin`) → may the user → errands to
 //! the shards. A request that needs something that is not there yet keeps its place and begins again.
 
-use super::places::{Gathering, Part, Place, State, Then, writes};
+use super::places::{Gathering, Part, Place, State, Then};
 use super::{HttpClient, Node};
 use crate::auth::api::{self, Answer};
 use crate::auth::{self, Asked, Gate};
 use crate::config;
 use crate::control::job::{Job, JobDone};
-use crate::documents::{self, Batch, Plan, ScanBatch, database_of};
+use crate::documents::{self, Plan, ScanBatch, database_of};
 use crate::http::{Method, Request, Response};
 use crate::mail::{Edit, Errand, Mail, Refusal, Staleness, Work};
 use crate::node::known::KEEPER;
+use crate::node::shares::{Share, Wanted};
 use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::ShardId;
 
 /// A body above this size is planned by the control threads: parsing it would hold up everybody else.
-const LARGE_BODY_BYTES: usize = 256 << 10;
+const LARGE_BODY_BYTES: usize = 64 << 10;
 /// How long a request waits for the metadata, or for its password to be judged.
 const PATIENCE: Nanos = Nanos(5_000_000_000);
 
@@ -123,7 +124,8 @@ impl Node {
                 _ => Vec::new(),
             };
         }
-        self.http_planned(client, id, request, plan, out);
+        let wanted = Wanted::of(plan, &self.options.config);
+        self.http_planned(client, id, request, wanted, out);
     }
 
     pub(super) fn http_keep(&mut self, client: &mut HttpClient, id: u64, request: Box<Request>) {
@@ -173,7 +175,7 @@ impl Node {
         client: &mut HttpClient,
         id: u64,
         request: Box<Request>,
-        plan: Plan,
+        wanted: Wanted,
         out: &mut Vec<Action>,
     ) {
         let Some((database, segments)) = database_of(&request) else {
@@ -185,7 +187,8 @@ impl Node {
         };
         if self.options.config.auth {
             let reads = matches!(request.method, Method::Get | Method::Head | Method::Options)
-                || matches!(plan, Plan::Documents(_) | Plan::EveryShard(_)) && !writes(&plan);
+                || matches!(wanted, Wanted::Documents { .. } | Wanted::Other(Plan::EveryShard(_)))
+                    && !wanted.writes();
             let path = format!("/{}", segments.join("/"));
             let needed = auth::requirement(request.method.as_str(), &path, reads);
             let Some(asker) = self.http_asker(client.conn, &request, out) else {
@@ -207,12 +210,12 @@ impl Node {
                 return self.http_answer(client, id, response);
             }
         }
-        match plan {
-            Plan::NotMine => self.http_administer(client, id, request, &segments, out),
-            plan => {
+        match wanted {
+            Wanted::Other(Plan::NotMine) => self.http_administer(client, id, request, &segments, out),
+            wanted => {
                 // An answer may turn out to be made from outdated metadata.
                 self.http_keep(client, id, request);
-                self.http_carry_out(client, id, plan, out);
+                self.http_carry_out(client, id, wanted, out);
             }
         }
     }
@@ -222,48 +225,42 @@ impl Node {
         &mut self,
         client: &mut HttpClient,
         id: u64,
-        plan: Plan,
+        wanted: Wanted,
         out: &mut Vec<Action>,
     ) {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
         let ack = place.intent.ack.unwrap_or(crate::node::serve::level(self.options.config.ack));
-        match plan {
-            Plan::Reply(response) if place.served => place.answer(response),
-            Plan::Reply(response) => {
+        match wanted {
+            Wanted::Other(Plan::Reply(response)) if place.served => place.answer(response),
+            Wanted::Other(Plan::Reply(response)) => {
                 let version = self.known.version();
                 let work = vec![(KEEPER, Work::Confirm { version }, Vec::new())];
                 self.http_send(client, id, work, Then::Answer(response), false, Ack::Durable, out);
             }
-            Plan::Documents(Batch { write, wait_for_sync, ops, render }) => {
+            Wanted::Documents { write, wait_for_sync, render, count, shares } => {
                 let ack = if wait_for_sync { Ack::Durable } else { ack };
-                let keys = ops.iter().map(|(_, op)| op.key.clone()).collect();
-                let mut work: Vec<(ShardId, Vec<_>, Vec<usize>)> = Vec::new();
-                for (number, (slot, op)) in ops.into_iter().enumerate() {
-                    let shard = ShardId(self.options.config.shard_of_slot(slot).0);
-                    let at = work.iter().position(|(known, ..)| *known == shard).unwrap_or_else(|| {
-                        work.push((shard, Vec::new(), Vec::new()));
-                        work.len() - 1
-                    });
-                    work[at].1.push(op);
-                    work[at].2.push(number);
-                }
-                let work = work.into_iter().map(|(shard, ops, order)| (shard, Work::Documents(ops), order));
+                let work = shares
+                    .into_iter()
+                    .map(|Share { shard, ops, order }| (shard, Work::Documents(ops), order))
+                    .collect();
                 let durable = ack == Ack::Durable;
-                let then = Then::Conclude { render, keys, write, durable };
-                self.http_send(client, id, work.collect(), then, write, ack, out);
+                let then = Then::Conclude { render, count, write, durable };
+                self.http_send(client, id, work, then, write, ack, out);
             }
-            Plan::EveryShard(ScanBatch { write, wait_for_sync, scan, render }) => {
+            Wanted::Other(Plan::EveryShard(ScanBatch { write, wait_for_sync, scan, render })) => {
                 let ack = if wait_for_sync { Ack::Durable } else { ack };
                 place.barrier |= write;
                 let shards = (0..self.options.config.shards).map(ShardId);
-                let keys = shards.clone().map(|_| String::new()).collect();
+                let count = usize::from(self.options.config.shards);
                 let work = shards.map(|shard| (shard, Work::Scan(scan.clone()), Vec::new())).collect();
                 let durable = ack == Ack::Durable;
-                let then = Then::Conclude { render, keys, write, durable };
+                let then = Then::Conclude { render, count, write, durable };
                 self.http_send(client, id, work, then, write, ack, out);
             }
-            Plan::Metadata(change) => self.http_edit(client, id, Edit::Documents(change), out),
-            Plan::NotMine => unreachable!("only a request is not for `documents`"),
+            Wanted::Other(Plan::Metadata(change)) => self.http_edit(client, id, Edit::Documents(change), out),
+            Wanted::Other(Plan::NotMine | Plan::Documents(_)) => {
+                unreachable!("administration begins with a request, operations are sorted")
+            }
         }
     }
 
@@ -336,8 +333,10 @@ impl Node {
             let id = place.id;
             place.state = State::Waiting { since: self.now };
             match done {
-                JobDone::Planned { request, plan } => self.http_planned(&mut client, id, request, *plan, out),
-                JobDone::Concluded(plan) => self.http_carry_out(&mut client, id, *plan, out),
+                JobDone::Planned { request, wanted } => {
+                    self.http_planned(&mut client, id, request, *wanted, out)
+                }
+                JobDone::Concluded(wanted) => self.http_carry_out(&mut client, id, *wanted, out),
                 JobDone::HandedOver(response) => place.answer(*response),
                 JobDone::Sealed(sealed) => self.http_edit(&mut client, id, Edit::User(sealed), out),
                 JobDone::Status(status) => self.http_status(&mut client, id, &status),
@@ -372,7 +371,7 @@ impl Node {
             // Of the newest users, and only the leader knows these.
             api::Plan::Answer(answer) => {
                 self.http_keep(client, id, request);
-                self.http_carry_out(client, id, Plan::Reply(told(answer)), out);
+                self.http_carry_out(client, id, Wanted::Other(Plan::Reply(told(answer))), out);
             }
             api::Plan::Login { .. } if !self.options.config.auth => {
                 // Nobody is asked for a token, but drivers that were given a password ask for one.
