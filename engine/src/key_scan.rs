@@ -17,7 +17,8 @@ use std::ops::ControlFlow;
 use thiserror::Error;
 
 /// What is read from the disk, or gone through in the log buffer, at once; more if one frame is longer.
-const STRETCH_BYTES: usize = 256 << 10;
+/// Small, so that a step never holds up the shard's other work.
+const STRETCH_BYTES: usize = 64 << 10;
 
 /// An operation's place in the log: its frame, and its number inside the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

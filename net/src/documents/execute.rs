@@ -36,7 +36,7 @@ impl From<Failure> for Stop {
 /// A document as the store has it.
 struct Existing {
     revision: Revision,
-    /// `None`: the value is no JSON object.
+    /// `None`: the value is no JSON object, or nobody wants to see it.
     body: Option<Body>,
     expiry_ms: u64,
 }
@@ -54,10 +54,12 @@ pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
     }
 }
 
-fn fetch(store: &mut dyn Store, key: &[u8]) -> Result<Option<Existing>, Stop> {
+/// The document under this key, its body only if that is wanted: checking it costs.
+fn fetch(store: &mut dyn Store, key: &[u8], wanted: bool) -> Result<Option<Existing>, Stop> {
     match store.fetch(key) {
         Fetch::Value { value, expiry_ms, revision } => {
-            Ok(Some(Existing { revision, body: Body::from_stored(value), expiry_ms }))
+            let body = if wanted { Body::from_stored(value) } else { None };
+            Ok(Some(Existing { revision, body, expiry_ms }))
         }
         Fetch::Missing => Ok(None),
         Fetch::Pending => Err(Stop::Blocked),
@@ -70,7 +72,7 @@ fn unreadable(text: &str) -> Stop {
 }
 
 fn read(op: &Op, expect: &Expect, store: &mut dyn Store) -> Result<Done, Stop> {
-    let existing = fetch(store, &op.store_key)?.ok_or(Failure::NotFound)?;
+    let existing = fetch(store, &op.store_key, true)?.ok_or(Failure::NotFound)?;
     let revision = existing.revision;
     match expect {
         Expect::Is(wanted) if *wanted != names::revision(revision) => {
@@ -99,7 +101,7 @@ fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
     if let Some(done) = replay(op, record_key.as_deref(), store)? {
         return Ok(done);
     }
-    let existing = fetch(store, &op.store_key)?;
+    let existing = fetch(store, &op.store_key, op.returns.old || merges(&op.action))?;
     let old_revision = existing.as_ref().map(|existing| existing.revision);
     let mut written = Written {
         key: op.key.clone(),
@@ -142,6 +144,15 @@ fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
     Ok(Done::Written(written))
 }
 
+/// Whether the new body depends on the old one.
+fn merges(action: &Action) -> bool {
+    match action {
+        Action::Update { .. } | Action::Increment { .. } => true,
+        Action::Insert { existing, .. } => matches!(existing, OnExisting::Update(_)),
+        Action::Read { .. } | Action::Replace { .. } | Action::Remove { .. } => false,
+    }
+}
+
 fn refused(error: WriteError) -> Stop {
     match error {
         WriteError::Busy => Stop::Blocked,
@@ -166,7 +177,9 @@ fn replay(op: &Op, record_key: Option<&[u8]>, store: &mut dyn Store) -> Result<O
     let removed = record.effect() == Effect::Removed;
     // The body can be shown as long as nobody wrote since.
     let new = match op.returns.new && !removed {
-        true => fetch(store, &op.store_key)?.filter(|now| now.revision == revision).and_then(|now| now.body),
+        true => {
+            fetch(store, &op.store_key, true)?.filter(|now| now.revision == revision).and_then(|now| now.body)
+        }
         false => None,
     };
     Ok(Some(Done::Written(Written {

@@ -21,11 +21,11 @@ pub enum Failure {
     KeyUnexpected,
     #[error("invalid document type: an object is needed")]
     NotAnObject,
-    #[error("the value under this key is no document: it was not written as a JSON object")]
+    #[error("the value under this key is no document: it was not written as a JSON object of at most 2 MiB")]
     NotADocument,
     #[error("the request has more than {limit} documents: send several requests")]
     TooMany { limit: usize },
-    #[error("the document is larger than this group's limit of {limit} bytes")]
+    #[error("the document is larger than the limit of {limit} bytes")]
     TooLarge { limit: usize },
     #[error("document and patch together are larger than {limit} bytes: replace the document with PUT")]
     TooLargeToMerge { limit: usize },

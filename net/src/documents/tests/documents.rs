@@ -72,6 +72,13 @@ fn what_is_wrong_with_a_request_is_said_by_its_number() {
     }
     let long = format!("POST /_api/document/c?x={}", "y".repeat(100));
     server.refused(&long, json!({"v": "x".repeat(MAX_VALUE_BYTES)}), 413, 32);
+    server.check("PUT /_api/document/c/a", json!({"v": "z".repeat(60_000)}), 201, Value::Null);
+    let large = "z".repeat(2 << 20);
+    server.refused("POST /_api/document/c", json!({"v": large}), 413, 32);
+    server.refused("PUT /_api/document/c/a", json!({"v": large}), 413, 32);
+    for line in ["PATCH /_api/document/c/a", "POST /_api/document/c?overwriteMode=update"] {
+        server.refused(line, json!({"_key": "a", "v": &large[..210_000]}), 413, 32);
+    }
     server.full = true;
     server.refused("POST /_api/document/c", json!({}), 507, 1104);
 }
