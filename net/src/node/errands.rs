@@ -401,6 +401,9 @@ impl Node {
 
     /// Hands over the reports whose conditions hold, in order.
     pub(super) fn release_errands(&mut self, out: &mut Vec<Action>) {
+        if self.errands.lanes.is_empty() {
+            return;
+        }
         let allowed = self.allowed();
         let epoch = self.topology.shards[usize::from(self.options.shard.0)].epoch;
         let lag = match &self.role {

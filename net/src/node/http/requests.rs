@@ -288,7 +288,7 @@ impl Node {
         let first = self.next_ticket + 1;
         self.next_ticket += work.len() as u64;
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
-        let stale = place.intent.stale.filter(|_| !write);
+        let asked = place.intent.stale.filter(|_| !write);
         if !matches!(then, Then::Answer(_)) {
             place.request = None;
         }
@@ -297,6 +297,9 @@ impl Node {
         let (from, conn) = (self.options.shard, client.conn);
         for (ticket, (shard, work, order)) in (first..).zip(work) {
             parts.push(Part { order, report: None });
+            // Where no node leads all shards, nobody could go through all of them otherwise.
+            let elsewhere = matches!(work, Work::Scan(_)) && !write && self.leads_first_but_not(shard);
+            let stale = asked.or(elsewhere.then_some(Staleness { at_most: None }));
             errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack }));
         }
         place.state = State::Gathering(Box::new(Gathering { first, parts, then }));
@@ -308,6 +311,13 @@ impl Node {
                 out.push(Action::Mail { to: shard, mail: Box::new(Mail::Errand(Box::new(errand))) });
             }
         }
+    }
+
+    /// Whether this node leads shard 0, and another this one.
+    fn leads_first_but_not(&self, shard: ShardId) -> bool {
+        let leader = |shard: ShardId| self.topology.shards[usize::from(shard.0)].leader;
+        let me = Some(self.topology.me);
+        leader(KEEPER) == me && leader(shard).is_some_and(|_| leader(shard) != me)
     }
 
     /// Gives a job to the control threads; returns its ticket.
