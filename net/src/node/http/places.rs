@@ -272,7 +272,8 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
         }
     }
     match refused {
-        Some(Refusal::LedBy(_)) if served_any && (!written || results.of_scans()) => Err(Refusal::Split),
+        // Written arrays say in their entries what was not written.
+        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => Err(Refusal::Split),
         Some(refusal) if !written || results.of_scans() => Err(refusal),
         _ => Ok(results),
     }
