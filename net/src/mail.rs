@@ -140,4 +140,6 @@ pub enum Refusal {
     TooStale(Option<usize>),
     /// Clients may only read.
     ReadOnly,
+    /// It needs several shards, and no node leads all of them.
+    Split,
 }

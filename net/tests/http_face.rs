@@ -216,6 +216,43 @@ fn a_handoff_lets_no_request_fail_but_with_a_redirection() {
 }
 
 #[test]
+fn a_shutdown_hands_over_first() {
+    let mut world = with_ann();
+    let response = world.ask_http(A, "DELETE /_admin/shutdown", "", "");
+    assert!(response.starts_with("HTTP/1.1 200 ") && response.ends_with("\"OK\""), "{response}");
+    world.run_until("the handoff", |w| w.configuration.leader == B);
+    assert!(insert(&mut world, B, "bob").starts_with("HTTP/1.1 201 "));
+    assert!(read(&mut world, B, "ann", "").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_read_whose_lease_ends_before_its_answer_leaves_is_refused_in_the_end() {
+    let mut world = with_ann();
+    world.hosts[1].disk_delay = 500_000_000;
+    world.open_http(A);
+    world.request_http(A, "PATCH /_api/document/users/ann", "", r#"{"n":9}"#);
+    world.open_http(A);
+    // Carried out under the lease; its answer waits for the commit of what it read.
+    world.request_http(A, "GET /_api/document/users/ann", "", "");
+    world.run_ms(5);
+    world.hosts[0].lease_until = 0;
+    world.run_until("the response", |w| !w.hosts[0].responses.is_empty());
+    let response = world.take_responses(A);
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("1495"), "{response}");
+}
+
+#[test]
+fn a_learner_says_what_it_is() {
+    let mut world = with_ann();
+    let role = |world: &mut World, node| world.ask_http(node, "GET /_admin/server/role", "", "");
+    assert!(role(&mut world, A).contains(r#""role":"leader""#));
+    assert!(role(&mut world, B).contains(r#""role":"follower""#));
+    world.decides = false;
+    world.decide(|c| c.in_sync = c.in_sync.without(B));
+    assert!(role(&mut world, B).contains(r#""role":"learner""#));
+}
+
+#[test]
 fn the_read_only_mode_holds_for_both_faces_and_survives_a_failover() {
     let mut world = with_ann();
     let set = world.ask_http(A, "PUT /_admin/server/mode", "", r#"{"mode":"readonly"}"#);

@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
 
+/// From here on a copy costs more than a move.
+const LARGE_BODY_BYTES: usize = 64 << 10;
 /// What most bodies are.
 const JSON: &str = "application/json; charset=utf-8";
 
@@ -68,6 +70,21 @@ impl Response {
         if !head && !bodyless {
             out.extend_from_slice(&self.body);
         }
+    }
+
+    /// Its bytes, as of [`Response::encode`]. A large body is moved and not copied.
+    pub fn into_bytes(mut self, head: bool, keep_alive: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if self.body.len() < LARGE_BODY_BYTES {
+            self.encode(head, keep_alive, &mut bytes);
+            return bytes;
+        }
+        self.encode(true, keep_alive, &mut bytes);
+        if head {
+            return bytes;
+        }
+        self.body.splice(0..0, bytes);
+        self.body
     }
 }
 

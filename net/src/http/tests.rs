@@ -104,6 +104,11 @@ fn a_response_says_its_length_and_nothing_can_be_smuggled_into_it() {
     );
     let length = format!("Content-Length: {}\r\n\r\n", response.body.len());
     assert!(whole.contains(&length) && text(true, false).ends_with(&length));
+    let large = Response { body: vec![b'x'; 100_000], ..Response::empty(200) };
+    let (mut copied, mut headers) = (Vec::new(), Vec::new());
+    large.encode(false, true, &mut copied);
+    large.encode(true, true, &mut headers);
+    assert!(copied == large.clone().into_bytes(false, true) && headers == large.into_bytes(true, true));
     let mut out = Vec::new();
     Response::empty(304).encode(false, true, &mut out);
     assert_eq!(out, b"HTTP/1.1 304 Not Modified\r\nConnection: Keep-Alive\r\n\r\n");

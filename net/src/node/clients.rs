@@ -204,7 +204,7 @@ pub(super) struct Allowed {
     committed: Lsn,
     received: Lsn,
     local: Lsn,
-    lease: bool,
+    pub(super) lease: bool,
     leads: bool,
 }
 

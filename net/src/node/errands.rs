@@ -7,20 +7,16 @@
 
 use super::access::{Access, Fetched};
 use super::clients::Needs;
-use super::known::KEEPER;
 use super::serve::{PARK_LIMIT, Standing};
-use super::{Node, ReadFor, Reader, Role};
-use crate::auth::ROOT;
-use crate::auth::User;
-use crate::documents::{self, Changed, Done, Failure, Metadata, ScanJob, ScanStep};
+use super::{Node, ReadFor, Reader, Role, edits};
+use crate::documents::{self, Changed, Done, Failure, ScanJob, ScanStep};
 use crate::http::Response;
-use crate::mail::{Edit, Errand, Mail, Refusal, Report, Served, Work};
+use crate::mail::{Errand, Mail, Refusal, Report, Served, Work};
 use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
 use engine::shard::View;
-use serde_json::json;
 use std::collections::{BTreeMap, VecDeque};
 
 /// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it moves.
@@ -29,7 +25,7 @@ const BYTES_PER_STEP: usize = 4 << 10;
 /// Most bytes of documents that the errands of one request bring back; what is asked for beyond is refused.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// What one step of a scan costs.
-const SCAN_STEP_COST: usize = 16;
+const SCAN_STEP_COST: usize = 64;
 
 /// The errands of one connection of one shard.
 pub(super) type Lane = (ShardId, ConnId);
@@ -93,6 +89,19 @@ impl Running {
         self.rest = Some(why);
         self.scan = None;
         self.state = Await::Needs;
+    }
+
+    /// Begins anew; nothing was written. It gets a new number, so that what is still being read for it goes
+    /// nowhere.
+    fn restart(&mut self, id: u64) {
+        self.id = id;
+        self.done.clear();
+        self.done_bytes = 0;
+        self.scan = None;
+        self.edited = None;
+        self.outdated = false;
+        self.needs = Needs::at(self.errand.ack);
+        self.state = Await::Turn;
     }
 
     fn report(self, epoch: u64, lag: Option<Nanos>) -> Report {
@@ -201,7 +210,11 @@ impl Node {
                 return running.refuse(if leads { Refusal::NotNow } else { Refusal::NoLeader });
             }
         };
-        if running.errand.write && view == View::Newest && self.known.read_only() && !edits(&running.errand) {
+        if running.errand.write
+            && view == View::Newest
+            && self.known.read_only()
+            && !edits::is_always_allowed(&running.errand.work)
+        {
             return running.refuse(Refusal::ReadOnly);
         }
         running.stale |= view == View::Committed;
@@ -294,7 +307,7 @@ impl Node {
                     }
                     documents::Outcome::Blocked => false,
                 },
-                (None, Work::Edit(edit)) => match change(edit, &mut access) {
+                (None, Work::Edit(edit)) => match edits::edit(edit, &mut access) {
                     Changed::Done { answer, metadata } => {
                         running.edited = Some(answer);
                         running.version = metadata.map_or(0, |metadata| metadata.version);
@@ -401,6 +414,9 @@ impl Node {
 
     /// Hands over the reports whose conditions hold, in order.
     pub(super) fn release_errands(&mut self, out: &mut Vec<Action>) {
+        if self.errands.lanes.is_empty() {
+            return;
+        }
         let allowed = self.allowed();
         let epoch = self.topology.shards[usize::from(self.options.shard.0)].epoch;
         let lag = match &self.role {
@@ -408,6 +424,18 @@ impl Node {
             Role::Follower(follower) => follower.lag(self.now),
             Role::Idle => None,
         };
+        if !allowed.lease {
+            // A read that waits for a lease in vain is refused in the end, as one that comes now.
+            let next_ticket = &mut self.next_ticket;
+            let leased = |one: &&mut Running| {
+                let needs = &one.needs;
+                matches!(one.state, Await::Needs) && needs.leased && needs.wrote_upto == Lsn(0)
+            };
+            for running in self.errands.lanes.values_mut().flatten().filter(leased) {
+                *next_ticket += 1;
+                running.restart(*next_ticket);
+            }
+        }
         let mut reports = Vec::new();
         let known = &self.known;
         self.errands.lanes.retain(|lane, queue| {
@@ -454,15 +482,8 @@ impl Node {
                 }
                 running.needs = Needs::at(running.errand.ack);
                 if wrote == Lsn(0) && !running.stale {
-                    // A new number, so that what is still being read for it goes nowhere.
                     *next_ticket += 1;
-                    running.id = *next_ticket;
-                    running.done.clear();
-                    running.done_bytes = 0;
-                    running.scan = None;
-                    running.edited = None;
-                    running.outdated = false;
-                    running.state = Await::Turn;
+                    running.restart(*next_ticket);
                 }
                 true
             });
@@ -473,39 +494,3 @@ impl Node {
         }
     }
 }
-
-/// A change of the metadata that is allowed although clients may only read.
-fn edits(errand: &Errand) -> bool {
-    matches!(errand.work, Work::Edit(Edit::ReadOnly(_) | Edit::User(_) | Edit::FirstUser { .. }))
-}
-
-fn change(edit: &Edit, store: &mut Access<'_>) -> Changed {
-    match edit {
-        Edit::Documents(change) => documents::change(change, store),
-        Edit::User(sealed) => documents::edit(store, |metadata| {
-            let answer = sealed.apply(&mut metadata.users);
-            Response::json(answer.status, &answer.body)
-        }),
-        Edit::ReadOnly(read_only) => documents::edit(store, |metadata| {
-            metadata.read_only = *read_only;
-            Response::json(200, &json!({ "error": false, "code": 200, "mode": mode(metadata) }))
-        }),
-        Edit::FirstUser { root_password_hash, token_key } => documents::edit(store, |metadata| {
-            if metadata.token_key.is_some() {
-                return Response::empty(409);
-            }
-            metadata.token_key = Some(token_key.clone());
-            if metadata.users.is_empty() {
-                metadata.users.insert(ROOT.to_owned(), User::administrator(root_password_hash.clone()));
-            }
-            Response::empty(200)
-        }),
-    }
-}
-
-/// What `/_admin/server/mode` says.
-pub(super) fn mode(metadata: &Metadata) -> &'static str {
-    if metadata.read_only { "readonly" } else { "default" }
-}
-
-const _: () = assert!(KEEPER.0 == 0, "shard 0 keeps the metadata");

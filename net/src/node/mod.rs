@@ -9,7 +9,7 @@
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
 //! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
-//!   `known`: databases, collections and users.
+//!   `known`: databases, collections and users; `edits`: changes of these.
 //! - `shares`: what a request wants of each shard, and what the shards brought back.
 //! - `access`: what a command sees of the data.
 //! - `commit`: what counts as committed.
@@ -17,6 +17,7 @@
 mod access;
 mod clients;
 mod commit;
+mod edits;
 mod errands;
 mod follower;
 mod http;

@@ -40,6 +40,7 @@ enum Delivery {
     Bytes(usize, LinkId, Vec<u8>),
     Closed(usize, LinkId),
     Turn(usize),
+    Stop(usize),
 }
 
 pub struct Host {
@@ -178,7 +179,10 @@ impl World {
             Delivery::Disk(host, ..) | Delivery::DiskFailed(host, _) | Delivery::Read(host, ..) => {
                 *host != place
             }
-            Delivery::Bytes(host, ..) | Delivery::Closed(host, _) | Delivery::Turn(host) => *host != place,
+            Delivery::Bytes(host, ..)
+            | Delivery::Closed(host, _)
+            | Delivery::Turn(host)
+            | Delivery::Stop(host) => *host != place,
         });
         for (_, end) in std::mem::take(&mut self.hosts[place].links) {
             if let Some((peer, link)) = end.peer {
@@ -318,6 +322,7 @@ impl World {
                 }
             }
             Delivery::Turn(host) => self.turn(host, Vec::new()),
+            Delivery::Stop(host) => self.deliver(NodeId(host as u8), Event::StopWanted),
         }
     }
 
@@ -360,11 +365,8 @@ impl World {
             }
             Action::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
             Action::ClientClose { conn } => self.hosts[host].http_closed |= conn == self.hosts[host].http,
-            Action::ClientPause { .. }
-            | Action::Mail { .. }
-            | Action::Stopped
-            | Action::StopNode
-            | Action::Control { .. } => {}
+            Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped | Action::Control { .. } => {}
+            Action::StopNode => self.later(0, Delivery::Stop(host)),
             Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
             Action::LinkReceive { link, into } => {
                 if let Some(end) = self.hosts[host].links.get_mut(&link) {

@@ -353,10 +353,16 @@ async function operations(leader, follower) {
     assert.equal((await change("PATCH", "updateUser", { extra: { team: "red" } })).extra.team, "red");
     assert.equal((await change("PUT", "replaceUser", { passwd: "other", active: false })).active, false);
     await db.setUserAccessLevel("bob", { database: "_system", grant: "ro" }, "ro");
-    assert.equal(await db.getUserAccessLevel("bob", { database: "_system" }), "ro");
-    assert.equal((await db.getUserDatabases("bob"))._system, "ro");
+    // Version 7 hands out the whole body here.
+    const level = async () => {
+      const told = await db.getUserAccessLevel("bob", { database: "_system" });
+      return told.result ?? told;
+    };
+    assert.equal(await level(), "ro");
+    const roles = await db.getUserDatabases("bob");
+    assert.equal((roles.body?.result ?? roles.result ?? roles)._system, "ro");
     await db.clearUserAccessLevel("bob", { database: "_system" });
-    assert.equal(await db.getUserAccessLevel("bob", { database: "_system" }), "none");
+    assert.equal(await level(), "none");
     await db.removeUser("bob");
     await refused(db.getUser("bob"), 404, 1703);
   });

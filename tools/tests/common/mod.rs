@@ -81,6 +81,19 @@ impl TestGroup {
         self.group = Some(group);
     }
 
+    /// Stops it in order, changes every member's configuration file, and starts it again.
+    pub fn reconfigure(&mut self, change: impl Fn(&str) -> String) {
+        let mut members = self.names();
+        members.push("w".to_owned());
+        let files: Vec<PathBuf> = members.iter().map(|name| self.config_of(name)).collect();
+        self.stop();
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, change(&text)).unwrap();
+        }
+        self.start_again();
+    }
+
     /// How it is started.
     pub fn setup(&self) -> &Setup {
         &self.setup

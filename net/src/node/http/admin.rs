@@ -7,7 +7,7 @@ use crate::control::job::Job;
 use crate::http::{Method, Request, Response};
 use crate::mail::Edit;
 use crate::node::Role;
-use crate::node::errands::mode;
+use crate::node::edits::mode;
 use crate::seam::Action;
 use agency::ids::NodeId;
 use serde_json::{Value, json};
@@ -125,13 +125,13 @@ impl Node {
     }
 
     fn role_in(&self, shard: u16) -> &'static str {
-        let (config, id) = (&self.options.config, agency::ids::ShardId(shard));
-        let seen = self.view.shards.get(usize::from(id.0)).and_then(|shard| shard.configuration);
+        let me = self.options.me;
+        let seen = self.view.shards.get(usize::from(shard)).and_then(|shard| shard.configuration);
         let own = self.update.filter(|_| self.options.shard.0 == shard).map(|update| update.configuration);
         let newest = seen.into_iter().chain(own).max_by_key(|configuration| configuration.version);
         match newest {
-            Some(configuration) if configuration.leader == config.me() => "leader",
-            Some(configuration) if configuration.in_sync.contains(config.me()) => "follower",
+            Some(configuration) if configuration.leader == me => "leader",
+            Some(configuration) if configuration.in_sync.contains(me) => "follower",
             _ => "learner",
         }
     }

@@ -130,9 +130,7 @@ impl Place {
                 response = response.with("X-Arango-Potential-Dirty-Read", "true");
             }
         }
-        let mut bytes = Vec::new();
-        response.encode(self.intent.head, self.intent.keep_alive, &mut bytes);
-        self.state = State::Ready(bytes);
+        self.state = State::Ready(response.into_bytes(self.intent.head, self.intent.keep_alive));
         self.request = None;
         self.body_bytes = 0;
     }
@@ -238,6 +236,12 @@ impl Node {
             Refusal::NotNow => {
                 Response::error(503, 503, "this node is changing its role").with("Retry-After", "1")
             }
+            // No endpoint: the one node would send the client to the other, and that one back.
+            Refusal::Split => {
+                let text = "this needs several shards, and they are led by different nodes: `baton handoff \
+                    --to NODE` gives all of them to one";
+                Response::error(503, 503, text).with("Retry-After", "1")
+            }
             Refusal::ReadOnly => Response::error(403, 1004, "the group is in read-only mode"),
         }
     }
@@ -250,12 +254,13 @@ const NO_LEADER: u32 = 1495;
 /// reads were.
 fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Result<Results, Refusal> {
     let mut results = Results::new(count);
-    let (mut refused, mut written) = (None, false);
+    let (mut refused, mut served_any, mut written) = (None, false, false);
     for (number, part) in parts.into_iter().enumerate() {
         let order = if part.order.is_empty() { vec![number] } else { part.order };
         match part.report {
             Some(Report::Done(served)) => {
                 place.note(&served);
+                served_any = true;
                 written |= write;
                 refused = refused.or(served.rest);
                 results.add(order, served.done, served.spent);
@@ -267,6 +272,8 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
         }
     }
     match refused {
+        // Written arrays say in their entries what was not written.
+        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => Err(Refusal::Split),
         Some(refusal) if !written || results.of_scans() => Err(refusal),
         _ => Ok(results),
     }

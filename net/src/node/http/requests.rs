@@ -107,9 +107,16 @@ impl Node {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
         let Some(metadata) = self.known.metadata.clone() else { return };
         let Some(mut request) = place.request.take() else { return };
-        if self.options.config.auth && self.http_asker(client.conn, &request, out).is_none() {
-            // Judged, or refused, when it is tried again.
-            return self.http_keep(client, id, request);
+        if self.options.config.auth {
+            match self.http_asker(client.conn, &request, out) {
+                // Judged, or refused, when it is tried again.
+                None => return self.http_keep(client, id, request),
+                // What takes long is not done for nobody.
+                Some(None) if !is_for_nobody(&request) => {
+                    return self.http_answer(client, id, unauthorized());
+                }
+                Some(_) => {}
+            }
         }
         let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
         if request.body.len() > LARGE_BODY_BYTES {
@@ -198,15 +205,10 @@ impl Node {
             let allowed =
                 users.is_some_and(|users| auth::permitted(users, asker.as_deref(), &database, &needed));
             if !allowed {
-                let Answer { status, body } = match asker {
-                    Some(_) => Answer::forbidden(),
-                    None => Answer::unauthorized(),
+                let response = match asker {
+                    Some(_) => told(Answer::forbidden()),
+                    None => unauthorized(),
                 };
-                let mut response = Response::json(status, &body);
-                if status == 401 {
-                    response =
-                        response.with("WWW-Authenticate", "Bearer token_type=\"JWT\", realm=\"Baton\"");
-                }
                 return self.http_answer(client, id, response);
             }
         }
@@ -288,7 +290,7 @@ impl Node {
         let first = self.next_ticket + 1;
         self.next_ticket += work.len() as u64;
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
-        let stale = place.intent.stale.filter(|_| !write);
+        let asked = place.intent.stale.filter(|_| !write);
         if !matches!(then, Then::Answer(_)) {
             place.request = None;
         }
@@ -297,6 +299,9 @@ impl Node {
         let (from, conn) = (self.options.shard, client.conn);
         for (ticket, (shard, work, order)) in (first..).zip(work) {
             parts.push(Part { order, report: None });
+            // Where no node leads all shards, nobody could go through all of them otherwise.
+            let elsewhere = matches!(work, Work::Scan(_)) && !write && self.leads_first_but_not(shard);
+            let stale = asked.or(elsewhere.then_some(Staleness { at_most: None }));
             errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack }));
         }
         place.state = State::Gathering(Box::new(Gathering { first, parts, then }));
@@ -308,6 +313,13 @@ impl Node {
                 out.push(Action::Mail { to: shard, mail: Box::new(Mail::Errand(Box::new(errand))) });
             }
         }
+    }
+
+    /// Whether this node leads shard 0, and another this one.
+    fn leads_first_but_not(&self, shard: ShardId) -> bool {
+        let leader = |shard: ShardId| self.topology.shards[usize::from(shard.0)].leader;
+        let me = Some(self.topology.me);
+        leader(KEEPER) == me && leader(shard).is_some_and(|_| leader(shard) != me)
     }
 
     /// Gives a job to the control threads; returns its ticket.
@@ -363,7 +375,6 @@ impl Node {
         let Some(planned) = api::plan(method, &path, full, &request.body, &metadata.users, &databases) else {
             return Some(request);
         };
-        let told = |answer: Answer| Response::json(answer.status, &answer.body);
         match planned {
             api::Plan::Answer(answer) if path.first() == Some(&"_open") => {
                 self.http_answer(client, id, told(answer));
@@ -400,4 +411,19 @@ impl Node {
         }
         None
     }
+}
+
+/// Whether one may ask without saying who one is.
+fn is_for_nobody(request: &Request) -> bool {
+    let Some((_, segments)) = database_of(request) else { return false };
+    let path = format!("/{}", segments.join("/"));
+    auth::requirement(request.method.as_str(), &path, false) == auth::Requirement::Nothing
+}
+
+fn told(answer: Answer) -> Response {
+    Response::json(answer.status, &answer.body)
+}
+
+fn unauthorized() -> Response {
+    told(Answer::unauthorized()).with("WWW-Authenticate", "Bearer token_type=\"JWT\", realm=\"Baton\"")
 }
