@@ -44,7 +44,11 @@ impl Log {
         let dropped = self.dropped.swap(0, Relaxed);
         let note =
             if dropped > 0 { format!(" ({dropped} lines before this were dropped)") } else { String::new() };
-        let line = format!("{} [warden {}] {text}{note}\n", humantime::format_rfc3339_millis(SystemTime::now()), self.name);
+        let line = format!(
+            "{} [warden {}] {text}{note}\n",
+            humantime::format_rfc3339_millis(SystemTime::now()),
+            self.name
+        );
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(dropped + 1, Relaxed);
         }
