@@ -164,7 +164,8 @@ impl Node {
         };
         let known = (header.from as usize) < MAX_MEMBERS
             && self.update.is_some_and(|u| u.configuration.members.contains(NodeId(header.from)));
-        if header.kind != Kind::Hello || header.epoch != leader.epoch || !known {
+        let sane = header.kind == Kind::Hello && header.body_bytes <= message::MAX_HISTORY_BYTES;
+        if !sane || header.epoch != leader.epoch || !known {
             return self.refuse(link, Refusal::NotLeader, out);
         }
         leader.greetings.insert(link, Greeting { header });
