@@ -13,8 +13,11 @@ const STEPS: u64 = 400;
 /// Fewer images than this, and the workload no longer does what it should.
 const LEAST_IMAGES: usize = 10_000;
 
-/// Which of a stage's effects, which a crash may keep or lose, are kept: by their place and their number.
-const TORN: [(&str, fn(usize, usize) -> bool); 6] = [
+/// Is this effect kept? By its place in its stage, and how many there are.
+type Keeps = fn(usize, usize) -> bool;
+
+/// Which of a stage's effects, any of which a crash may keep or lose, are kept.
+const TORN: [(&str, Keeps); 6] = [
     ("the first half", |at, all| at < all / 2),
     ("the second half", |at, all| at >= all / 2),
     ("all but the first", |at, _| at > 0),

@@ -343,7 +343,9 @@ impl World {
             }
             1 | 2 => {
                 let field = 8 * (1 + self.dice.below(5));
-                let word = if self.dice.one_in(2) {
+                // Where a follower rewinds to is a frame's end: it takes its leader's word for that.
+                let rewind = kind == Kind::Welcome && field == 24;
+                let word = if !rewind && self.dice.one_in(2) {
                     self.dice.odd_number()
                 } else {
                     self.ends[self.dice.below(self.ends.len())] as u64
