@@ -116,6 +116,10 @@ impl<'a> Scanner<'a> {
             let Some(len) = self.frame_len_at(id, offset)? else { break };
             let bytes = self.read(id, offset, len.max(WINDOW_BYTES / 4))?;
             let Ok(frame) = check_frame(bytes, lsn, last, Epoch(u64::MAX)) else { break };
+            // A segment ends, and the next begins, on a block.
+            if frame.kind() == FrameKind::Seal && !(lsn.0 + len).is_multiple_of(BLOCK) {
+                break;
+            }
             let header = frame.header();
             let epoch = Epoch(header.epoch.get());
             if epoch > last {

@@ -4,7 +4,7 @@
 use super::{open, options, settle};
 use crate::frame::{FrameKind, Stamp, batch_entry_len, encode, encode_batch_entry, frame_len};
 use crate::ids::{DiskId, Epoch, GroupId, Lsn, SegmentId, ShardId};
-use crate::limits::{BLOCK, MAX_EPOCHS_PER_SEGMENT};
+use crate::limits::{BLOCK, MAX_EPOCHS_PER_SEGMENT, block_floor};
 use crate::pulse::Pulse;
 use crate::scan::Scanner;
 use crate::segment::{FOOTER_ENTRY_BYTES, FooterEnd, HeaderBlock, SegmentHeader, footer_bytes};
@@ -30,7 +30,7 @@ fn header() -> impl Strategy<Value = SegmentHeader> {
             shard: ShardId(shard),
             segment: SegmentId(segment),
             segment_bytes: words[0],
-            base: Lsn(words[1]),
+            base: Lsn(block_floor(words[1])),
             epoch: Epoch(words[2]),
             epoch_start: Lsn(words[3]),
         },
