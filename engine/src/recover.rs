@@ -94,6 +94,13 @@ pub fn recover(
     }
     let end = chain.end;
     let repair_until = evidence(&mut scanner, &chain, &strays, &pulse)?;
+    // Nothing is left to be saved where an earlier opening has seen to it.
+    let rest = chain.live.back().filter(|segment| segment.end.is_none() && repair_until.is_some());
+    let rest = rest.map(|segment| (segment.id, segment.offset_of(end)));
+    let save_rest = match rest {
+        Some((id, offset)) => !scanner.blank_from(id, offset)?,
+        None => false,
+    };
     orphans.extend(strays.iter().rev().map(|stray| stray.id));
     let last_live = chain.live.back().map(|segment| segment.id);
     let (spares, passed): (Vec<_>, Vec<_>) = found.blank.into_iter().partition(|&id| Some(id) > last_live);
@@ -131,7 +138,7 @@ pub fn recover(
         repair_until: repair_until.unwrap_or_default(),
     };
     shard.index_recovered();
-    if !orphans.is_empty() || repair_until.is_some() {
+    if !orphans.is_empty() || save_rest {
         shard.rewind = Some(Rewind::new(end, chain.wall_ms, orphans, repair_until.is_some()));
     }
     Ok(shard)

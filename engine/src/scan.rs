@@ -156,6 +156,18 @@ impl<'a> Scanner<'a> {
         Ok(fits.then_some(len))
     }
 
+    /// Is there nothing but zeros in the file from `offset` on?
+    pub fn blank_from(&mut self, id: SegmentId, mut offset: u64) -> Result<bool, RecoverError> {
+        while offset < self.options.segment_bytes {
+            let bytes = self.read(id, offset, WINDOW_BYTES)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            offset += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
     /// The first valid frame in its place at or after `from`.
     pub fn find_frame(&mut self, id: SegmentId, base: Lsn, from: Lsn) -> Result<Option<Lsn>, RecoverError> {
         let mut lsn = Lsn(from.0.next_multiple_of(FRAME_ALIGN));

@@ -7,7 +7,7 @@
 //!
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
-//! - `repair`: fetch damaged frames from another member, and serve such fetches.
+//! - `repair`: fetch damaged frames from another member and write them back; `lend`: be that other member.
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
 //! - `access`: what a command sees of the data.
 //! - `commit`: what counts as committed.
@@ -17,6 +17,7 @@ mod clients;
 mod commit;
 mod follower;
 mod leader;
+mod lend;
 mod repair;
 mod routing;
 mod serve;
