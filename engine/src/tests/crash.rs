@@ -1,6 +1,7 @@
 //! Crashes at any moment, with any part of what was in flight on the disk: nothing durable is lost, nothing
 //! that was never written appears, and nothing that was rewound comes back (rules 12, 13, 20).
 
+use super::crash_images::Images;
 use super::{BUFFER_BYTES, Dice, get, open, options, pulse, settle};
 use crate::disk::{DiskOp, DiskOpKind};
 use crate::error::AppendError;
@@ -32,8 +33,10 @@ pub(super) struct World {
     rewinding_to: Option<Lsn>,
     epoch: u64,
     crashes: usize,
+    /// Values are large, so that many segments are filled.
+    bulky: bool,
     /// If every sync point is to be checked (`crash_images`): how many images were.
-    pub images: Option<usize>,
+    pub images: Option<Images>,
 }
 
 impl World {
@@ -50,6 +53,7 @@ impl World {
             rewinding_to: None,
             epoch: 0,
             crashes: 0,
+            bulky: seed % 2 == 1,
             images: None,
         }
     }
@@ -92,6 +96,7 @@ impl World {
         for _ in 0..count {
             let len = match self.dice.below(10) {
                 0 => self.dice.below(20_000),
+                1..6 if self.bulky => self.dice.below(20_000),
                 1 => 3900 + self.dice.below(300),
                 _ => self.dice.below(200),
             };

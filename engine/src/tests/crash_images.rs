@@ -8,10 +8,18 @@ use super::crash::World;
 use super::{open, settle};
 use crate::testing::{Effect, MemoryDisk};
 
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 12;
 const STEPS: u64 = 400;
 /// Fewer images than this, and the workload no longer does what it should.
-const LEAST_IMAGES: usize = 10_000;
+const LEAST_IMAGES: usize = 5_000;
+
+/// How many images were looked at.
+#[derive(Default)]
+pub(super) struct Images {
+    all: usize,
+    /// Those that came up with more than one segment.
+    sealed: usize,
+}
 
 /// Is this effect kept? By its place in its stage, and how many there are.
 type Keeps = fn(usize, usize) -> bool;
@@ -59,8 +67,9 @@ impl World {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.recovered(image)));
         let Ok(mut shard) = result else { panic!("a crash that left {name} of the operation in flight") };
         let images = self.images.as_mut().expect("only called where images are checked");
-        *images += 1;
-        if !images.is_multiple_of(8) {
+        images.all += 1;
+        images.sealed += usize::from(shard.segments.live.len() > 1);
+        if !images.all.is_multiple_of(8) {
             return;
         }
         // What recovery tidies away does not change what is there, and is tidied away for good.
@@ -77,15 +86,16 @@ impl World {
 
 #[test]
 fn every_sync_point_leaves_what_was_durable() {
-    let mut images = 0;
+    let (mut all, mut sealed) = (0, 0);
     for seed in 0..SEEDS {
         let mut world = World::new(1000 + seed);
-        world.images = Some(0);
+        world.images = Some(Images::default());
         for _ in 0..STEPS {
             world.step();
         }
-        images += world.images.unwrap();
+        let images = world.images.expect("set above");
+        (all, sealed) = (all + images.all, sealed + images.sealed);
     }
-    println!("{images} crash images");
-    assert!(images >= LEAST_IMAGES, "{images}");
+    println!("{all} crash images, {sealed} of them with sealed segments");
+    assert!(all >= LEAST_IMAGES && sealed >= LEAST_IMAGES / 4);
 }
