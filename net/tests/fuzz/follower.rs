@@ -272,7 +272,6 @@ impl World {
                 self.handle(Event::LinkBytes { link, bytes: &bytes });
             }
             Landing::Memory(len) => {
-                assert!(len <= MOST_RECEIVED, "a peer makes the node receive {len} bytes");
                 let bytes = self.body(link, len);
                 self.handle(Event::LinkBytes { link, bytes: &bytes });
             }
@@ -308,7 +307,7 @@ impl World {
         match kind {
             Kind::Hello => {
                 lsn = Lsn(self.ends[self.dice.below(self.ends.len())] as u64);
-                body = 16 * self.dice.below(3);
+                body = if self.dice.one_in(4) { self.dice.below(1 << 22) } else { 16 * self.dice.below(3) };
             }
             Kind::Append => {
                 let at = self.ends.partition_point(|end| (*end as u64) < tail.0);
@@ -390,6 +389,9 @@ impl World {
                 self.handle(Event::LinkConnected { link });
             }
             Action::LinkReceive { link, into } => {
+                if let Landing::Memory(len) = into {
+                    assert!(len <= MOST_RECEIVED, "a peer makes the node receive {len} bytes");
+                }
                 if let Some(wanted) = self.links.get_mut(&link) {
                     assert!(wanted.replace(into).is_none(), "one receive at a time");
                 }
