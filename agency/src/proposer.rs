@@ -61,6 +61,8 @@ pub struct Proposer {
     /// Agents that will not take part in the present attempt.
     refused: NodeSet,
     defeats: u32,
+    /// Since when one of them has refused the value being proposed.
+    refused_since: Option<Nanos>,
     /// No new attempt before this moment.
     pub not_before: Nanos,
     proof: Option<Proof>,
@@ -87,6 +89,7 @@ impl Proposer {
             highest: Ballot::ZERO,
             refused: NodeSet::default(),
             defeats: 0,
+            refused_since: None,
             not_before: Nanos(0),
             proof: None,
             home_last: false,
@@ -157,6 +160,7 @@ impl Proposer {
         }
         self.refused = self.refused.with(from);
         let home = matches!(self.phase, Phase::Home { .. });
+        self.refused_since.get_or_insert(now);
         if home || self.agents.len() - self.refused.len() < self.needed {
             // The first defeat is most often a stale ballot, not a rival: try again at once.
             if self.defeats > 0 {
@@ -180,6 +184,7 @@ impl Proposer {
         self.send_at = [now; MAX_MEMBERS];
         self.refused = NodeSet::default();
         self.unsettled = Some(value);
+        self.refused_since = None;
     }
 
     /// Agents to whom the accept is to be sent (again) now; they are not named again for a while.
@@ -242,6 +247,13 @@ impl Proposer {
     }
 
     /// The prepared ballot is of no use (any more).
+    /// Whether the value being proposed was refused by one agent, and others that could still carry it have been
+    /// silent since: a higher ballot may find a quorum among those that answer.
+    pub fn stuck(&self, now: Nanos) -> bool {
+        matches!(self.phase, Phase::Accepting { .. })
+            && self.refused_since.is_some_and(|since| now.since(since) >= PREPARE_RETRY)
+    }
+
     pub fn spoil(&mut self) {
         self.phase = Phase::Idle;
     }
@@ -300,6 +312,21 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn who_is_refused_by_one_and_unheard_by_another_tries_again() {
+        let (mut p, ballot) = prepared();
+        p.propose(NOW, founded(), None, false);
+        assert_eq!(p.accepted(NodeId(1), ballot), None);
+        assert!(!p.stuck(NOW + PREPARE_RETRY), "the others may yet answer");
+        p.beaten(NOW, NodeId(2), ballot, Ballot { round: 9, node: NodeId(0) });
+        assert!(matches!(p.phase(), Phase::Accepting { .. }), "agent 0 could still carry it");
+        assert!(!p.stuck(NOW));
+        assert!(p.stuck(NOW + PREPARE_RETRY), "but it never says anything");
+        p.spoil();
+        assert_eq!(p.unsettled, Some(founded()));
+        assert!(p.start(Ballot::ZERO, false).round > 9);
+    }
+
     fn the_newest_accepted_value_is_kept() {
         let mut p = Proposer::new(NodeId(0), NodeSet(0b111));
         let ballot = p.start(Ballot::ZERO, false);

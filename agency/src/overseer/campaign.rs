@@ -173,7 +173,10 @@ impl Overseer {
         }
         let home = self.shard(shard).acceptor.promised();
         let me = self.options.me;
-        let linked = self.options.agents.iter().filter(|n| *n == me || self.peer(*n).linked).count();
+        // Rule 16: who hears no quorum gets no answers either, and would only beat a successor's ballots.
+        let lease = self.options.timing.lease;
+        let heard = |n: &NodeId| *n == me || (self.peer(*n).linked && self.silence(*n) < lease);
+        let linked = self.options.agents.iter().filter(heard).count();
         let everybody = want == Want::Join;
         let enough = linked >= if everybody { self.options.agents.len() } else { self.quorum };
         let s = self.shard_mut(shard);
@@ -204,6 +207,7 @@ impl Overseer {
                 s.proposer.spoil();
             }
             // A leader that was only slow is back before anybody accepted its successor.
+            Phase::Accepting { .. } if s.proposer.stuck(now) => s.proposer.spoil(),
             Phase::Accepting { value, accepted, .. }
                 if accepted.is_empty()
                     && value.leader == me
