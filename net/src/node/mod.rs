@@ -46,6 +46,10 @@ const STOP_PATIENCE: Nanos = Nanos(2_000_000_000);
 const PREPARE_RETRY: Nanos = Nanos(1_000_000_000);
 
 /// What a node is made with.
+/// A preparation, a save or a cut that takes longer than this will not end: zeroing a large segment takes
+/// seconds on a slow disk.
+const COLD_PATIENCE: Nanos = Nanos(20_000_000_000);
+
 pub struct NodeOptions {
     /// This node's number among the members.
     pub me: NodeId,
@@ -102,6 +106,8 @@ pub struct Node {
     disk_ok_at: Nanos,
     writes_out: BTreeMap<u64, Nanos>,
     pulse_at: Nanos,
+    /// Preparations, saves and cuts under way, and in which attended time they were asked for.
+    cold_out: BTreeMap<u64, Nanos>,
     prepare_retry_at: Option<Nanos>,
     /// Damage found at recovery stands until the leader has taken us out of the in-sync set and back in.
     damaged: bool,
@@ -148,6 +154,7 @@ impl Node {
             disk_ok_at: Nanos(0),
             writes_out: BTreeMap::new(),
             pulse_at: Nanos(0),
+            cold_out: BTreeMap::new(),
             prepare_retry_at: None,
             damaged,
             evicted_since_damage: false,
@@ -217,6 +224,10 @@ impl Node {
             return;
         }
         self.lead_turn(out);
+        if self.cold_out.values().any(|since| self.attended.0 > since.0 + COLD_PATIENCE.0) {
+            // The warden watches the log writes; nobody else watches these.
+            return self.fail("the disk failed: preparing or cutting a segment does not end".into(), out);
+        }
         self.follow_turn(out);
         self.retry_waiting(out);
         self.drop_expired();
@@ -239,7 +250,7 @@ impl Node {
     pub fn deadline(&self) -> Nanos {
         let role = match &self.role {
             Role::Idle => self.pulse_at,
-            Role::Follower(follower) => follower.deadline(self.now),
+            Role::Follower(follower) => follower.deadline(self.now, self.shard.rewinding()),
             Role::Leader(leader) => leader.deadline(self.shard.committed()),
         };
         role.min(self.pulse_at).min(self.clients.deadline())
@@ -296,12 +307,15 @@ impl Node {
     }
 
     fn disk_done(&mut self, done: DiskDone, out: &mut Vec<Action>) {
+        } else {
+            self.cold_out.insert(op.ticket, self.attended);
         let was_write = self.writes_out.remove(&done.ticket).is_some();
         if was_write && done.result.is_ok() {
             self.disk_ok_at = self.now;
         }
         match self.shard.disk_done(done) {
             Ok(()) => {
+        self.cold_out.remove(&done.ticket);
                 if self.shard.disk_full() {
                     self.prepare_retry_at.get_or_insert(Nanos(self.now.0 + PREPARE_RETRY.0));
                 }
