@@ -8,6 +8,7 @@ use crate::ballot::Ballot;
 use crate::codec::Proof;
 use crate::configuration::Configuration;
 use crate::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
+use crate::mutants::{Mutant, lacks};
 use std::time::Duration;
 
 /// How long a prepare may stay without a quorum before a higher ballot is tried.
@@ -60,9 +61,9 @@ pub struct Proposer {
     highest: Ballot,
     /// Agents that will not take part in the present attempt.
     refused: NodeSet,
-    defeats: u32,
     /// Since when one of them has refused the value being proposed.
     refused_since: Option<Nanos>,
+    defeats: u32,
     /// No new attempt before this moment.
     pub not_before: Nanos,
     proof: Option<Proof>,
@@ -75,7 +76,7 @@ pub struct Proposer {
 
 /// More than half of these agents.
 pub fn majority(agents: NodeSet) -> usize {
-    agents.len() / 2 + 1
+    if lacks(Mutant::QuorumOfOne) { 1 } else { agents.len() / 2 + 1 }
 }
 
 impl Proposer {
@@ -88,8 +89,8 @@ impl Proposer {
             phase: Phase::Idle,
             highest: Ballot::ZERO,
             refused: NodeSet::default(),
-            defeats: 0,
             refused_since: None,
+            defeats: 0,
             not_before: Nanos(0),
             proof: None,
             home_last: false,
@@ -159,8 +160,8 @@ impl Proposer {
             return;
         }
         self.refused = self.refused.with(from);
-        let home = matches!(self.phase, Phase::Home { .. });
         self.refused_since.get_or_insert(now);
+        let home = matches!(self.phase, Phase::Home { .. });
         if home || self.agents.len() - self.refused.len() < self.needed {
             // The first defeat is most often a stale ballot, not a rival: try again at once.
             if self.defeats > 0 {
@@ -183,8 +184,8 @@ impl Proposer {
         self.home_last = home_last && self.needed > 1;
         self.send_at = [now; MAX_MEMBERS];
         self.refused = NodeSet::default();
-        self.unsettled = Some(value);
         self.refused_since = None;
+        self.unsettled = Some(value);
     }
 
     /// Agents to whom the accept is to be sent (again) now; they are not named again for a while.
@@ -246,7 +247,6 @@ impl Proposer {
         self.unsettled = None;
     }
 
-    /// The prepared ballot is of no use (any more).
     /// Whether the value being proposed was refused by one agent, and others that could still carry it have been
     /// silent since: a higher ballot may find a quorum among those that answer.
     pub fn stuck(&self, now: Nanos) -> bool {
@@ -254,6 +254,7 @@ impl Proposer {
             && self.refused_since.is_some_and(|since| now.since(since) >= PREPARE_RETRY)
     }
 
+    /// The prepared ballot is of no use (any more).
     pub fn spoil(&mut self) {
         self.phase = Phase::Idle;
     }
@@ -312,7 +313,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn who_is_refused_by_one_and_unheard_by_another_tries_again() {
         let (mut p, ballot) = prepared();
         p.propose(NOW, founded(), None, false);
@@ -327,6 +327,7 @@ mod tests {
         assert!(p.start(Ballot::ZERO, false).round > 9);
     }
 
+    #[test]
     fn the_newest_accepted_value_is_kept() {
         let mut p = Proposer::new(NodeId(0), NodeSet(0b111));
         let ballot = p.start(Ballot::ZERO, false);

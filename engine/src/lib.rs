@@ -16,6 +16,7 @@ pub mod io;
 pub mod key;
 pub mod limits;
 pub mod log;
+pub mod mutants;
 mod pending;
 pub mod pulse;
 mod read_path;

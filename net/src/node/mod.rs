@@ -20,6 +20,7 @@ mod routing;
 mod serve;
 
 use crate::config::NodeConfig;
+use crate::mutants::{Mutant, lacks};
 use crate::resp::Topology;
 use crate::seam::{Action, ConnId, Event, Lease, LinkId};
 use agency::configuration::Change;
@@ -45,11 +46,11 @@ const STOP_PATIENCE: Nanos = Nanos(2_000_000_000);
 /// Pause before a failed preparation of a segment (full disk) is tried again.
 const PREPARE_RETRY: Nanos = Nanos(1_000_000_000);
 
-/// What a node is made with.
 /// A preparation, a save or a cut that takes longer than this will not end: zeroing a large segment takes
 /// seconds on a slow disk.
 const COLD_PATIENCE: Nanos = Nanos(20_000_000_000);
 
+/// What a node is made with.
 pub struct NodeOptions {
     /// This node's number among the members.
     pub me: NodeId,
@@ -105,9 +106,9 @@ pub struct Node {
     turns: u64,
     disk_ok_at: Nanos,
     writes_out: BTreeMap<u64, Nanos>,
-    pulse_at: Nanos,
     /// Preparations, saves and cuts under way, and in which attended time they were asked for.
     cold_out: BTreeMap<u64, Nanos>,
+    pulse_at: Nanos,
     prepare_retry_at: Option<Nanos>,
     /// Damage found at recovery stands until the leader has taken us out of the in-sync set and back in.
     damaged: bool,
@@ -153,8 +154,8 @@ impl Node {
             turns: 0,
             disk_ok_at: Nanos(0),
             writes_out: BTreeMap::new(),
-            pulse_at: Nanos(0),
             cold_out: BTreeMap::new(),
+            pulse_at: Nanos(0),
             prepare_retry_at: None,
             damaged,
             evicted_since_damage: false,
@@ -223,11 +224,11 @@ impl Node {
         if self.failed {
             return;
         }
-        self.lead_turn(out);
         if self.cold_out.values().any(|since| self.attended.0 > since.0 + COLD_PATIENCE.0) {
             // The warden watches the log writes; nobody else watches these.
             return self.fail("the disk failed: preparing or cutting a segment does not end".into(), out);
         }
+        self.lead_turn(out);
         self.follow_turn(out);
         self.retry_waiting(out);
         self.drop_expired();
@@ -262,7 +263,11 @@ impl Node {
             turns: self.turns,
             disk_ok_at: self.disk_ok_at,
             disk_waiting_since: self.writes_out.values().min().copied().unwrap_or_default(),
-            health: if self.damaged { Health::Damaged } else { Health::Ready },
+            health: if self.damaged && !lacks(Mutant::LeadsDamaged) {
+                Health::Damaged
+            } else {
+                Health::Ready
+            },
             starved: false,
             last_epoch: agency::ids::Epoch(self.shard.last_epoch().0),
             written: self.shard.tail().0,
@@ -275,6 +280,7 @@ impl Node {
     /// Whether linearizable reads may be served at this moment (rule 9).
     fn lease_holds(&self) -> bool {
         match &self.role {
+            Role::Leader(_) if lacks(Mutant::ReadsWithoutLease) => true,
             Role::Leader(leader) => self.lease.epoch.0 == leader.epoch.0 && self.now < self.lease.until,
             _ => false,
         }
@@ -301,21 +307,21 @@ impl Node {
             DiskOpKind::WriteLog { .. } | DiskOpKind::WriteBlocks { .. } | DiskOpKind::Pulse { .. }
         ) {
             self.writes_out.insert(op.ticket, self.now);
+        } else {
+            self.cold_out.insert(op.ticket, self.attended);
         }
         out.push(Action::Disk(op));
         true
     }
 
     fn disk_done(&mut self, done: DiskDone, out: &mut Vec<Action>) {
-        } else {
-            self.cold_out.insert(op.ticket, self.attended);
+        self.cold_out.remove(&done.ticket);
         let was_write = self.writes_out.remove(&done.ticket).is_some();
         if was_write && done.result.is_ok() {
             self.disk_ok_at = self.now;
         }
         match self.shard.disk_done(done) {
             Ok(()) => {
-        self.cold_out.remove(&done.ticket);
                 if self.shard.disk_full() {
                     self.prepare_retry_at.get_or_insert(Nanos(self.now.0 + PREPARE_RETRY.0));
                 }
@@ -356,7 +362,9 @@ impl Node {
         let may_lead = mine && configuration.leader_incarnation == self.options.incarnation;
         let current = match &self.role {
             Role::Idle => false,
-            Role::Follower(follower) => !mine && follower.is_of(&configuration),
+            Role::Follower(follower) => {
+                !mine && (follower.is_of(&configuration) || lacks(Mutant::StaysWithOldLeader))
+            }
             Role::Leader(leader) => may_lead && leader.epoch == engine_epoch(configuration.epoch),
         };
         if current {
