@@ -44,11 +44,19 @@ pub fn digest(value: &[u8]) -> u32 {
 }
 
 impl Log {
+    /// Up to where it is known.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// A committed frame of a node's log.
     fn frame(&mut self, host: usize, lsn: u64, bytes: &[u8]) -> Result<(), String> {
         let Some(view) = FrameView::of(bytes) else {
             return Err(format!("host {host}: no frame at LSN {lsn}"));
         };
+        if !view.intact() {
+            return Err(format!("host {host} committed a damaged frame at LSN {lsn}"));
+        }
         let header = view.header();
         let frame = Frame { lsn, len: header.len.get(), crc: header.crc.get(), epoch: header.epoch.get() };
         if lsn < self.end {
