@@ -2,7 +2,7 @@
 //! what was on its way.
 //!
 //! Promises that what was reported done is on the disk, unless a fault says otherwise: a write may be lost or
-//! land elsewhere, a cut may leave what it was to zero, a read may fail. The bytes are the engine's own memory
+//! land elsewhere, a read may fail. The bytes are the engine's own memory
 //! disk.
 
 use super::mutants::Mutant;
@@ -78,9 +78,7 @@ pub struct SimDisk {
     /// What becomes of the next log write, and whether it has become of one.
     pub harm: Option<Harm>,
     pub harmed: bool,
-    /// Cuts leave on the device what they were to zero and to remove.
-    pub loses_cuts: bool,
-    /// It may hold what no log of its time would: what cuts left, or an older time.
+    /// It may hold what no log of its time would.
     pub strange: bool,
     /// The defence that this disk lacks.
     mutant: Option<Mutant>,
@@ -101,7 +99,6 @@ impl SimDisk {
             read_errors_ppm: 0,
             harm: None,
             harmed: false,
-            loses_cuts: false,
             strange: false,
             mutant,
             unwritten: VecDeque::new(),
@@ -148,7 +145,6 @@ impl SimDisk {
         self.read_errors_ppm = 0;
         self.memory.max_segments = usize::MAX;
         self.harm = None;
-        self.loses_cuts = false;
     }
 
     /// When a read submitted now is done.
@@ -177,9 +173,6 @@ impl SimDisk {
             return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
         }
         while self.write_oldest() {}
-        if let (true, DiskOpKind::Cut { .. }) = (self.loses_cuts, &op.kind) {
-            return Some(self.memory.finish(&op, &stages[..1]));
-        }
         if let (Some(harm), DiskOpKind::WriteLog { .. }) = (self.harm, &op.kind) {
             self.harm = None;
             self.harmed = true;
@@ -278,14 +271,14 @@ impl SimDisk {
     }
 
     fn apply_part(&mut self, op: &DiskOp, stages: &[Vec<Effect>], dice: &mut Dice) {
-        match dice.below(4) {
+        match dice.below(6) {
             0 => {}
             1 => {
                 self.note_synced(op, stages);
                 stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
             }
             _ => {
-                let whole = dice.below(stages.len() as u64 + 1) as usize;
+                let whole = dice.below(stages.len() as u64) as usize;
                 self.note_synced(op, &stages[..whole]);
                 stages[..whole].iter().flatten().for_each(|effect| self.memory.apply(effect));
                 for effect in stages.get(whole).into_iter().flatten() {

@@ -73,7 +73,6 @@ pub enum Kind {
     LoseWrite,
     MisdirectWrite,
     RollBack,
-    LoseCuts,
 }
 
 /// Kinds that any run may have.
@@ -114,8 +113,8 @@ const COMMON: [Kind; 33] = [
 ];
 
 /// Kinds of runs that damage disks.
-const DAMAGING: [Kind; 6] =
-    [Kind::LoseDisk, Kind::FlipBit, Kind::LoseWrite, Kind::MisdirectWrite, Kind::RollBack, Kind::LoseCuts];
+const DAMAGING: [Kind; 5] =
+    [Kind::LoseDisk, Kind::FlipBit, Kind::LoseWrite, Kind::MisdirectWrite, Kind::RollBack];
 
 /// A moment that a kill waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

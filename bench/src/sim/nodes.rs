@@ -32,6 +32,8 @@ const TEAR_DOWN: (u64, u64) = (3_000_000, 12_000_000);
 const NOTICE: (u64, u64) = (50_000, 150_000);
 /// A member that lost acknowledged writes leaves the in-sync set within this, in an otherwise calm world.
 const NOTICED_WITHIN: u64 = 5_000_000_000;
+/// A node whose disk lost a write dies within this: when its leader has counted that write.
+const HARM_SHOWS: u64 = 5_000_000;
 /// The kernel needs sent bytes for up to this long.
 const RELEASE: u64 = 200_000;
 
@@ -409,6 +411,7 @@ impl World {
 
     fn submit(&mut self, host: usize, shard: ShardId, op: DiskOp) {
         let life = self.hosts[host].node_life;
+        let reached = self.checkers.cursors.reached(host, shard);
         let me = &mut self.hosts[host];
         let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref())
         else {
@@ -417,8 +420,9 @@ impl World {
         let disk = &mut me.disks[usize::from(shard.0)];
         let verdict = match &op.kind {
             DiskOpKind::Cut { segment, offset, .. } if !disk.strange => {
-                rewinds::verdict(&disk.memory, *segment, *offset)
+                rewinds::verdict(&disk.memory, *segment, *offset, reached)
             }
+
             _ => Ok(()),
         };
         let rewinds = op.kind.is_cold() && !matches!(op.kind, DiskOpKind::PrepareSegment { .. });
@@ -439,7 +443,8 @@ impl World {
             let harmed = std::mem::take(&mut disk.harmed);
             self.input(host, shard, Input::Disk(done));
             if harmed {
-                self.kill_node(host, "fault: killed after its disk lost or misdirected a write");
+                let soon = self.dice.magnitude(20_000, HARM_SHOWS);
+                self.later(soon, What::Trapped { host, life });
             }
         }
     }

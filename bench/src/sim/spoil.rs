@@ -23,13 +23,7 @@ impl World {
             Kind::FlipBit => self.flip_bit(host, shard),
             Kind::LoseWrite => self.harm_write(host, shard, Harm::Lost),
             Kind::MisdirectWrite => self.harm_write(host, shard, Harm::Misdirected),
-            Kind::RollBack => self.roll_back(host),
-            _ => {
-                // What a cut leaves behind is harmless by itself: rule 20.
-                self.say(host, format_args!("fault: cuts of shard {} are lost from now on", shard.0));
-                let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
-                (disk.loses_cuts, disk.strange) = (true, true);
-            }
+            _ => self.roll_back(host),
         }
     }
 

@@ -1,6 +1,7 @@
 //! One run from its founding to its verdict.
 
 use super::checkers::{index, leaks, unavailable};
+use super::host::Host;
 use super::mutants::TakenAway;
 use super::scenario::Scenario;
 use super::trace::Trace;
@@ -145,16 +146,27 @@ fn serving_since(world: &World, before: &[u64]) -> bool {
 
 /// Everybody is in sync and nobody has anything left to do.
 fn whole(world: &mut World) -> bool {
-    (0..world.scenario.shards).all(|shard| {
-        world.checkers.configurations.newest(shard).is_some_and(|c| {
-            c.in_sync == c.members
-                && (0..world.scenario.data_nodes).all(|host| {
-                    world.hosts[host].node.as_ref().is_some_and(|node| {
-                        node.page.updates[usize::from(shard)].1.is_some_and(|u| u.configuration == *c)
-                    })
-                })
+    let met = |(place, host): (usize, &Host)| {
+        host.warden.as_ref().is_some_and(|warden| {
+            warden
+                .links
+                .iter()
+                .take(world.hosts.len())
+                .enumerate()
+                .all(|(peer, link)| peer == place || link.is_some())
         })
-    })
+    };
+    world.hosts.iter().enumerate().all(met)
+        && (0..world.scenario.shards).all(|shard| {
+            world.checkers.configurations.newest(shard).is_some_and(|c| {
+                c.in_sync == c.members
+                    && (0..world.scenario.data_nodes).all(|host| {
+                        world.hosts[host].node.as_ref().is_some_and(|node| {
+                            node.page.updates[usize::from(shard)].1.is_some_and(|u| u.configuration == *c)
+                        })
+                    })
+            })
+        })
 }
 
 /// Damage may leave a shard without a whole copy to lead from; then it must stay unavailable.
