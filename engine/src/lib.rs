@@ -2,7 +2,7 @@
 //!
 //! A pure core: bytes and completed disk operations go in, disk operations come out. Only `io` touches the
 //! kernel. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`, `log`, `shard`,
-//! `write_path`, `flush`, `read_path`, `rewind`, `recover`.
+//! `write_path`, `flush`, `read_path`, `mend`, `rewind`, `recover`.
 
 mod cache;
 pub mod disk;
@@ -16,6 +16,7 @@ pub mod io;
 pub mod key;
 pub mod limits;
 pub mod log;
+pub mod mend;
 pub mod mutants;
 mod pending;
 pub mod pulse;

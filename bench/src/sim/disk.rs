@@ -290,6 +290,23 @@ impl SimDisk {
         }
     }
 
+    /// Flips one bit among the frames of a segment that a later one follows. Returns where.
+    pub fn flip_sealed_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, u64)> {
+        let headed =
+            |(id, bytes): (SegmentId, &[u8])| match SegmentHeader::from_block(&bytes[..BLOCK as usize]) {
+                HeaderBlock::Valid(header) => Some((header.base.0, id)),
+                _ => None,
+            };
+        let mut all: Vec<(u64, SegmentId)> = self.memory.files().filter_map(headed).collect();
+        all.sort_unstable();
+        all.pop();
+        let (_, segment) = dice.pick(&all)?;
+        let file = self.memory.file_mut(segment)?;
+        let at = DATA_START + dice.below(file.len() as u64 / 2);
+        file[at as usize] ^= 1 << dice.below(8);
+        Some((segment, at))
+    }
+
     /// Flips one bit of the newest segment, in what the pulse says is durable: there the damage must be seen
     /// when the shard is opened. Returns where.
     pub fn flip_durable_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, u64)> {

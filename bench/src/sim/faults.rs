@@ -50,9 +50,12 @@ impl World {
                 let drift = self.scenario.drift(&mut self.dice);
                 self.hosts[any].clock.set_drift(self.now, drift);
             }
-            Kind::LoseDisk | Kind::FlipBit | Kind::LoseWrite | Kind::MisdirectWrite | Kind::RollBack => {
-                self.spoil(kind, data, shard);
-            }
+            Kind::LoseDisk
+            | Kind::FlipBit
+            | Kind::Rot
+            | Kind::LoseWrite
+            | Kind::MisdirectWrite
+            | Kind::RollBack => self.spoil(kind, data, shard),
             Kind::StallDisk | Kind::HangDisk | Kind::WriteError | Kind::ReadError | Kind::FullDisk => {
                 self.fail_disk(kind, data, shard, span);
             }

@@ -70,6 +70,8 @@ pub enum Kind {
     ChangeDrift,
     LoseDisk,
     FlipBit,
+    /// A bit in a segment that is no longer written flips, and nobody is told.
+    Rot,
     LoseWrite,
     MisdirectWrite,
     RollBack,
@@ -113,8 +115,8 @@ const COMMON: [Kind; 33] = [
 ];
 
 /// Kinds of runs that damage disks.
-const DAMAGING: [Kind; 5] =
-    [Kind::LoseDisk, Kind::FlipBit, Kind::LoseWrite, Kind::MisdirectWrite, Kind::RollBack];
+const DAMAGING: [Kind; 6] =
+    [Kind::LoseDisk, Kind::FlipBit, Kind::Rot, Kind::LoseWrite, Kind::MisdirectWrite, Kind::RollBack];
 
 /// A moment that a kill waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

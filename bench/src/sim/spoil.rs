@@ -21,6 +21,7 @@ impl World {
         match kind {
             Kind::LoseDisk => self.lose_disk(host),
             Kind::FlipBit => self.flip_bit(host, shard),
+            Kind::Rot => self.rot(host, shard),
             Kind::LoseWrite => self.harm_write(host, shard, Harm::Lost),
             Kind::MisdirectWrite => self.harm_write(host, shard, Harm::Misdirected),
             _ => self.roll_back(host),
@@ -105,6 +106,18 @@ impl World {
         let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
         if let Some((segment, at)) = disk.flip_durable_bit(&mut self.dice) {
             self.say(host, format_args!("fault: a bit of segment {} flips at {at}", segment.0));
+        }
+    }
+
+    /// Whoever reads there must fetch the frame from a peer.
+    fn rot(&mut self, host: usize, shard: ShardId) {
+        if !self.dispensable(host) {
+            return;
+        }
+        let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
+        if let Some((segment, at)) = disk.flip_sealed_bit(&mut self.dice) {
+            self.checkers.damage.hit_bit(host);
+            self.say(host, format_args!("fault: a bit of the sealed segment {} flips at {at}", segment.0));
         }
     }
 

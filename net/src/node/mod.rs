@@ -7,6 +7,7 @@
 //!
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
+//! - `repair`: fetch damaged frames from another member, and serve such fetches.
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
 //! - `access`: what a command sees of the data.
 //! - `commit`: what counts as committed.
@@ -16,11 +17,13 @@ mod clients;
 mod commit;
 mod follower;
 mod leader;
+mod repair;
 mod routing;
 mod serve;
 
 use crate::config::NodeConfig;
 use crate::mutants::{Mutant, lacks};
+use crate::replication::message;
 use crate::resp::Topology;
 use crate::seam::{Action, ConnId, Event, Lease, LinkId};
 use agency::configuration::Change;
@@ -30,10 +33,12 @@ use clients::Clients;
 use engine::disk::{DiskDone, DiskError, DiskOpKind};
 use engine::ids::{Epoch, Lsn, ShardId};
 use engine::log::BufferRange;
+use engine::mend::FrameName;
 use engine::segment::Location;
 use engine::shard::Shard;
 use follower::Follower;
 use leader::Leader;
+use repair::Repairs;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -80,6 +85,10 @@ enum ReadFor {
     Client { conn: ConnId, at: Location, key: Box<[u8]> },
     /// Frames for a follower that is behind the log buffer.
     CatchUp { node: NodeId, link: LinkId, from: Lsn, skip: usize, len: usize },
+    /// A frame that another member found damaged.
+    Fetch { link: LinkId, name: FrameName },
+    /// The own blocks of a frame that is about to be written back.
+    Mend,
 }
 
 /// One shard of one node.
@@ -92,6 +101,7 @@ pub struct Node {
     topology: Topology,
     clients: Clients,
     reads: HashMap<u64, ReadFor>,
+    repairs: Repairs,
     next_ticket: u64,
     next_link: u64,
     next_request: u64,
@@ -142,6 +152,7 @@ impl Node {
             topology,
             clients,
             reads: HashMap::new(),
+            repairs: Repairs::default(),
             next_ticket: 0,
             next_link: 0,
             next_request: 0,
@@ -186,6 +197,14 @@ impl Node {
             Event::ClientBytes { conn, bytes } => self.client_bytes(conn, bytes, out),
             Event::ClientSent { conn } => self.client_sent(conn, out),
             Event::ClientClosed { conn } => self.client_closed(conn, out),
+            Event::LinkAccepted { link, header } if message::is_fetch(header) => {
+                self.fetch_asked(link, header, out);
+            }
+            Event::LinkConnected { link } if self.repairs.owns(link) => self.ask_member(link, out),
+            Event::LinkBytes { link, bytes } if self.repairs.owns(link) => {
+                self.repair_bytes(link, bytes, out);
+            }
+            Event::LinkClosed { link } if self.repairs.owns(link) => self.repair_link_closed(link),
             Event::LinkAccepted { link, header } => self.link_accepted(link, header, out),
             Event::LinkConnected { link } => self.link_connected(link, out),
             Event::LinkBytes { link, bytes } => self.link_bytes(link, bytes, out),
@@ -230,6 +249,7 @@ impl Node {
         }
         self.lead_turn(out);
         self.follow_turn(out);
+        self.repair_turn(out);
         self.retry_waiting(out);
         self.drop_expired();
         if self.prepare_retry_at.is_some_and(|at| now >= at) {
@@ -254,7 +274,7 @@ impl Node {
             Role::Follower(follower) => follower.deadline(self.now, self.shard.rewinding()),
             Role::Leader(leader) => leader.deadline(self.shard.committed()),
         };
-        role.min(self.pulse_at).min(self.clients.deadline())
+        role.min(self.pulse_at).min(self.clients.deadline()).min(self.repairs.deadline())
     }
 
     /// This shard's account of itself for the warden.
@@ -263,11 +283,7 @@ impl Node {
             turns: self.turns,
             disk_ok_at: self.disk_ok_at,
             disk_waiting_since: self.writes_out.values().min().copied().unwrap_or_default(),
-            health: if self.damaged && !lacks(Mutant::LeadsDamaged) {
-                Health::Damaged
-            } else {
-                Health::Ready
-            },
+            health: if self.unfit() { Health::Damaged } else { Health::Ready },
             starved: false,
             last_epoch: agency::ids::Epoch(self.shard.last_epoch().0),
             written: self.shard.tail().0,
@@ -275,6 +291,11 @@ impl Node {
             committed: self.shard.committed().0,
             applied: self.shard.applied().0,
         }
+    }
+
+    /// Damage keeps it from leading (rule 12).
+    fn unfit(&self) -> bool {
+        self.damaged && !lacks(Mutant::LeadsDamaged)
     }
 
     /// Whether linearizable reads may be served at this moment (rule 9).
@@ -340,10 +361,11 @@ impl Node {
     fn read_done(&mut self, ticket: u64, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
         match self.reads.remove(&ticket) {
             Some(ReadFor::Client { conn, at, key }) => self.client_read_done(conn, at, key, bytes, out),
-            Some(ReadFor::CatchUp { node, link, from, skip, len }) => match bytes {
-                Some(bytes) => self.catch_up_read(node, link, from, &bytes[skip..skip + len], out),
-                None => self.fail(format!("the disk failed: cannot read the log at LSN {from}"), out),
-            },
+            Some(ReadFor::CatchUp { node, link, from, skip, len }) => {
+                self.catch_up_read(node, link, from, bytes.map(|bytes| (bytes, skip, len)), out);
+            }
+            Some(ReadFor::Fetch { link, name }) => self.fetch_read(link, name, bytes, out),
+            Some(ReadFor::Mend) => self.mend_read(bytes),
             None => {}
         }
     }
@@ -359,7 +381,8 @@ impl Node {
         self.note_health(&update);
         self.refresh_topology();
         let mine = configuration.leader == self.options.me;
-        let may_lead = mine && configuration.leader_incarnation == self.options.incarnation;
+        // Rule 12: not even if it were told to.
+        let may_lead = mine && configuration.leader_incarnation == self.options.incarnation && !self.unfit();
         let current = match &self.role {
             Role::Idle => false,
             Role::Follower(follower) => {

@@ -2,6 +2,7 @@
 
 use super::access::{Access, Fetched, FetchedValue};
 use super::clients::{Client, Wait};
+use super::repair::Fault;
 use super::{Node, ReadFor, Role};
 use crate::config;
 use crate::mail::Mail;
@@ -293,10 +294,8 @@ impl Node {
                 self.reads.insert(ticket, ReadFor::Client { conn, at, key });
                 return out.push(Action::Read { ticket, spec });
             }
-            Some(Decoded::Corrupt) => {
-                FetchedValue::Failed("ERR the value's checksum does not match on this disk")
-            }
-            None => FetchedValue::Failed("ERR the disk could not read the value"),
+            Some(Decoded::Corrupt) => return self.repair_value(conn, at, key, Fault::Checksum, out),
+            None => return self.repair_value(conn, at, key, Fault::Unreadable, out),
         };
         self.fetched(conn, Fetched { at, found }, out);
     }
