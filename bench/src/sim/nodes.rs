@@ -209,10 +209,8 @@ impl World {
         let verdict = self.checkers.cursors.look(host, shard, core.engine());
         let log = self.checkers.committed_log.look(host, shard, core.engine(), disk);
         self.judge("cursors", verdict);
-        // What a bit flipped in a sealed segment nobody sees before it is read.
-        if !self.checkers.damage.stands(host) {
-            self.judge("committed log", log);
-        }
+        let damaged = self.checkers.damage.stands(host);
+        self.judge("committed log", log.or_else(|fault| fault.judged(damaged)));
     }
 
     fn carry_out(&mut self, host: usize, shard: ShardId, action: Action) {

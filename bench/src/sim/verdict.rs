@@ -255,21 +255,20 @@ fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
         let blocks = disk.read_blocks(spec);
         match checkers.committed_log.compare(host, shard, at, end, &blocks[skip..skip + len]) {
             Ok(next) if next > at => at = next,
+            Ok(_) if damaged => break,
             Ok(_) => {
-                verdict =
-                    Err(format!("host {host} shard {}: no frame on disk at LSN {at} below {end}", shard.0));
+                let shard = shard.0;
+                verdict = Err(format!("host {host} shard {shard}: no frame on disk at LSN {at} below {end}"));
                 break;
             }
-            Err(what) => {
-                verdict = Err(format!("on disk of shard {}: {what}", shard.0));
+            Err(fault) => {
+                let on_disk = |what| format!("on disk of shard {}: {what}", shard.0);
+                verdict = fault.judged(damaged).map_err(on_disk);
                 break;
             }
         }
     }
-    // A flipped bit that nobody has read yet stays.
-    if !damaged {
-        world.judge("committed log", verdict);
-    }
+    world.judge("committed log", verdict);
 }
 
 fn check_index(world: &mut World, host: usize, shard: ShardId) {
