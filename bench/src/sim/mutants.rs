@@ -82,8 +82,8 @@ const DUELS: &[Kind] = &[
 const ADMISSIONS: &[Kind] = &[Kind::KillAdmitting, Kind::KillAdmitting, Kind::KillNode, Kind::BlockNodes];
 const STALLS: &[Kind] = &[Kind::StallDisk, Kind::StallDisk, Kind::Blackout];
 const STILL: &[Kind] = &[Kind::PauseHost];
-const LOST_DISKS: &[Kind] = &[Kind::LoseDisk, Kind::LosePower, Kind::KillNode, Kind::Isolate];
-const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::KillNode];
+const LOST_DISKS: &[Kind] = &[Kind::LoseDisk, Kind::LosePower, Kind::KillNode, Kind::Blackout];
+const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::FlipBit, Kind::KillNode, Kind::Blackout];
 const SHORT_LOGS: &[Kind] = &[Kind::RollBack, Kind::LoseWrite, Kind::KillNode];
 
 /// All of them, by rule.
