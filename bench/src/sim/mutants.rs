@@ -42,8 +42,8 @@ pub struct Known {
     pub rule: u8,
     /// The faults that strike in its runs; empty: those that the seed draws.
     pub kinds: &'static [Kind],
-    /// Its runs have at least as many data nodes.
-    pub data_nodes: usize,
+    /// How many clients its runs have.
+    pub clients: usize,
     /// A seed that has noticed it, where the hunt begins.
     pub first: u64,
 }
@@ -51,8 +51,8 @@ pub struct Known {
 /// So many seeds, from the first on, must be enough.
 pub const SEEDS: u64 = 60;
 
-const fn known(mutant: Mutant, rule: u8, kinds: &'static [Kind], data_nodes: usize, first: u64) -> Known {
-    Known { mutant, rule, kinds, data_nodes, first }
+const fn known(mutant: Mutant, rule: u8, kinds: &'static [Kind], clients: usize, first: u64) -> Known {
+    Known { mutant, rule, kinds, clients, first }
 }
 
 use agency::mutants::Mutant as A;
@@ -88,38 +88,38 @@ const SHORT_LOGS: &[Kind] = &[Kind::RollBack, Kind::LoseWrite, Kind::KillNode];
 
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
-    known(Mutant::StoreLies, 1, DUELS, 2, 1),
-    known(Mutant::Agency(A::QuorumOfOne), 1, DUELS, 2, 1),
-    known(Mutant::Agency(A::BreaksPromises), 1, DUELS, 2, 1),
-    known(Mutant::DiskLies, 2, CRASHES, 2, 1),
-    known(Mutant::AcknowledgesReceipt, 2, STALLS, 2, 1),
-    known(Mutant::Net(N::CommitsAlone), 2, CRASHES, 2, 1),
-    known(Mutant::Agency(A::PromotesAnyone), 3, CRASHES, 2, 1),
-    known(Mutant::Net(N::StaysWithOldLeader), 3, CRASHES, 2, 1),
-    known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 2, 1),
-    known(Mutant::Net(N::AdmitsEarly), 6, ADMISSIONS, 2, 1),
-    known(Mutant::Net(N::StopsWithoutMajority), 7, &[Kind::KillNode], 2, 1),
-    known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 2, 1),
-    known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 2, 1),
-    known(Mutant::Net(N::TrustsShortLogs), 8, SHORT_LOGS, 2, 1),
-    known(Mutant::Net(N::ReadsWithoutLease), 9, STILL, 2, 1),
-    known(Mutant::StaleClock, 9, STILL, 2, 1),
-    known(Mutant::Net(N::ServesUncommitted), 10, CUTS, 2, 1),
-    known(Mutant::AppliesUncommitted, 10, CUTS, 2, 1),
-    known(Mutant::Net(N::DropsSilentFollowers), 11, CUTS, 2, 1),
-    known(Mutant::Net(N::TruncatesByLength), 12, CUTS, 2, 1),
-    known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 2, 1),
-    known(Mutant::Net(N::LeadsDamaged), 12, FLIPS, 2, 1),
-    known(Mutant::Engine(E::ThrowsAwayRewound), 13, CUTS, 2, 1),
-    known(Mutant::IgnoresFailedWrites, 14, &[Kind::WriteError, Kind::KillNode], 2, 1),
-    known(Mutant::FalseDeath, 15, STILL, 2, 1),
-    known(Mutant::Agency(A::NeverCallsHangs), 15, &[Kind::HangDisk], 2, 1),
-    known(Mutant::Agency(A::BelievesOneWay), 16, &[Kind::KillNode], 2, 1),
-    known(Mutant::Net(N::CountsPendingEviction), 17, CUTS, 2, 1),
-    known(Mutant::Net(N::IgnoresPendingAdmission), 17, ADMISSIONS, 2, 1),
-    known(Mutant::SameIncarnation, 18, CRASHES, 2, 1),
-    known(Mutant::Net(N::ServesBeforeStart), 19, CRASHES, 2, 1),
-    known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 2, 1),
+    known(Mutant::StoreLies, 1, DUELS, 8, 32),
+    known(Mutant::Agency(A::QuorumOfOne), 1, DUELS, 8, 1),
+    known(Mutant::Agency(A::BreaksPromises), 1, DUELS, 8, 29),
+    known(Mutant::DiskLies, 2, CRASHES, 8, 1),
+    known(Mutant::AcknowledgesReceipt, 2, STALLS, 6, 1),
+    known(Mutant::Net(N::CommitsAlone), 2, CRASHES, 8, 1),
+    known(Mutant::Agency(A::PromotesAnyone), 3, CRASHES, 8, 2),
+    known(Mutant::Net(N::StaysWithOldLeader), 3, CRASHES, 8, 2),
+    known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 8, 23),
+    known(Mutant::Net(N::AdmitsEarly), 6, ADMISSIONS, 8, 3),
+    known(Mutant::Net(N::StopsWithoutMajority), 7, &[Kind::KillNode], 8, 1),
+    known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 7),
+    known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 33),
+    known(Mutant::Net(N::TrustsShortLogs), 8, SHORT_LOGS, 6, 9),
+    known(Mutant::Net(N::ReadsWithoutLease), 9, STILL, 8, 7),
+    known(Mutant::StaleClock, 9, STILL, 8, 13),
+    known(Mutant::Net(N::ServesUncommitted), 10, CUTS, 8, 2),
+    known(Mutant::AppliesUncommitted, 10, CUTS, 6, 1),
+    known(Mutant::Net(N::DropsSilentFollowers), 11, CUTS, 6, 1),
+    known(Mutant::Net(N::TruncatesByLength), 12, CUTS, 6, 1),
+    known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 6),
+    known(Mutant::Net(N::LeadsDamaged), 12, FLIPS, 6, 6),
+    known(Mutant::Engine(E::ThrowsAwayRewound), 13, CUTS, 6, 1),
+    known(Mutant::IgnoresFailedWrites, 14, &[Kind::WriteError, Kind::KillNode], 6, 1),
+    known(Mutant::FalseDeath, 15, STILL, 6, 1),
+    known(Mutant::Agency(A::NeverCallsHangs), 15, &[Kind::HangDisk], 6, 1),
+    known(Mutant::Agency(A::BelievesOneWay), 16, &[Kind::KillNode], 6, 1),
+    known(Mutant::Net(N::CountsPendingEviction), 17, CUTS, 6, 1),
+    known(Mutant::Net(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 14),
+    known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),
+    known(Mutant::Net(N::ServesBeforeStart), 19, CRASHES, 6, 6),
+    known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 6),
 ];
 
 impl Known {

@@ -94,13 +94,13 @@ impl Scenario {
         if !known.kinds.is_empty() {
             self.kinds = Some(known.kinds);
         }
-        self.data_nodes = self.data_nodes.max(known.data_nodes);
+        self.data_nodes = self.data_nodes.max(2);
         if self.members() == 2 {
             self.witnesses = 1;
         }
         self.drift_ppm = self.drift_ppm.min(4_500);
         // Many requests at each moment: more to be noticed by.
-        self.clients = 6;
+        self.clients = known.clients;
         self.think.1 = self.think.1.min(4 * MS);
         self.damages_disks = true;
         self
