@@ -32,6 +32,8 @@ const LIES_MOST: usize = 8;
 const EIO: i32 = 5;
 /// A misdirected write lands at least this many blocks behind its place.
 const MISDIRECTED_BLOCKS: u64 = 8;
+/// What may still be written to a segment, in bytes, before a node whose write was harmed is dead.
+const SEALS_WITHIN: u64 = 96 << 10;
 /// A recovery fails with a hundred times the chance of one read, at one of its first reads.
 const RECOVERY_ERROR_ODDS: u64 = 10_000;
 const RECOVERY_READS: u64 = 8;
@@ -173,7 +175,9 @@ impl SimDisk {
             return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
         }
         while self.write_oldest() {}
-        if let (Some(harm), DiskOpKind::WriteLog { .. }) = (self.harm, &op.kind) {
+        if let (Some(harm), DiskOpKind::WriteLog { segment, offset, range }) = (self.harm, &op.kind)
+            && self.stays_open(*segment, offset + range.len as u64)
+        {
             self.harm = None;
             self.harmed = true;
             if harm == Harm::Misdirected {
@@ -187,6 +191,11 @@ impl SimDisk {
         }
         self.note_synced(&op, &stages);
         Some(self.memory.finish(&op, &stages))
+    }
+
+    /// Whether a segment written up to `end` is not about to be sealed: a footer would vouch for what is lost.
+    fn stays_open(&self, segment: SegmentId, end: u64) -> bool {
+        self.memory.files().any(|(id, file)| id == segment && end + SEALS_WITHIN < file.len() as u64)
     }
 
     /// A log write lands behind its place, where nothing has been written yet: what it destroys elsewhere

@@ -105,7 +105,7 @@ pub const ALL: &[Known] = &[
     known(Mutant::Net(N::ReadsWithoutLease), 9, STILL, 8, 7),
     known(Mutant::StaleClock, 9, STILL, 8, 13),
     known(Mutant::Net(N::ServesUncommitted), 10, CUTS, 8, 2),
-    known(Mutant::AppliesUncommitted, 10, CUTS, 6, 1),
+    known(Mutant::AppliesUncommitted, 10, CUTS, 6, 56),
     known(Mutant::Net(N::DropsSilentFollowers), 11, CUTS, 6, 1),
     known(Mutant::Net(N::TruncatesByLength), 12, CUTS, 6, 1),
     known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 6),

@@ -33,7 +33,7 @@ const NOTICE: (u64, u64) = (50_000, 150_000);
 /// A member that lost acknowledged writes leaves the in-sync set within this, in an otherwise calm world.
 const NOTICED_WITHIN: u64 = 5_000_000_000;
 /// A node whose disk lost a write dies within this: when its leader has counted that write.
-const HARM_SHOWS: u64 = 5_000_000;
+const HARM_SHOWS: u64 = 300_000;
 /// The kernel needs sent bytes for up to this long.
 const RELEASE: u64 = 200_000;
 
@@ -436,7 +436,10 @@ impl World {
         if self.hosts[host].node_life != life || self.hosts[host].node.is_none() {
             return;
         }
+        let hides = self.checkers.damage.hides(host);
         let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
+        // The moment may have passed: it was fed anew meanwhile.
+        disk.harm = disk.harm.filter(|_| hides);
         if let Some(done) = disk.finish(flight, &mut self.dice) {
             let harmed = std::mem::take(&mut disk.harmed);
             self.input(host, shard, Input::Disk(done));

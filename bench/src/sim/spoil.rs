@@ -59,14 +59,16 @@ impl World {
             && self.nemesis.traps.is_empty()
     }
 
-    /// Whether this host follows in all shards, and its leaders are the nodes that run.
+    /// Whether this host follows, in sync, in all shards, and its leaders are the nodes that run.
     fn follows(&self, host: usize) -> bool {
         let node = NodeId(host as u8);
         self.calm()
             && (0..self.scenario.shards).all(|shard| {
                 self.checkers.configurations.newest(shard).is_some_and(|c| {
                     let leader = self.hosts[usize::from(c.leader.0)].node.as_ref();
-                    c.leader != node && leader.is_some_and(|n| n.incarnation == c.leader_incarnation)
+                    c.in_sync.contains(node)
+                        && c.leader != node
+                        && leader.is_some_and(|n| n.incarnation == c.leader_incarnation)
                 })
             })
     }
