@@ -17,6 +17,7 @@ pub mod key;
 pub mod limits;
 pub mod log;
 pub mod mend;
+pub mod mutants;
 mod pending;
 pub mod pulse;
 mod read_path;

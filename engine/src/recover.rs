@@ -17,6 +17,7 @@ use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
 use crate::key::KeyHasher;
 use crate::limits::{BLOCK, MAX_BYTES_IN_FLIGHT, block_floor};
 use crate::log::LogBuffer;
+use crate::mutants::{Mutant, lacks};
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
 use crate::rewind::Rewind;
@@ -271,6 +272,9 @@ fn evidence(
         if let Some(at) = scanner.find_frame(id, base, beyond.max(base))? {
             until = until.max(Lsn(at.0 - MAX_BYTES_IN_FLIGHT + 1));
         }
+    }
+    if lacks(Mutant::TornTailAlways) {
+        return Ok(None);
     }
     Ok((until > chain.end).then_some(until))
 }

@@ -11,6 +11,7 @@ mod config_units;
 pub mod control;
 pub mod error;
 pub mod mail;
+pub mod mutants;
 pub mod node;
 pub mod replication;
 pub mod resp;

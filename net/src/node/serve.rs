@@ -6,6 +6,7 @@ use super::repair::Fault;
 use super::{Node, ReadFor, Role};
 use crate::config;
 use crate::mail::Mail;
+use crate::mutants::{Mutant, lacks};
 use crate::resp::{
     self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Gather, Outcome, Parsed, Replica, Request, Route,
     TRY_AGAIN, parse, route,
@@ -143,7 +144,7 @@ impl Node {
     fn standing(&self, write: bool, readonly: bool) -> Standing {
         match &self.role {
             Role::Leader(leader) if leader.serves() && self.stopping.is_none() => {
-                if write || self.lease_holds() {
+                if (write && !lacks(Mutant::StopsWithoutMajority)) || self.lease_holds() {
                     Standing::Execute(View::Newest)
                 } else {
                     Standing::Park(PARK_LIMIT)
@@ -225,6 +226,7 @@ impl Node {
         let outcome = resp::execute(request, &mut client.session, &context, &mut access, &mut chunk.bytes);
         let Access { wanted, wait, wrote, no_room, .. } = access;
         if !matches!(outcome, Outcome::Blocked) {
+            let wait = if lacks(Mutant::ServesUncommitted) { Lsn(0) } else { wait };
             chunk.read_upto = chunk.read_upto.max(wait);
             chunk.leased |= view == Some(View::Newest) && wrote.is_none();
             if let Some(end) = wrote {
