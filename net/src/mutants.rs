@@ -16,8 +16,6 @@ pub enum Mutant {
     AdmitsEarly,
     /// Rule 7: writes need a lease.
     StopsWithoutMajority,
-    /// Rule 8: a member that lost what it had acknowledged stays in sync.
-    TrustsShortLogs,
     /// Rule 9: reads are served whatever the lease says.
     ReadsWithoutLease,
     /// Rule 10: a read does not wait for the commit of what it saw.

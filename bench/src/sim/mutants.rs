@@ -84,7 +84,6 @@ const STALLS: &[Kind] = &[Kind::StallDisk, Kind::StallDisk, Kind::Blackout];
 const STILL: &[Kind] = &[Kind::PauseHost];
 const LOST_DISKS: &[Kind] = &[Kind::LoseDisk, Kind::LosePower, Kind::KillNode, Kind::Blackout];
 const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::FlipBit, Kind::KillNode, Kind::Blackout];
-const SHORT_LOGS: &[Kind] = &[Kind::RollBack, Kind::LoseWrite, Kind::KillNode];
 
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
@@ -101,7 +100,6 @@ pub const ALL: &[Known] = &[
     known(Mutant::Net(N::StopsWithoutMajority), 7, &[Kind::KillNode], 8, 1),
     known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 7),
     known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 33),
-    known(Mutant::Net(N::TrustsShortLogs), 8, SHORT_LOGS, 6, 9),
     known(Mutant::Net(N::ReadsWithoutLease), 9, STILL, 8, 7),
     known(Mutant::StaleClock, 9, STILL, 8, 13),
     known(Mutant::Net(N::ServesUncommitted), 10, CUTS, 8, 2),

@@ -134,13 +134,17 @@ impl World {
             self.checkers.damage.close(host, shard);
         } else {
             self.say(host, format_args!("shard {} lacks acknowledged writes", shard.0));
-            self.later(NOTICED_WITHIN, What::Overdue { host, shard });
+            let times = self.checkers.damage.times(host);
+            self.later(NOTICED_WITHIN, What::Overdue { host, shard, times });
         }
     }
 
-    pub(super) fn overdue(&mut self, host: usize, shard: ShardId) {
+    pub(super) fn overdue(&mut self, host: usize, shard: ShardId, times: u64) {
+        if self.checkers.damage.times(host) != times {
+            return;
+        }
         if !self.calm() && !self.nemesis.over {
-            return self.later(NOTICED_WITHIN, What::Overdue { host, shard });
+            return self.later(NOTICED_WITHIN, What::Overdue { host, shard, times });
         }
         if self.checkers.damage.hides(host) && self.checkers.damage.trusted(host, shard) {
             let what = format!("host {host} lost acknowledged writes of shard {} and stays in sync", shard.0);

@@ -147,6 +147,8 @@ pub enum What {
     Overdue {
         host: usize,
         shard: ShardId,
+        /// How often the host had been hit then.
+        times: u64,
     },
 }
 
@@ -349,7 +351,7 @@ impl World {
             What::Trapped { host, life } => self.trapped(host, life),
             What::RestartInOrder { host } => self.restart_in_order(host),
             What::CrashWarden { host } if self.nemesis.over || self.spared(host) => {}
-            What::Overdue { host, shard } => self.overdue(host, shard),
+            What::Overdue { host, shard, times } => self.overdue(host, shard, times),
             What::CrashWarden { host } => self.crash_warden(host),
         }
     }

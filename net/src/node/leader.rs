@@ -210,8 +210,7 @@ impl Node {
         }
         // Rule 8: it must hold what it acknowledged to us, and what was committed before us.
         let owed = leader.acknowledged[node.0 as usize].max(self.shard.committed());
-        let in_sync = self.update.is_some_and(|u| u.configuration.in_sync.contains(node))
-            && !lacks(Mutant::TrustsShortLogs);
+        let in_sync = self.update.is_some_and(|u| u.configuration.in_sync.contains(node));
         if header.flags & DAMAGED != 0 || (in_sync && common < owed) {
             leader.untrusted = leader.untrusted.with(node);
         }

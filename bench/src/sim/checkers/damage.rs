@@ -7,8 +7,8 @@ use engine::ids::ShardId;
 
 #[derive(Clone, Default)]
 struct Hit {
-    /// It was ever hit.
-    ever: bool,
+    /// How often it was hit.
+    times: u64,
     /// It may lie in a sealed segment, where nobody looks before it is read.
     latent: bool,
     /// Only a comparison of logs can show the damage.
@@ -32,7 +32,8 @@ impl Damage {
     pub fn hit(&mut self, host: usize, hidden: bool) {
         let open = (0..self.shards).map(|shard| (shard, false)).collect();
         let hidden = hidden || self.hides(host);
-        self.hosts[host] = Hit { ever: true, latent: false, hidden, open };
+        let times = self.hosts[host].times + 1;
+        self.hosts[host] = Hit { times, latent: false, hidden, open };
     }
 
     /// A bit of the host's log has changed, and nobody may notice.
@@ -67,6 +68,11 @@ impl Damage {
         self.hosts[host].open.contains(&(shard.0, false))
     }
 
+    /// How often this host was hit.
+    pub fn times(&self, host: usize) -> u64 {
+        self.hosts[host].times
+    }
+
     /// Whether this host's damage is hidden.
     pub fn hides(&self, host: usize) -> bool {
         self.hosts[host].hidden && self.stands(host)
@@ -89,7 +95,7 @@ impl Damage {
 
     /// Whether this host was ever hit.
     pub fn was_hit(&self, host: usize) -> bool {
-        self.hosts[host].ever
+        self.hosts[host].times > 0
     }
 
     /// Whether this host's copies are not whole.
@@ -99,6 +105,6 @@ impl Damage {
 
     /// Whether any was ever hit.
     pub fn any(&self) -> bool {
-        self.hosts.iter().any(|hit| hit.ever)
+        self.hosts.iter().any(|hit| hit.times > 0)
     }
 }
