@@ -16,6 +16,8 @@ const FOUNDED_WITHIN: u64 = 20 * SECOND;
 const SERVES_WITHIN: u64 = 15 * SECOND;
 /// And everybody is in sync within this.
 const WHOLE_WITHIN: u64 = 60 * SECOND;
+/// Before the trials.
+const CALM_DOWN: u64 = 3 * SECOND;
 const AUDITED_WITHIN: u64 = 60 * SECOND;
 const READ_BYTES: usize = 256 << 10;
 
@@ -100,6 +102,9 @@ fn run(world: &mut World) {
         return world.violated("liveness", what);
     }
     become_whole(world);
+    // A disk that was full is asked again after a second.
+    let end = world.now + CALM_DOWN;
+    world.run_until(end, |_| false);
     if served && !world.checkers.damage.any_stands() && whole(world) {
         world.try_without_majority();
         if !world.scenario.beyond_margin() {
