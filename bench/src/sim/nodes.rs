@@ -213,8 +213,8 @@ impl World {
         let verdict = self.checkers.cursors.look(host, shard, core.engine());
         let log = self.checkers.committed_log.look(host, shard, core.engine(), disk);
         self.judge("cursors", verdict);
-        let damaged = self.checkers.damage.stands(host);
-        self.judge("committed log", log.or_else(|fault| fault.judged(damaged)));
+        let (damaged, any) = (self.checkers.damage.stands(host), self.checkers.damage.any_stands());
+        self.judge("committed log", log.or_else(|fault| fault.judged(damaged, any)));
     }
 
     fn carry_out(&mut self, host: usize, shard: ShardId, action: Action) {

@@ -222,8 +222,6 @@ fn judge(world: &mut World) {
     let lenient = if world.scenario.beyond_margin() { world.nemesis.audited_from } else { 0 };
     let verdict = world.checkers.history.verdict(lenient);
     world.judge("linearizability", verdict);
-    let verdict = world.checkers.stale_reads.verdict(&world.checkers.committed_log);
-    world.judge("stale reads", verdict);
     let (clients, hosts) = (world.clients.len(), world.hosts.len());
     for host in 0..world.scenario.data_nodes {
         let verdict = leaks::of_host(host, &world.hosts[host], clients, hosts);
@@ -233,6 +231,9 @@ fn judge(world: &mut World) {
             check_index(world, host, shard);
         }
     }
+    // Only now is all of the log known.
+    let verdict = world.checkers.stale_reads.verdict(&world.checkers.committed_log);
+    world.judge("stale reads", verdict);
     let shards = usize::from(world.scenario.shards);
     let verdict = leaks::of_network(world.live_connections(), clients, hosts, shards);
     world.judge("leaks", verdict);
@@ -240,6 +241,7 @@ fn judge(world: &mut World) {
 
 /// The whole committed log as it is on a node's disk.
 fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
+    let any = world.checkers.damage.any_stands();
     let damaged = world.checkers.damage.stands(host);
     let World { hosts, checkers, .. } = world;
     let me = &hosts[host];
@@ -263,7 +265,7 @@ fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
             }
             Err(fault) => {
                 let on_disk = |what| format!("on disk of shard {}: {what}", shard.0);
-                verdict = fault.judged(damaged).map_err(on_disk);
+                verdict = fault.judged(damaged, any).map_err(on_disk);
                 break;
             }
         }

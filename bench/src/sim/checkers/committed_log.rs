@@ -36,6 +36,8 @@ pub struct Log {
 pub enum Fault {
     /// No whole frame stands there.
     Damaged(String),
+    /// Frames before it have not been seen on any node: the one that has them cannot be read there.
+    Unseen(String),
     /// A frame stands there that is not the one that was committed.
     Wrong(String),
 }
@@ -53,11 +55,13 @@ pub fn digest(value: &[u8]) -> u32 {
 }
 
 impl Fault {
-    /// What a checker says of it. A host whose copy is known to be `damaged` may have no whole frame in a place.
-    pub fn judged(self, damaged: bool) -> Result<(), String> {
+    /// What a checker says of it. `damaged`: this host's copy is known to be, and may have no whole frame in a
+    /// place. `any`: some host's is, so that not all of the log has been seen.
+    pub fn judged(self, damaged: bool, any: bool) -> Result<(), String> {
         match self {
             Fault::Damaged(_) if damaged => Ok(()),
-            Fault::Damaged(what) | Fault::Wrong(what) => Err(what),
+            Fault::Unseen(_) if any => Ok(()),
+            Fault::Damaged(what) | Fault::Unseen(what) | Fault::Wrong(what) => Err(what),
         }
     }
 }
@@ -90,7 +94,7 @@ impl Log {
         }
         if lsn > self.end {
             let known = self.end;
-            return Err(Fault::Wrong(format!(
+            return Err(Fault::Unseen(format!(
                 "host {host} committed {frame:?}; the log is only known up to {known}"
             )));
         }
