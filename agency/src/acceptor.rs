@@ -6,6 +6,7 @@
 
 use crate::ballot::Ballot;
 use crate::configuration::Configuration;
+use crate::mutants::{Mutant, lacks};
 
 /// What an agent remembers of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +54,7 @@ impl Acceptor {
     /// # Errors
     /// The higher ballot that was promised before.
     pub fn accept(&mut self, ballot: Ballot, value: Configuration) -> Result<(), Ballot> {
-        if ballot < self.promised {
+        if ballot < self.promised && !lacks(Mutant::BreaksPromises) {
             return Err(self.promised);
         }
         self.promised = ballot;

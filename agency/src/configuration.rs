@@ -1,6 +1,7 @@
 //! What the agency stores for one shard, and the only ways in which it may change.
 
 use crate::ids::{Epoch, Incarnation, NodeId, NodeSet, Version};
+use crate::mutants::{Mutant, lacks};
 
 /// Why a configuration came to be; kept in the history that status shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,8 +88,7 @@ impl Configuration {
                 next.lead_by(to, incarnation, Why::Handoff);
             }
             Change::Promote(node, why) => {
-                // Rule 3.
-                if !self.in_sync.contains(node) {
+                if !self.may_be_led_by(node) {
                     return None;
                 }
                 if node != self.leader {
@@ -98,6 +98,11 @@ impl Configuration {
             }
         }
         Some(next)
+    }
+
+    /// Rule 3: only a member of the in-sync set may be promoted.
+    pub fn may_be_led_by(&self, node: NodeId) -> bool {
+        self.in_sync.contains(node) || lacks(Mutant::PromotesAnyone)
     }
 
     fn lead_by(&mut self, node: NodeId, incarnation: Incarnation, why: Why) {

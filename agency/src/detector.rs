@@ -5,6 +5,7 @@
 
 use crate::events::{Health, ShardProgress};
 use crate::ids::{Nanos, ShardId};
+use crate::mutants::{Mutant, lacks};
 use crate::timing::{STARTING_LIMIT, STARVED_LIMIT, Timing};
 use std::time::Duration;
 
@@ -69,6 +70,9 @@ impl Detector {
                 hang = hang.or(Some(Hang::Disk(shard)));
             }
         }
+        if lacks(Mutant::NeverCallsHangs) {
+            return None;
+        }
         if hang.is_some() && !self.called {
             self.called = true;
             return hang;
@@ -78,6 +82,9 @@ impl Detector {
 
     /// Whether the shard moves, and its disk with it (rule 15).
     pub fn moves(&self, now: Nanos, shard: ShardId, timing: &Timing) -> bool {
+        if lacks(Mutant::NeverCallsHangs) {
+            return true;
+        }
         let watch = &self.shards[usize::from(shard.0)];
         let waiting = watch.last.disk_waiting_since;
         let disk_late = waiting != Nanos(0) && now.since(waiting) > timing.disk_hang_after;

@@ -20,7 +20,8 @@ pub struct Epoch(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
-/// One life of a node's process; its warden raises it, durably, before each start.
+/// One life of a node's process; its warden raises it, durably, before each start. At least the wall time in ms
+/// of that moment: a store that was lost or rolled back gives no incarnation a second time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 

@@ -38,6 +38,7 @@ pub mod error;
 pub mod events;
 pub mod ids;
 pub mod lease;
+pub mod mutants;
 pub mod overseer;
 pub mod proposer;
 pub mod register;

@@ -8,6 +8,7 @@ use crate::ballot::Ballot;
 use crate::codec::Proof;
 use crate::configuration::Configuration;
 use crate::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
+use crate::mutants::{Mutant, lacks};
 use std::time::Duration;
 
 /// How long a prepare may stay without a quorum before a higher ballot is tried.
@@ -60,6 +61,8 @@ pub struct Proposer {
     highest: Ballot,
     /// Agents that will not take part in the present attempt.
     refused: NodeSet,
+    /// Since when one of them has refused the value being proposed.
+    refused_since: Option<Nanos>,
     defeats: u32,
     /// No new attempt before this moment.
     pub not_before: Nanos,
@@ -73,7 +76,7 @@ pub struct Proposer {
 
 /// More than half of these agents.
 pub fn majority(agents: NodeSet) -> usize {
-    agents.len() / 2 + 1
+    if lacks(Mutant::QuorumOfOne) { 1 } else { agents.len() / 2 + 1 }
 }
 
 impl Proposer {
@@ -86,6 +89,7 @@ impl Proposer {
             phase: Phase::Idle,
             highest: Ballot::ZERO,
             refused: NodeSet::default(),
+            refused_since: None,
             defeats: 0,
             not_before: Nanos(0),
             proof: None,
@@ -156,6 +160,7 @@ impl Proposer {
             return;
         }
         self.refused = self.refused.with(from);
+        self.refused_since.get_or_insert(now);
         let home = matches!(self.phase, Phase::Home { .. });
         if home || self.agents.len() - self.refused.len() < self.needed {
             // The first defeat is most often a stale ballot, not a rival: try again at once.
@@ -179,6 +184,7 @@ impl Proposer {
         self.home_last = home_last && self.needed > 1;
         self.send_at = [now; MAX_MEMBERS];
         self.refused = NodeSet::default();
+        self.refused_since = None;
         self.unsettled = Some(value);
     }
 
@@ -241,6 +247,13 @@ impl Proposer {
         self.unsettled = None;
     }
 
+    /// Whether the value being proposed was refused by one agent, and others that could still carry it have been
+    /// silent since: a higher ballot may find a quorum among those that answer.
+    pub fn stuck(&self, now: Nanos) -> bool {
+        matches!(self.phase, Phase::Accepting { .. })
+            && self.refused_since.is_some_and(|since| now.since(since) >= PREPARE_RETRY)
+    }
+
     /// The prepared ballot is of no use (any more).
     pub fn spoil(&mut self) {
         self.phase = Phase::Idle;
@@ -297,6 +310,21 @@ mod tests {
         assert_eq!(p.to_send(NOW), NodeSet(0b101));
         assert_eq!(p.accepted(NodeId(0), ballot), None);
         assert_eq!(p.to_send(NOW), NodeSet(0b010));
+    }
+
+    #[test]
+    fn who_is_refused_by_one_and_unheard_by_another_tries_again() {
+        let (mut p, ballot) = prepared();
+        p.propose(NOW, founded(), None, false);
+        assert_eq!(p.accepted(NodeId(1), ballot), None);
+        assert!(!p.stuck(NOW + PREPARE_RETRY), "the others may yet answer");
+        p.beaten(NOW, NodeId(2), ballot, Ballot { round: 9, node: NodeId(0) });
+        assert!(matches!(p.phase(), Phase::Accepting { .. }), "agent 0 could still carry it");
+        assert!(!p.stuck(NOW));
+        assert!(p.stuck(NOW + PREPARE_RETRY), "but it never says anything");
+        p.spoil();
+        assert_eq!(p.unsettled, Some(founded()));
+        assert!(p.start(Ballot::ZERO, false).round > 9);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is encoded is decoded; what is not a message is refused, never a panic.
 
+use agency::acceptor::Acceptor;
 use agency::ballot::Ballot;
 use agency::codec::{
     AcceptAnswer, AcceptItem, AcceptedItem, HEADER, MAX_BODY, Message, NodeReport, PromiseAnswer,
@@ -8,7 +9,8 @@ use agency::codec::{
 use agency::configuration::{Configuration, Why};
 use agency::error::CodecError;
 use agency::events::{Health, ShardProgress};
-use agency::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
+use agency::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
+use agency::register::{Identity, Image, ShardImage};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -150,6 +152,29 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
+/// What an agent stores.
+fn image() -> impl Strategy<Value = Image> {
+    let accepted = prop::option::of((ballot(), configuration()));
+    let shard_image =
+        (ballot(), accepted, prop::option::of(configuration())).prop_map(|(promised, accepted, decided)| {
+            ShardImage { acceptor: Acceptor::restore(promised, accepted), decided }
+        });
+    let identities = any::<[(u64, u128); MAX_MEMBERS]>()
+        .prop_map(|all| all.map(|(i, disk_id)| Identity { incarnation: Incarnation(i), disk_id }));
+    let history = prop::collection::vec((shard(), configuration()), 0..=12);
+    let shards = prop::collection::vec(shard_image, 0..=6);
+    (any::<u128>(), node(), any::<bool>(), shards, identities, history).prop_map(
+        |(group, me, joined, shards, identities, history)| Image {
+            group,
+            me,
+            joined,
+            shards,
+            identities,
+            history,
+        },
+    )
+}
+
 fn bytes_of(message: &Message) -> Vec<u8> {
     let mut bytes = Vec::new();
     message.encode(&mut bytes);
@@ -183,6 +208,28 @@ proptest! {
         bytes[at] ^= 1 << bit;
         // The kind is outside the checksum; another kind's body rarely fits, and never panics.
         prop_assert!(at == 3 || !matches!(Message::decode(&bytes), Ok(Some(_))));
+    }
+
+    #[test]
+    fn a_register_comes_back_as_it_was_and_no_flipped_bit_is_believed(image in image()) {
+        let good = image.encode();
+        prop_assert_eq!(Image::decode(&good), Ok(image));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Image::decode(&bad).is_err(), "bit {bit}");
+        }
+        for cut in 0..good.len() {
+            prop_assert!(Image::decode(&good[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn foreign_registers_never_panic(body in prop::collection::vec(any::<u8>(), 0..600), sealed in any::<bool>()) {
+        let crc = if sealed { crc32fast::hash(&body) } else { 7 };
+        let image = [b"BaAg\x01", &crc.to_le_bytes()[..], &body].concat();
+        let _ = Image::decode(&image);
+        let _ = Image::decode(&body);
     }
 
     #[test]

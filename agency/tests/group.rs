@@ -344,6 +344,19 @@ fn a_damaged_leader_is_relieved() {
 }
 
 #[test]
+fn a_damaged_follower_is_not_promoted_before_it_is_whole() {
+    let mut g = Group::founded();
+    g.member(B).node.as_mut().unwrap().health = Health::Damaged;
+    g.run(ms(50));
+    g.kill_node(A);
+    g.run(ms(1000));
+    assert_eq!(g.newest().leader, A, "nobody may lead");
+    assert!(g.update(B).leader_lost);
+    g.member(B).node.as_mut().unwrap().health = Health::Ready;
+    g.time_until(promoted_to_b);
+}
+
+#[test]
 fn no_vote_counts_before_it_is_durable() {
     let mut g = Group::founded();
     g.store = Duration::from_secs(3600);

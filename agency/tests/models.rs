@@ -260,32 +260,69 @@ impl Model for Scope {
                 !(leased && world.chosen().contains(&2))
             }),
             Property::sometimes("the successor can win", |_, world: &World| world.chosen().contains(&2)),
+            Property::sometimes("the leader can stay alone", |scope: &Scope, world: &World| {
+                scope.attempts[0] == 0 || world.chosen().contains(&1)
+            }),
         ]
     }
 }
 
-fn search(scope: Scope) {
+/// Searches to the end, and says how many states that were. The number is part of the test: another one means
+/// that the scope, or what is searched, has changed.
+fn search(name: &str, scope: Scope, states: usize) {
+    let begun = std::time::Instant::now();
     let checker = scope.checker().threads(2).spawn_bfs().join();
     checker.assert_properties();
     assert!(checker.is_done());
+    let found = checker.unique_state_count();
+    println!("{name}: all {found} states, {} deep, in {:.1?}", checker.max_depth(), begun.elapsed());
+    assert_eq!(found, states, "{name}");
 }
 
 #[test]
 fn solo_against_promote_with_ballots_of_both() {
-    search(Scope { attempts: [1, 1], prepared: false, asks: 0, steps: 0, restarts: 0 });
+    let scope = Scope { attempts: [1, 1], prepared: false, asks: 0, steps: 0, restarts: 0 };
+    search("SOLO against PROMOTE", scope, 17_053);
+}
+
+#[test]
+fn solo_against_promote_with_a_second_attempt() {
+    let scope = Scope { attempts: [2, 1], prepared: false, asks: 0, steps: 0, restarts: 0 };
+    search("SOLO, twice, against PROMOTE", scope, 810_331);
+}
+
+#[test]
+fn solo_against_promote_while_agents_restart() {
+    let scope = Scope { attempts: [1, 1], prepared: false, asks: 0, steps: 0, restarts: 2 };
+    search("SOLO against PROMOTE, two restarts of agents", scope, 193_460);
 }
 
 #[test]
 fn solo_against_promote_on_the_fast_path() {
-    search(Scope { attempts: [1, 0], prepared: true, asks: 0, steps: 0, restarts: 0 });
+    let scope = Scope { attempts: [1, 0], prepared: true, asks: 0, steps: 0, restarts: 0 };
+    search("SOLO against a prepared PROMOTE", scope, 2_071);
+}
+
+#[test]
+fn the_fast_path_while_agents_restart() {
+    let scope = Scope { attempts: [1, 0], prepared: true, asks: 0, steps: 0, restarts: 2 };
+    search("SOLO against a prepared PROMOTE, two restarts of agents", scope, 17_089);
 }
 
 #[test]
 fn a_lease_and_a_promotion_never_overlap() {
-    search(Scope { attempts: [0, 0], prepared: true, asks: 2, steps: 2, restarts: 0 });
+    let scope = Scope { attempts: [0, 0], prepared: true, asks: 2, steps: 2, restarts: 0 };
+    search("leases against PROMOTE", scope, 218_600);
 }
 
 #[test]
 fn nor_when_agents_restart() {
-    search(Scope { attempts: [0, 0], prepared: true, asks: 1, steps: 2, restarts: 1 });
+    let scope = Scope { attempts: [0, 0], prepared: true, asks: 1, steps: 2, restarts: 1 };
+    search("a lease against PROMOTE, a restart of an agent", scope, 45_847);
+}
+
+#[test]
+fn a_lease_and_solo_against_promote_while_an_agent_restarts() {
+    let scope = Scope { attempts: [1, 0], prepared: true, asks: 1, steps: 1, restarts: 1 };
+    search("a lease and SOLO against a prepared PROMOTE, a restart of an agent", scope, 769_185);
 }

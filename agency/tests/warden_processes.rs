@@ -3,7 +3,8 @@
 
 mod warden_support;
 
-use agency::warden::{WardenError, now};
+use agency::ids::Incarnation;
+use agency::warden::{WardenError, now, store};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
@@ -127,11 +128,15 @@ fn last_words_of_a_node_are_logged() {
 #[test]
 fn incarnations_rise_over_the_lives_of_the_warden() {
     let dir = tempfile::tempdir().unwrap();
-    for life in 1..=3 {
+    let mut last = Incarnation(0);
+    for _ in 1..=3 {
         let [agency, port] = free_ports();
         let mut warden = Warden::start(&Setup::new(0, &[agency], dir.path()).node(port));
-        warden.wait_for(&format!("@ started {life} as"));
-        warden.wait_for(&format!("@ stored {life}"));
+        warden.wait_for("@ started 1 as");
+        warden.wait_for("@ stored 1");
+        let stored = store::read(&dir.path().join("0")).unwrap().unwrap().incarnation;
+        assert!(stored > last);
+        last = stored;
     }
 }
 

@@ -32,9 +32,10 @@ pub enum DiskOpKind {
     /// the LSNs, and sync it and its directory.
     SaveRewound { from: Lsn, to: Lsn, pieces: Vec<(SegmentId, u64, u64)>, wall_ms: u64 },
     /// Cold, each step durable before the next: write `pulse` (the old one may promise more than is left);
-    /// delete the files `remove` in order; zero `segment` from its end back to `offset`. Back to front,
-    /// because a crash in between must leave a log that ends at one place. Bytes before `offset` stay; the
-    /// block `offset` falls into is handed back by `kept`.
+    /// delete the files `remove` in order; zero the closing block of `segment`, so that no footer vouches for
+    /// what is being cut; zero the rest from its end back to `offset`. Back to front, because a crash in between
+    /// must leave a log that ends at one place. Bytes before `offset` stay; the block `offset` falls into is
+    /// handed back by `kept`.
     Cut { segment: SegmentId, offset: u64, remove: Vec<SegmentId>, pulse: AlignedBlocks, kept: KeptBlock },
 }
 

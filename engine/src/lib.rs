@@ -18,6 +18,7 @@ pub mod key_scan;
 pub mod limits;
 pub mod log;
 pub mod mend;
+pub mod mutants;
 mod pending;
 pub mod pulse;
 mod read_path;

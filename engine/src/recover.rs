@@ -17,6 +17,7 @@ use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
 use crate::key::KeyHasher;
 use crate::limits::{BLOCK, MAX_BYTES_IN_FLIGHT, block_floor};
 use crate::log::LogBuffer;
+use crate::mutants::{Mutant, lacks};
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
 use crate::rewind::Rewind;
@@ -94,6 +95,13 @@ pub fn recover(
     }
     let end = chain.end;
     let repair_until = evidence(&mut scanner, &chain, &strays, &pulse)?;
+    // Nothing is left to be saved where an earlier opening has seen to it.
+    let rest = chain.live.back().filter(|segment| segment.end.is_none() && repair_until.is_some());
+    let rest = rest.map(|segment| (segment.id, segment.offset_of(end)));
+    let save_rest = match rest {
+        Some((id, offset)) => !scanner.blank_from(id, offset)?,
+        None => false,
+    };
     orphans.extend(strays.iter().rev().map(|stray| stray.id));
     let last_live = chain.live.back().map(|segment| segment.id);
     let (spares, passed): (Vec<_>, Vec<_>) = found.blank.into_iter().partition(|&id| Some(id) > last_live);
@@ -131,7 +139,7 @@ pub fn recover(
         repair_until: repair_until.unwrap_or_default(),
     };
     shard.index_recovered();
-    if !orphans.is_empty() || repair_until.is_some() {
+    if !orphans.is_empty() || save_rest {
         shard.rewind = Some(Rewind::new(end, chain.wall_ms, orphans, repair_until.is_some()));
     }
     Ok(shard)
@@ -264,6 +272,9 @@ fn evidence(
         if let Some(at) = scanner.find_frame(id, base, beyond.max(base))? {
             until = until.max(Lsn(at.0 - MAX_BYTES_IN_FLIGHT + 1));
         }
+    }
+    if lacks(Mutant::TornTailAlways) {
+        return Ok(None);
     }
     Ok((until > chain.end).then_some(until))
 }

@@ -8,6 +8,7 @@ use crate::disk::{DiskError, DiskOp, DiskOpKind, KeptBlock};
 use crate::error::RewindError;
 use crate::ids::{Lsn, SegmentId};
 use crate::limits::block_floor;
+use crate::mutants::{Mutant, lacks};
 use crate::segments::FileState;
 use crate::shard::Shard;
 
@@ -90,7 +91,8 @@ impl Shard {
         if !ready {
             return None;
         }
-        let pieces = if rewind.draining() { self.cut_pieces(rewind) } else { Vec::new() };
+        let saves = rewind.draining() && !lacks(Mutant::ThrowsAwayRewound);
+        let pieces = if saves { self.cut_pieces(rewind) } else { Vec::new() };
         let ticket = self.flights.ticket();
         let (kind, stage) = if pieces.is_empty() {
             let (kind, kept) = self.cut_op();

@@ -116,6 +116,10 @@ impl<'a> Scanner<'a> {
             let Some(len) = self.frame_len_at(id, offset)? else { break };
             let bytes = self.read(id, offset, len.max(WINDOW_BYTES / 4))?;
             let Ok(frame) = check_frame(bytes, lsn, last, Epoch(u64::MAX)) else { break };
+            // A segment ends, and the next begins, on a block.
+            if frame.kind() == FrameKind::Seal && !(lsn.0 + len).is_multiple_of(BLOCK) {
+                break;
+            }
             let header = frame.header();
             let epoch = Epoch(header.epoch.get());
             if epoch > last {
@@ -150,6 +154,18 @@ impl<'a> Scanner<'a> {
             && len <= self.options.max_frame().max(2 * BLOCK)
             && offset + len <= self.options.segment_bytes;
         Ok(fits.then_some(len))
+    }
+
+    /// Is there nothing but zeros in the file from `offset` on?
+    pub fn blank_from(&mut self, id: SegmentId, mut offset: u64) -> Result<bool, RecoverError> {
+        while offset < self.options.segment_bytes {
+            let bytes = self.read(id, offset, WINDOW_BYTES)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            offset += bytes.len() as u64;
+        }
+        Ok(true)
     }
 
     /// The first valid frame in its place at or after `from`.

@@ -131,6 +131,9 @@ impl SegmentHeader {
         if raw.version.get() != FORMAT_VERSION {
             return HeaderBlock::Version(raw.version.get());
         }
+        if !raw.base.get().is_multiple_of(BLOCK) {
+            return HeaderBlock::Damaged;
+        }
         HeaderBlock::Valid(SegmentHeader {
             group: GroupId(raw.group.get()),
             shard: ShardId(raw.shard.get() as u16),
@@ -250,7 +253,8 @@ impl FooterEnd {
     /// segment's, or does not fit into a file of `segment_bytes` with the data it speaks of.
     pub fn entries_start(&self, id: SegmentId, base: Lsn, segment_bytes: u64) -> Option<u64> {
         let most = segment_bytes / FOOTER_ENTRY_BYTES as u64;
-        if self.segment != id || self.base != base || self.end <= base || self.entries > most {
+        let aligned = self.end.0.is_multiple_of(BLOCK);
+        if self.segment != id || self.base != base || self.end <= base || !aligned || self.entries > most {
             return None;
         }
         let start = segment_bytes.checked_sub(footer_bytes(self.entries as usize))?;

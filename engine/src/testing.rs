@@ -106,7 +106,8 @@ impl MemoryDisk {
             DiskOpKind::Cut { segment, offset, remove, pulse, .. } => {
                 let mut stages = vec![vec![Effect::Pulse { bytes: pulse.as_slice().to_vec() }]];
                 stages.extend(remove.iter().map(|&segment| vec![Effect::Remove { segment }]));
-                let mut end = self.segment_bytes;
+                let mut end = self.segment_bytes - BLOCK;
+                stages.push(sectors(*segment, end, &[0; BLOCK as usize]));
                 while end > *offset {
                     let start = end.saturating_sub(CUT_CHUNK_BYTES).max(*offset);
                     let first = start / SECTOR as u64 * SECTOR as u64;

@@ -16,6 +16,7 @@ pub mod documents;
 pub mod error;
 pub mod http;
 pub mod mail;
+pub mod mutants;
 pub mod node;
 pub mod replication;
 pub mod resp;

@@ -9,6 +9,7 @@ use super::store::Answer;
 use crate::codec::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::configuration::Configuration;
 use crate::ids::{NodeId, ShardId, Version};
+use crate::mutants::{Mutant, lacks};
 use crate::proposer::Phase;
 
 impl Overseer {
@@ -46,7 +47,7 @@ impl Overseer {
             if let Some(proof) = proof {
                 s.grantor.void(proof);
             }
-            let answer = if ballot < s.acceptor.promised() {
+            let answer = if ballot < s.acceptor.promised() && !lacks(Mutant::BreaksPromises) {
                 AcceptAnswer::Beaten(s.acceptor.promised())
             } else if let Some(remaining) = s.grantor.remaining(now, &value) {
                 AcceptAnswer::Leased(remaining)

@@ -9,6 +9,7 @@ use crate::codec::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, Promis
 use crate::configuration::{Change, Configuration, Why};
 use crate::events::{Health, Outcome};
 use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Version};
+use crate::mutants::{Mutant, lacks};
 use crate::proposer::{JITTER, Phase};
 use crate::timing::{CANDIDATE_PATIENCE, COURTESY, SETTLE_AFTER, STARTUP_WAIT};
 use std::cmp::Reverse;
@@ -116,7 +117,7 @@ impl Overseer {
 
     fn may_lead(&self, shard: ShardId, c: &Configuration) -> bool {
         let me = self.options.me;
-        if !c.in_sync.contains(me) || !self.ready(me, shard) {
+        if !c.may_be_led_by(me) || !self.ready(me, shard) {
             return false;
         }
         // Rule 8: whoever might know this node as a stranger must have looked at it and had its say.
@@ -173,7 +174,10 @@ impl Overseer {
         }
         let home = self.shard(shard).acceptor.promised();
         let me = self.options.me;
-        let linked = self.options.agents.iter().filter(|n| *n == me || self.peer(*n).linked).count();
+        // Rule 16: who hears no quorum gets no answers either, and would only beat a successor's ballots.
+        let lease = self.options.timing.lease;
+        let heard = |n: &NodeId| *n == me || (self.peer(*n).linked && self.silence(*n) < lease);
+        let linked = self.options.agents.iter().filter(heard).count();
         let everybody = want == Want::Join;
         let enough = linked >= if everybody { self.options.agents.len() } else { self.quorum };
         let s = self.shard_mut(shard);
@@ -203,6 +207,7 @@ impl Overseer {
             Phase::Preparing { since, .. } if now.since(since) >= crate::proposer::PREPARE_RETRY => {
                 s.proposer.spoil();
             }
+            Phase::Accepting { .. } if s.proposer.stuck(now) => s.proposer.spoil(),
             // A leader that was only slow is back before anybody accepted its successor.
             Phase::Accepting { value, accepted, .. }
                 if accepted.is_empty()
@@ -228,7 +233,7 @@ impl Overseer {
         let decided = self.shard(shard).decided;
         let version = decided.map_or(Version(0), |c| c.version);
         let seen = best.map(|b| b.1);
-        if let Some(seen) = seen.filter(|seen| seen.version > version) {
+        if let Some(seen) = seen.filter(|seen| seen.version > version && !lacks(Mutant::ForgetsUndecided)) {
             // It may have been chosen: nothing else may take its place before that is known.
             return self.propose(shard, seen, want);
         }

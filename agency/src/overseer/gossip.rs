@@ -6,6 +6,7 @@ use crate::codec::{Message, NodeReport, Proof, ShardBeat};
 use crate::detector::Hang;
 use crate::events::{Command, ShardProgress};
 use crate::ids::{Epoch, Incarnation, NodeId, NodeSet, ShardId, Version};
+use crate::mutants::{Mutant, lacks};
 use crate::proposer::Phase;
 use std::time::Duration;
 
@@ -147,7 +148,7 @@ impl Overseer {
             || (before.running, before.incarnation, before.dead)
                 != (report.running, report.incarnation, report.dead);
         let peer = self.peer_mut(from);
-        if !peer.met || hears_us {
+        if !peer.met || hears_us || lacks(Mutant::BelievesOneWay) {
             peer.deaf = Duration::ZERO;
         }
         peer.met = true;

@@ -7,6 +7,7 @@ use crate::codec::NodeReport;
 use crate::configuration::Configuration;
 use crate::events::{Health, ShardProgress};
 use crate::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
+use crate::mutants::{Mutant, lacks};
 use crate::register::Identity;
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ impl Overseer {
         let strange = (known.disk_id != 0 && known.disk_id != disk_id) || older;
         let trusted_anywhere =
             self.shards.iter().any(|s| s.decided.is_some_and(|c| c.in_sync.contains(node)));
-        if strange && trusted_anywhere {
+        if strange && trusted_anywhere && !lacks(Mutant::TrustsStrangers) {
             if !self.suspects.contains(node) {
                 self.suspects = self.suspects.with(node);
                 self.view_dirty = true;

@@ -21,7 +21,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Bytes of one copy.
@@ -335,6 +335,18 @@ impl StoreThread {
     }
 }
 
+/// The incarnation after `last`. It is at least the wall time in ms, so that a store that was rolled back or
+/// lost does not give an incarnation a second time (rule 18); a clock that is set back does no harm as long as
+/// the store remembers.
+fn successor(last: Incarnation, wall_ms: u64) -> Incarnation {
+    Incarnation((last.0 + 1).max(wall_ms))
+}
+
+/// Wall time in ms since the epoch of Unix; 0 where the clock is before that.
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports, log: &Log) -> Result<(), StoreError> {
     loop {
         let timeout = if store.twin_differs { TWIN_AFTER } else { Duration::MAX };
@@ -355,7 +367,7 @@ fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports, log: &Log)
                     done.push(Report::Stored(ticket));
                 }
                 Job::RaiseIncarnation => {
-                    incarnation = Incarnation(incarnation.0 + 1);
+                    incarnation = successor(incarnation, wall_ms());
                     done.push(Report::Raised(incarnation));
                 }
             }
@@ -395,6 +407,15 @@ mod tests {
             let found = read(dir.path()).unwrap().unwrap();
             assert_eq!(&found, store.stored());
         }
+    }
+
+    #[test]
+    fn no_incarnation_is_given_twice_though_the_store_was_rolled_back() {
+        let first = successor(Incarnation(0), 1_700_000_000_000);
+        assert_eq!(successor(first, 1_700_000_000_000), Incarnation(first.0 + 1), "twice in one ms");
+        let rolled_back = Incarnation(7);
+        assert!(successor(rolled_back, 1_700_000_000_001) > first);
+        assert_eq!(successor(first, 0), Incarnation(first.0 + 1), "the clock was set back");
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Warden {
     pub said: Vec<String>,
     /// Lines that a wait has found; each counts once.
     found: Vec<bool>,
+    /// Incarnations as they were first named: in what was said they are numbered from 1.
+    incarnations: Vec<String>,
 }
 
 impl Warden {
@@ -93,7 +95,7 @@ impl Warden {
         let (to_us, lines) = channel();
         collect(child.stdout.take().unwrap(), to_us.clone());
         collect(child.stderr.take().unwrap(), to_us);
-        Warden { child, lines, said: Vec::new(), found: Vec::new() }
+        Warden { child, lines, said: Vec::new(), found: Vec::new(), incarnations: Vec::new() }
     }
 
     pub fn pid(&self) -> u32 {
@@ -117,9 +119,32 @@ impl Warden {
             let Ok(line) = self.lines.recv_timeout(left) else {
                 panic!("never said {part:?}, but:\n{}", self.said.join("\n"));
             };
+            let line = self.renumber(&line);
             self.said.push(line);
             self.found.push(false);
         }
+    }
+
+    /// Incarnations are wall times; tests name them by their order.
+    fn renumber(&mut self, line: &str) -> String {
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        for at in 1..words.len() {
+            let named =
+                matches!(words[at - 1].as_str(), "incarnation" | "started" | "died" | "hears" | "stored");
+            let digits = words[at].chars().take_while(char::is_ascii_digit).count();
+            if !named || digits == 0 {
+                continue;
+            }
+            let (number, rest) = words[at].split_at(digits);
+            let (number, rest) = (number.to_owned(), rest.to_owned());
+            let known = self.incarnations.iter().position(|known| *known == number);
+            let place = known.unwrap_or_else(|| {
+                self.incarnations.push(number);
+                self.incarnations.len() - 1
+            });
+            words[at] = format!("{}{rest}", place + 1);
+        }
+        words.join(" ")
     }
 
     /// Where in all that was said the first line with `part` is.
@@ -135,6 +160,7 @@ impl Warden {
     /// Waits for the process's end, which must be its own.
     pub fn wait(&mut self) -> ExitStatus {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            let line = self.renumber(&line);
             self.said.push(line);
             self.found.push(false);
         }

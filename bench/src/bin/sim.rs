@@ -1,11 +1,11 @@
 //! Runs seeds of the simulator, shows how far it is, and replays a failing one as a timeline.
 
-use bench::sim::mutants::{self, Mutant};
+use bench::sim::mutants::{self, Known};
 use bench::sim::{Outcome, Scenario, Trace, simulate};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,9 +33,15 @@ struct Options {
     /// Print the timeline from this simulated second on.
     #[arg(long, default_value_t = 0.0)]
     from: f64,
-    /// Take this defence away: the run should fail. `all` says of each after how many seeds it was noticed.
+    /// Stop before this event (the number after # in the timeline) and show how things stand.
+    #[arg(long)]
+    stop_at: Option<u64>,
+    /// Take this defence away: the run should fail. `all` says of each which seed noticed.
     #[arg(long)]
     mutant: Option<String>,
+    /// Inflict the faults that bring this mutant to light, but take nothing away: the run should pass.
+    #[arg(long, conflicts_with = "mutant")]
+    faults_of: Option<String>,
     /// Go on after a violation.
     #[arg(long)]
     keep_going: bool,
@@ -43,10 +49,11 @@ struct Options {
 
 struct Campaign {
     options: Options,
-    mutant: Option<Mutant>,
+    known: Option<&'static Known>,
     next: AtomicU64,
     stop: AtomicBool,
     bar: ProgressBar,
+    started: Instant,
     simulated: AtomicU64,
     failed: Mutex<Vec<u64>>,
 }
@@ -56,11 +63,16 @@ fn main() -> ExitCode {
     if options.mutant.as_deref() == Some("all") {
         return hunt(&options);
     }
-    let mutant = options.mutant.as_deref().map(Mutant::named);
-    if mutant == Some(None) {
-        println!("no such mutant; there are {:?}", mutants::ALL);
-        return ExitCode::from(2);
-    }
+    let named = options.mutant.as_deref().or(options.faults_of.as_deref());
+    let known = match named.map(|name| (name, Known::named(name))) {
+        Some((name, None)) => {
+            let names: Vec<String> = mutants::ALL.iter().map(Known::name).collect();
+            println!("there is no mutant {name}; there are: all, {}", names.join(", "));
+            return ExitCode::from(2);
+        }
+        Some((_, known)) => known,
+        None => None,
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if options.trace { 1 } else { options.threads.unwrap_or(cores) };
     let bar = if options.trace { ProgressBar::hidden() } else { ProgressBar::new(options.seeds) };
@@ -72,10 +84,11 @@ fn main() -> ExitCode {
     bar.enable_steady_tick(Duration::from_secs(1));
     let started = Instant::now();
     let campaign = Campaign {
-        mutant: mutant.flatten(),
+        known,
         next: AtomicU64::new(options.seed),
         stop: AtomicBool::new(false),
         bar,
+        started,
         simulated: AtomicU64::new(0),
         failed: Mutex::new(Vec::new()),
         options,
@@ -102,24 +115,40 @@ fn hunt(options: &Options) -> ExitCode {
     let mut escaped = 0;
     // A mutant may well make a core panic; that is a way to be noticed, too.
     std::panic::set_hook(Box::new(|_| {}));
-    for mutant in mutants::ALL {
-        let noticed = (options.seed..options.seed + options.seeds).find_map(|seed| {
-            let scenario = Scenario::of_seed(seed, options.seconds * 1000).without(mutant);
+    for known in mutants::ALL {
+        let started = Instant::now();
+        let from = if options.seed == 1 { known.first } else { options.seed };
+        let noticed = (from..from + options.seeds).find_map(|seed| {
+            let scenario = Scenario::of_seed(seed, options.seconds * 1000).without(known);
             let run = || simulate(scenario, Trace::new(false, 0));
             match catch_unwind(AssertUnwindSafe(run)) {
                 Ok(outcome) => outcome.violation.map(|violation| (seed, violation.checker)),
                 Err(_) => Some((seed, "a panic of a core")),
             }
         });
+        let (rule, name, took) = (known.rule, known.name(), started.elapsed().as_secs_f64());
         match noticed {
-            Some((seed, by)) => println!("{mutant:?}: noticed by {by} in seed {seed}"),
+            Some((seed, by)) => println!("rule {rule}: {name}: noticed by {by} in seed {seed} ({took:.1} s)"),
             None => {
                 escaped += 1;
-                println!("{mutant:?}: NOT noticed in {} seeds", options.seeds);
+                println!("rule {rule}: {name}: NOT noticed in {} seeds ({took:.1} s)", options.seeds);
             }
         }
     }
     ExitCode::from(u8::from(escaped > 0))
+}
+
+/// The commit that this program was built from, as far as git knows; with a mark if files have changed since.
+fn commit() -> String {
+    let git = |args: &[&str]| {
+        let output =
+            Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let changed =
+        git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|files| !files.is_empty());
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    if changed { format!("{commit} with changes") } else { commit }
 }
 
 impl Campaign {
@@ -131,10 +160,14 @@ impl Campaign {
                 return;
             }
             let from = (self.options.from * 1e9) as u64;
-            let trace = Trace::new(self.options.trace, from);
+            let mut trace = Trace::new(self.options.trace, from);
+            if let Some(event) = self.options.stop_at {
+                trace = trace.stop_at(event);
+            }
             let mut scenario = Scenario::of_seed(seed, self.options.seconds * 1000);
-            if let Some(mutant) = self.mutant {
-                scenario = scenario.without(mutant);
+            if let Some(known) = self.known {
+                let lacks = self.options.mutant.is_some();
+                scenario = if lacks { scenario.without(known) } else { scenario.with_faults_of(known) };
             }
             match catch_unwind(AssertUnwindSafe(|| simulate(scenario, trace))) {
                 Ok(outcome) => self.note(&outcome),
@@ -146,7 +179,8 @@ impl Campaign {
 
     fn note(&self, outcome: &Outcome) {
         let all = self.simulated.fetch_add(outcome.simulated_ns, Ordering::Relaxed);
-        self.bar.set_message(format!("{} simulated s", all / 1_000_000_000));
+        let speed = all as f64 / 1e9 / self.started.elapsed().as_secs_f64().max(0.001);
+        self.bar.set_message(format!("{} simulated s, {speed:.0} per second", all / 1_000_000_000));
         if self.options.trace {
             println!("{outcome:?}");
         }
@@ -158,8 +192,13 @@ impl Campaign {
 
     fn fails(&self, seed: u64, what: &str) {
         self.bar.suspend(|| {
+            let (seconds, commit) = (self.options.seconds, commit());
+            let option = if self.options.mutant.is_some() { "mutant" } else { "faults-of" };
+            let mutant = self.known.map_or(String::new(), |known| format!(" --{option} {}", known.name()));
             println!("seed {seed}: {what}");
-            println!("  replay: cargo sim --seed {seed} --seconds {} --trace", self.options.seconds);
+            println!(
+                "  at commit {commit}, replay: cargo sim --seed {seed} --seconds {seconds}{mutant} --trace"
+            );
         });
         if let Ok(mut failed) = self.failed.lock() {
             failed.push(seed);

@@ -51,6 +51,8 @@ pub struct Client {
     pub audit: Vec<Vec<u8>>,
     pub answered: u64,
     pub answered_writes: Vec<u64>,
+    /// When a request of each shard was last refused because nobody serves it.
+    pub refused_at: Vec<u64>,
 }
 
 impl Client {
@@ -69,6 +71,7 @@ impl Client {
             audit: Vec::new(),
             answered: 0,
             answered_writes: vec![0; usize::from(scenario.shards)],
+            refused_at: vec![0; usize::from(scenario.shards)],
         }
     }
 
@@ -99,6 +102,9 @@ impl World {
             State::Calling => self.client_refused(client),
             State::Ready(connection) => self.client_asks(client, connection),
             State::Waiting { connection, .. } => {
+                // Who does not answer may no longer lead.
+                let other = self.dice.below(self.scenario.data_nodes as u64) as usize;
+                self.clients[client].leaders.fill(other);
                 self.drop_connection(client, connection);
                 self.client_closed(client, connection);
             }
@@ -191,7 +197,7 @@ impl World {
         let padding = if self.dice.one_in(12) { PADDING_MOST } else { PADDING_COMMON };
         let mut text = format!("{value}:").into_bytes();
         text.resize(text.len() + self.dice.below(padding) as usize, b'x');
-        let kind = self.dice.below(100);
+        let kind = if self.nemesis.writes_only { 40 } else { self.dice.below(100) };
         match (counter, kind) {
             (_, 0..40) => self.client_sends(client, connection, key.clone(), Asked::Get, &[b"GET", &key]),
             (true, _) => self.client_sends(client, connection, key.clone(), Asked::Incr, &[b"INCR", &key]),
@@ -232,6 +238,12 @@ impl World {
             bytes.extend_from_slice(part);
             bytes.extend_from_slice(b"\r\n");
         }
+        if self.trace.prints(self.now) {
+            let (host, face, shard) = self.clients[client].at;
+            let (key, shard) = (String::from_utf8_lossy(&key), shard.0);
+            let what = format_args!("asks host {host} ({face:?} {shard}): {asked:?} {key}");
+            self.trace.say(self.now, format_args!("client {client}"), what);
+        }
         self.clients[client].state = State::Waiting { connection, asked, key, since: self.now };
         let patience = self.dice.between(PATIENCE.0, PATIENCE.1);
         self.next_step(client, patience);
@@ -250,6 +262,18 @@ impl World {
             return self.violated("replies", format!("client {client} got {reply:?} without asking"));
         };
         self.trace.mix(since);
+        if self.trace.prints(self.now) {
+            let text = match &reply {
+                Reply::Text(text) => format!("{} bytes {:?}", text.len(), Told::from_text(text)),
+                other => format!("{other:?}"),
+            };
+            let key = String::from_utf8_lossy(&key);
+            self.trace.say(
+                self.now,
+                format_args!("client {client}"),
+                format_args!("{asked:?} {key}: {text}"),
+            );
+        }
         let shard = self.configs[0].shard_of_slot(slot_of(&key));
         let told = match reply {
             Reply::Error(text) => return self.client_refused_by(client, connection, shard.0, &text),
@@ -298,6 +322,9 @@ impl World {
         ];
         if !known.iter().any(|start| text.starts_with(start)) {
             return self.violated("replies", format!("client {client} was told: {text}"));
+        }
+        if text.starts_with("CLUSTERDOWN") || text.starts_with("TRYAGAIN") {
+            self.clients[client].refused_at[usize::from(shard)] = self.now;
         }
         self.drop_connection(client, connection);
         match moved.and_then(|port| self.scenario.host_of_port(port)) {

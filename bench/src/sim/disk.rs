@@ -1,19 +1,22 @@
 //! A shard's disk under the simulator: operations take time, may fail or hang, and a crash leaves any part of
 //! what was on its way.
 //!
-//! Promises that what was reported done is on the disk, unless a fault says otherwise. The bytes are the
-//! engine's own memory disk.
+//! Promises that what was reported done is on the disk, unless a fault says otherwise: a write may be lost or
+//! land elsewhere, a read may fail. The bytes are the engine's own memory
+//! disk.
 
 use super::mutants::Mutant;
 use super::random::Dice;
-use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind};
+use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
 use engine::ids::SegmentId;
+use engine::io::buffers::AlignedBlocks;
 use engine::limits::BLOCK;
 use engine::pulse::Pulse;
 use engine::recover::LogStorage;
 use engine::segment::{DATA_START, HeaderBlock, SegmentHeader};
 use engine::shard::Shard;
 use engine::testing::{Effect, MemoryDisk};
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 
 const HOT_LEAST: u64 = 15_000;
@@ -27,6 +30,36 @@ const READ_STALL_MOST: u64 = 2_000_000_000;
 /// Writes a lying disk keeps to itself.
 const LIES_MOST: usize = 8;
 const EIO: i32 = 5;
+/// A misdirected write lands at least this many blocks behind its place.
+const MISDIRECTED_BLOCKS: u64 = 8;
+/// What may still be written to a segment, in bytes, before a node whose write was harmed is dead.
+const SEALS_WITHIN: u64 = 96 << 10;
+/// A recovery fails with a hundred times the chance of one read, at one of its first reads.
+const RECOVERY_ERROR_ODDS: u64 = 10_000;
+const RECOVERY_READS: u64 = 8;
+
+/// What becomes of one log write that is reported as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Nothing of it is on the device.
+    Lost,
+    /// It is on the device in another place of the same file.
+    Misdirected,
+}
+
+/// A disk as it once was.
+#[derive(Clone)]
+pub struct Copy {
+    memory: MemoryDisk,
+    synced_pulse: Option<Vec<u8>>,
+}
+
+/// A disk as recovery reads it: one of its reads may fail.
+pub struct Opened<'a> {
+    memory: &'a MemoryDisk,
+    /// The read that fails, counted down; 0: none.
+    fails_in: Cell<u64>,
+}
 
 struct Flight {
     op: DiskOp,
@@ -41,8 +74,14 @@ pub struct SimDisk {
     next: u64,
     /// Operations submitted before this time take until then.
     pub stalled_until: u64,
-    /// Chance in a million that a write fails.
+    /// Chance in a million that a write fails, and that a read does.
     pub write_errors_ppm: u64,
+    pub read_errors_ppm: u64,
+    /// What becomes of the next log write, and whether it has become of one.
+    pub harm: Option<Harm>,
+    pub harmed: bool,
+    /// It may hold what no log of its time would.
+    pub strange: bool,
     /// The defence that this disk lacks.
     mutant: Option<Mutant>,
     /// Reported as done, but not yet on the device: the operations, oldest first.
@@ -59,6 +98,10 @@ impl SimDisk {
             next: 0,
             stalled_until: 0,
             write_errors_ppm: 0,
+            read_errors_ppm: 0,
+            harm: None,
+            harmed: false,
+            strange: false,
             mutant,
             unwritten: VecDeque::new(),
             synced_pulse: None,
@@ -82,6 +125,28 @@ impl SimDisk {
     /// Hangs whatever is submitted from now on.
     pub fn hang(&mut self) {
         self.stalled_until = FOR_EVER;
+    }
+
+    /// Whether whatever is submitted hangs.
+    pub fn hangs(&self) -> bool {
+        self.stalled_until == FOR_EVER
+    }
+
+    /// Whether no failure is set.
+    pub fn works(&self, now: u64) -> bool {
+        let errors = self.write_errors_ppm + self.read_errors_ppm;
+        self.stalled_until <= now && errors == 0 && self.memory.max_segments == usize::MAX
+    }
+
+    /// It works from now on, unless it hangs: that is for the warden to notice.
+    pub fn make_peace(&mut self) {
+        if !self.hangs() {
+            self.stalled_until = 0;
+        }
+        self.write_errors_ppm = 0;
+        self.read_errors_ppm = 0;
+        self.memory.max_segments = usize::MAX;
+        self.harm = None;
     }
 
     /// When a read submitted now is done.
@@ -110,8 +175,15 @@ impl SimDisk {
             return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
         }
         while self.write_oldest() {}
-        if let (Some(Mutant::CutsNothing), DiskOpKind::Cut { .. }) = (self.mutant, &op.kind) {
-            return Some(self.memory.finish(&op, &stages[..1]));
+        if let (Some(harm), DiskOpKind::WriteLog { segment, offset, range }) = (self.harm, &op.kind)
+            && self.stays_open(*segment, offset + range.len as u64)
+        {
+            self.harm = None;
+            self.harmed = true;
+            if harm == Harm::Misdirected {
+                self.misdirect(&stages, dice);
+            }
+            return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
         }
         if fails {
             self.apply_part(&op, &stages, dice);
@@ -119,6 +191,55 @@ impl SimDisk {
         }
         self.note_synced(&op, &stages);
         Some(self.memory.finish(&op, &stages))
+    }
+
+    /// Whether a segment written up to `end` is not about to be sealed: a footer would vouch for what is lost.
+    fn stays_open(&self, segment: SegmentId, end: u64) -> bool {
+        self.memory.files().any(|(id, file)| id == segment && end + SEALS_WITHIN < file.len() as u64)
+    }
+
+    /// A log write lands behind its place, where nothing has been written yet: what it destroys elsewhere
+    /// would be latent damage in what the footers vouch for.
+    fn misdirect(&mut self, stages: &[Vec<Effect>], dice: &mut Dice) {
+        self.strange = true;
+        let aside = BLOCK * (1 + dice.below(4));
+        for effect in stages.iter().flatten() {
+            let Effect::Write { segment, offset, bytes } = effect else { continue };
+            let place = offset + aside + BLOCK * MISDIRECTED_BLOCKS;
+            let room = self.memory.files().any(|(id, file)| {
+                id == *segment && place as usize + bytes.len() <= file.len() - BLOCK as usize
+            });
+            if room {
+                let bytes = bytes.clone();
+                self.memory.apply(&Effect::Write { segment: *segment, offset: place, bytes });
+            }
+        }
+    }
+
+    /// The blocks that a read asks for; `None` if it fails.
+    pub fn read(&self, spec: ReadSpec, dice: &mut Dice) -> Option<Vec<u8>> {
+        (dice.below(1_000_000) >= self.read_errors_ppm).then(|| self.memory.read_blocks(spec))
+    }
+
+    /// The disk for a recovery.
+    pub fn open(&self, dice: &mut Dice) -> Opened<'_> {
+        let fails = dice.below(RECOVERY_ERROR_ODDS) < self.read_errors_ppm;
+        let fails_in = Cell::new(if fails { 1 + dice.below(RECOVERY_READS) } else { 0 });
+        Opened { memory: &self.memory, fails_in }
+    }
+
+    /// What is on the device now.
+    pub fn copy(&self) -> Copy {
+        Copy { memory: self.memory.clone(), synced_pulse: self.synced_pulse.clone() }
+    }
+
+    /// The device is what it once was.
+    pub fn roll_back(&mut self, to: Copy) {
+        let max_segments = self.memory.max_segments;
+        self.strange = true;
+        self.memory = to.memory;
+        self.memory.max_segments = max_segments;
+        self.synced_pulse = to.synced_pulse;
     }
 
     fn write_oldest(&mut self) -> bool {
@@ -159,14 +280,14 @@ impl SimDisk {
     }
 
     fn apply_part(&mut self, op: &DiskOp, stages: &[Vec<Effect>], dice: &mut Dice) {
-        match dice.below(4) {
+        match dice.below(6) {
             0 => {}
             1 => {
                 self.note_synced(op, stages);
                 stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
             }
             _ => {
-                let whole = dice.below(stages.len() as u64 + 1) as usize;
+                let whole = dice.below(stages.len() as u64) as usize;
                 self.note_synced(op, &stages[..whole]);
                 stages[..whole].iter().flatten().for_each(|effect| self.memory.apply(effect));
                 for effect in stages.get(whole).into_iter().flatten() {
@@ -176,6 +297,23 @@ impl SimDisk {
                 }
             }
         }
+    }
+
+    /// Flips one bit among the frames of a segment that a later one follows. Returns where.
+    pub fn flip_sealed_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, u64)> {
+        let headed =
+            |(id, bytes): (SegmentId, &[u8])| match SegmentHeader::from_block(&bytes[..BLOCK as usize]) {
+                HeaderBlock::Valid(header) => Some((header.base.0, id)),
+                _ => None,
+            };
+        let mut all: Vec<(u64, SegmentId)> = self.memory.files().filter_map(headed).collect();
+        all.sort_unstable();
+        all.pop();
+        let (_, segment) = dice.pick(&all)?;
+        let file = self.memory.file_mut(segment)?;
+        let at = DATA_START + dice.below(file.len() as u64 / 2);
+        file[at as usize] ^= 1 << dice.below(8);
+        Some((segment, at))
     }
 
     /// Flips one bit of the newest segment, in what the pulse says is durable: there the damage must be seen
@@ -195,5 +333,24 @@ impl SimDisk {
         let at = DATA_START + dice.below(durable);
         *self.memory.file_mut(segment)?.get_mut(at as usize)? ^= 1 << dice.below(8);
         Some((segment, at))
+    }
+}
+
+impl LogStorage for Opened<'_> {
+    fn segments(&self) -> Result<Vec<SegmentId>, DiskError> {
+        self.memory.segments()
+    }
+
+    fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        let left = self.fails_in.get();
+        self.fails_in.set(left.saturating_sub(1));
+        if left == 1 {
+            return Err(DiskError::Failed { errno: EIO });
+        }
+        self.memory.read(segment, offset, into)
+    }
+
+    fn pulse(&self) -> Result<Option<AlignedBlocks>, DiskError> {
+        self.memory.pulse()
     }
 }

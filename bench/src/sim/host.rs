@@ -4,9 +4,9 @@
 //! share, links and their receive buffers.
 
 use super::clock::Clock;
-use super::disk::SimDisk;
+use super::disk::{Copy, SimDisk};
 use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
-use agency::ids::{Incarnation, MAX_MEMBERS, NodeId};
+use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::Overseer;
 use engine::disk::DiskDone;
 use engine::log::BufferRange;
@@ -23,6 +23,8 @@ pub struct Host {
     pub wall_ms: u64,
     pub disk_id: u128,
     pub disks: Vec<SimDisk>,
+    /// The disks as they once were, for a fault that brings that back.
+    pub copies: Vec<Copy>,
     /// What the agent's store holds.
     pub image: Option<Vec<u8>>,
     /// The newest incarnation that is durable.
@@ -87,7 +89,9 @@ pub struct Actor {
     pub seen_request: u64,
     pub links: BTreeMap<LinkId, Link>,
     pub next_accepted: u64,
-    pub conns: BTreeMap<ConnId, u64>,
+    pub conns: BTreeMap<ConnId, (u64, Face)>,
+    /// What the clock showed a turn whose thread then stood still.
+    pub turn_began: Option<Nanos>,
 }
 
 /// A replication connection as the shell sees it.

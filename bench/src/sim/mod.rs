@@ -2,8 +2,9 @@
 //! all from one seed, with faults and with checkers that notice.
 //!
 //! Reading order: `scenario` (what a seed stands for), `world` (time), `host`, `wardens` and `nodes` (the
-//! shells' part, in virtual devices), `network`, `disk`, `clock`, `clients`, `nemesis` (the faults),
-//! `checkers` (one property a file), `trace`.
+//! shells' part, in virtual devices), `network`, `disk`, `clock`, `clients`, `nemesis` (which faults, when),
+//! `faults` and `spoil` (what they do), `trials` (single faults whose outcome is known), `checkers` (one
+//! property a file), `mutants`, `trace`.
 //!
 //! A run: the group is founded, faults strike for a while under load, then peace is made. From then on the
 //! group must serve within a bound, every key is read once more, and what was seen is judged.
@@ -12,6 +13,7 @@ mod checkers;
 mod clients;
 mod clock;
 mod disk;
+mod faults;
 mod host;
 pub mod mutants;
 mod nemesis;
@@ -19,7 +21,9 @@ mod network;
 mod nodes;
 mod random;
 mod scenario;
+mod spoil;
 mod trace;
+mod trials;
 mod verdict;
 mod wardens;
 mod wires;

@@ -1,10 +1,12 @@
-//! Mutants: each takes one defence away, in the shell that owes it or on the wire, and a checker must notice.
+//! Mutants: each takes one defence away, and a checker must notice. A simulator that lets them pass proves
+//! nothing.
 //!
-//! The cores are not touched: what a broken core would do is done for it (an acknowledgement says durable where
-//! only receipt is true, a flush that failed is reported as done, and so on). A simulator that lets all of them
-//! pass proves nothing.
+//! Those of the shells (disk, store, page, wire) are played by the simulator's own shells; those of the cores
+//! are switches of the crates' `mutants` modules, which only the simulator's build has. Each says which faults
+//! bring it to light, so that few seeds are enough.
 
-use net::replication::message::{HEADER_BYTES, Header, Kind};
+use super::nemesis::Kind;
+use net::replication::message::{HEADER_BYTES, Header, Kind as MessageKind};
 
 /// One defence less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +19,8 @@ pub enum Mutant {
     AcknowledgesReceipt,
     /// Rule 8: a node that lost its disk comes back under its old identity.
     WipedUnnoticed,
-    /// Rule 9: reads are served without asking for a lease.
-    NoLease,
+    /// Rule 9: a turn that stood still ends by the clock of its beginning.
+    StaleClock,
     /// Rule 10: followers are told that all they are sent is committed.
     AppliesUncommitted,
     /// Rule 14: a failed write is reported as done.
@@ -27,38 +29,148 @@ pub enum Mutant {
     FalseDeath,
     /// Rule 18: a restarted node goes on as the incarnation it was.
     SameIncarnation,
-    /// Rule 20: what a rewind cuts off stays on the disk.
-    CutsNothing,
+    Engine(engine::mutants::Mutant),
+    Agency(agency::mutants::Mutant),
+    Net(net::mutants::Mutant),
 }
 
-/// All of them.
-pub const ALL: [Mutant; 10] = [
-    Mutant::StoreLies,
-    Mutant::DiskLies,
-    Mutant::AcknowledgesReceipt,
-    Mutant::WipedUnnoticed,
-    Mutant::NoLease,
-    Mutant::AppliesUncommitted,
-    Mutant::IgnoresFailedWrites,
-    Mutant::FalseDeath,
-    Mutant::SameIncarnation,
-    Mutant::CutsNothing,
+/// A mutant with what shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub mutant: Mutant,
+    /// The rule of the design whose defence is missing.
+    pub rule: u8,
+    /// The faults that strike in its runs; empty: those that the seed draws.
+    pub kinds: &'static [Kind],
+    /// How many clients its runs have.
+    pub clients: usize,
+    /// A seed that has noticed it, where the hunt begins.
+    pub first: u64,
+}
+
+/// So many seeds, from the first on, must be enough.
+pub const SEEDS: u64 = 60;
+
+const fn known(mutant: Mutant, rule: u8, kinds: &'static [Kind], clients: usize, first: u64) -> Known {
+    Known { mutant, rule, kinds, clients, first }
+}
+
+use agency::mutants::Mutant as A;
+use engine::mutants::Mutant as E;
+use net::mutants::Mutant as N;
+
+const CRASHES: &[Kind] = &[
+    Kind::KillNode,
+    Kind::LosePower,
+    Kind::Blackout,
+    Kind::KillPromoted,
+    Kind::KillRewinding,
+    Kind::KillTwice,
+];
+const CUTS: &[Kind] = &[Kind::KillNode, Kind::Estrange, Kind::Isolate, Kind::BlockNodes, Kind::BlockWardens];
+const DUELS: &[Kind] = &[
+    Kind::KillVoting,
+    Kind::KillEvicting,
+    Kind::KillEvicting,
+    Kind::Flap,
+    Kind::Estrange,
+    Kind::Isolate,
+    Kind::BlockWardens,
+    Kind::BlockNodes,
+    Kind::LoseMessages,
+];
+const ADMISSIONS: &[Kind] = &[Kind::KillAdmitting, Kind::KillAdmitting, Kind::KillNode, Kind::BlockNodes];
+const STALLS: &[Kind] = &[Kind::StallDisk, Kind::StallDisk, Kind::Blackout];
+const STILL: &[Kind] = &[Kind::PauseHost];
+const LOST_DISKS: &[Kind] = &[Kind::LoseDisk, Kind::LosePower, Kind::KillNode, Kind::Blackout];
+const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::FlipBit, Kind::KillNode, Kind::Blackout];
+
+/// All of them, by rule.
+pub const ALL: &[Known] = &[
+    known(Mutant::StoreLies, 1, DUELS, 8, 32),
+    known(Mutant::Agency(A::QuorumOfOne), 1, DUELS, 8, 1),
+    known(Mutant::Agency(A::BreaksPromises), 1, DUELS, 8, 29),
+    known(Mutant::DiskLies, 2, CRASHES, 8, 1),
+    known(Mutant::AcknowledgesReceipt, 2, STALLS, 6, 1),
+    known(Mutant::Net(N::CommitsAlone), 2, CRASHES, 8, 1),
+    known(Mutant::Agency(A::PromotesAnyone), 3, CRASHES, 8, 2),
+    known(Mutant::Net(N::StaysWithOldLeader), 3, CRASHES, 8, 2),
+    known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 8, 23),
+    known(Mutant::Net(N::AdmitsEarly), 6, ADMISSIONS, 8, 3),
+    known(Mutant::Net(N::StopsWithoutMajority), 7, &[Kind::KillNode], 8, 1),
+    known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 7),
+    known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 33),
+    known(Mutant::Net(N::ReadsWithoutLease), 9, STILL, 8, 7),
+    known(Mutant::StaleClock, 9, STILL, 8, 13),
+    known(Mutant::Net(N::ServesUncommitted), 10, CUTS, 8, 2),
+    known(Mutant::AppliesUncommitted, 10, CUTS, 6, 56),
+    known(Mutant::Net(N::DropsSilentFollowers), 11, CUTS, 6, 1),
+    known(Mutant::Net(N::TruncatesByLength), 12, CUTS, 6, 1),
+    known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 6),
+    known(Mutant::Net(N::LeadsDamaged), 12, FLIPS, 6, 6),
+    known(Mutant::Engine(E::ThrowsAwayRewound), 13, CUTS, 6, 1),
+    known(Mutant::IgnoresFailedWrites, 14, &[Kind::WriteError, Kind::KillNode], 6, 1),
+    known(Mutant::FalseDeath, 15, STILL, 6, 1),
+    known(Mutant::Agency(A::NeverCallsHangs), 15, &[Kind::HangDisk], 6, 1),
+    known(Mutant::Agency(A::BelievesOneWay), 16, &[Kind::KillNode], 6, 1),
+    known(Mutant::Net(N::CountsPendingEviction), 17, CUTS, 6, 1),
+    known(Mutant::Net(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 14),
+    known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),
+    known(Mutant::Net(N::ServesBeforeStart), 19, CRASHES, 6, 6),
+    known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 6),
 ];
 
-impl Mutant {
-    /// The mutant of this name.
-    pub fn named(name: &str) -> Option<Mutant> {
-        ALL.into_iter().find(|mutant| format!("{mutant:?}").eq_ignore_ascii_case(name))
+impl Known {
+    /// The mutant's name.
+    pub fn name(&self) -> String {
+        match self.mutant {
+            Mutant::Engine(mutant) => format!("{mutant:?}"),
+            Mutant::Agency(mutant) => format!("{mutant:?}"),
+            Mutant::Net(mutant) => format!("{mutant:?}"),
+            shell => format!("{shell:?}"),
+        }
     }
 
+    /// The mutant of this name.
+    pub fn named(name: &str) -> Option<&'static Known> {
+        ALL.iter().find(|known| known.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// This thread's cores lack what the mutant takes away, until this is dropped.
+pub struct TakenAway(());
+
+impl TakenAway {
+    pub fn new(mutant: Option<Mutant>) -> TakenAway {
+        let engine = if let Some(Mutant::Engine(mutant)) = mutant { Some(mutant) } else { None };
+        let agency = if let Some(Mutant::Agency(mutant)) = mutant { Some(mutant) } else { None };
+        let net = if let Some(Mutant::Net(mutant)) = mutant { Some(mutant) } else { None };
+        engine::mutants::take_away(engine);
+        agency::mutants::take_away(agency);
+        net::mutants::take_away(net);
+        TakenAway(())
+    }
+}
+
+impl Drop for TakenAway {
+    fn drop(&mut self) {
+        engine::mutants::take_away(None);
+        agency::mutants::take_away(None);
+        net::mutants::take_away(None);
+    }
+}
+
+impl Mutant {
     /// What it makes of bytes that a node sends to another.
     pub fn distort(self, bytes: &mut [u8], group: u64) {
         let Some(Ok(mut header)) = bytes.get(..HEADER_BYTES).map(|head| Header::decode(head, group)) else {
             return;
         };
         match (self, header.kind) {
-            (Mutant::AcknowledgesReceipt, Kind::Ack) => header.a = header.lsn.0,
-            (Mutant::AppliesUncommitted, Kind::Append) => header.a = header.lsn.0 + header.body_bytes as u64,
+            (Mutant::AcknowledgesReceipt, MessageKind::Ack) => header.a = header.lsn.0,
+            (Mutant::AppliesUncommitted, MessageKind::Append) => {
+                header.a = header.lsn.0 + header.body_bytes as u64;
+            }
             _ => return,
         }
         bytes[..HEADER_BYTES].copy_from_slice(&header.encode());

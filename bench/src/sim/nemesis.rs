@@ -1,18 +1,23 @@
-//! The faults: a swarm. Each run enables some kinds, at its own pace, and stops all of them when its hostile
-//! time is over.
+//! Which faults strike, how often, and when they end: a swarm. Each run enables some kinds, at its own pace, and
+//! stops all of them when its hostile time is over.
 //!
-//! Disks are damaged only where a peer must be able to repair: never the last copy that is known to be whole.
+//! What each kind does is in `faults`; the kinds that hurt what is on a disk are in `spoil`.
 
-use super::host::Input;
-use super::mutants::Mutant;
-use super::network::Port;
+use super::network::{PLANES, Port};
 use super::random::Dice;
 use super::scenario::Scenario;
 use super::world::{What, World};
 use engine::ids::ShardId;
 
-const MS: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MS;
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1_000 * MS;
+/// One long pause or cut in this many is very long.
+const VERY_LONG_ONE_IN: u64 = 25;
+const LONG: u64 = 3 * SECOND;
+const VERY_LONG: u64 = 60 * SECOND;
+
+/// About how long a vote is on its way to the disk.
+const VOTE_STORES: u64 = 120_000;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,50 +25,110 @@ pub enum Kind {
     KillNode,
     KillWarden,
     LosePower,
+    /// Killed, and once more right after it came back.
+    KillTwice,
+    /// The next node to be promoted is killed while it takes over.
+    KillPromoted,
+    /// The next node to rewind is killed while it does.
+    KillRewinding,
+    /// A leader is killed while the admission of a learner becomes known.
+    KillAdmitting,
+    /// A leader's warden is killed, and its node with it, while an eviction becomes known.
+    KillEvicting,
+    /// A warden is killed while it stores a vote.
+    KillVoting,
+    /// All hosts lose power at once.
+    Blackout,
+    /// Every host is restarted in order, one after the other.
+    RollingRestart,
     PauseNode,
     PauseWarden,
     PauseHost,
     Handoff,
     StopNode,
     Block,
+    /// Nothing gets from one warden to another; their nodes go on.
+    BlockWardens,
+    /// Nothing gets from one node to another; their wardens go on.
+    BlockNodes,
     Isolate,
     /// Cut off from the other hosts, but not from the clients.
     Estrange,
     Flap,
     Slow,
     Reset,
+    /// One end of a connection is forgotten, so that its owner calls again while the other end stands.
+    HalfOpen,
+    /// Messages of the agency are lost, late or doubled for a while.
+    LoseMessages,
     StallDisk,
     HangDisk,
     WriteError,
+    ReadError,
     FullDisk,
     OldNotice,
     ChangeDrift,
     LoseDisk,
     FlipBit,
+    /// A bit in a segment that is no longer written flips, and nobody is told.
+    Rot,
+    LoseWrite,
+    MisdirectWrite,
+    RollBack,
 }
 
-const ALL: [Kind; 20] = [
+/// Kinds that any run may have.
+const COMMON: [Kind; 33] = [
     Kind::KillNode,
     Kind::KillWarden,
     Kind::LosePower,
+    Kind::KillTwice,
+    Kind::KillPromoted,
+    Kind::KillRewinding,
+    Kind::KillAdmitting,
+    Kind::KillEvicting,
+    Kind::KillVoting,
+    Kind::Blackout,
+    Kind::RollingRestart,
     Kind::PauseNode,
     Kind::PauseWarden,
     Kind::PauseHost,
     Kind::Handoff,
     Kind::StopNode,
     Kind::Block,
+    Kind::BlockWardens,
+    Kind::BlockNodes,
     Kind::Isolate,
     Kind::Estrange,
     Kind::Flap,
     Kind::Slow,
     Kind::Reset,
+    Kind::HalfOpen,
+    Kind::LoseMessages,
     Kind::StallDisk,
     Kind::HangDisk,
     Kind::WriteError,
+    Kind::ReadError,
     Kind::FullDisk,
     Kind::OldNotice,
     Kind::ChangeDrift,
 ];
+
+/// Kinds of runs that damage disks.
+const DAMAGING: [Kind; 6] =
+    [Kind::LoseDisk, Kind::FlipBit, Kind::Rot, Kind::LoseWrite, Kind::MisdirectWrite, Kind::RollBack];
+
+/// A moment that a kill waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    Promotion,
+    Admission,
+    /// Of a warden, as the next.
+    Eviction,
+    Rewind,
+    Recovery,
+    Vote,
+}
 
 /// Which faults strike, and how often.
 #[derive(Debug)]
@@ -75,26 +140,55 @@ pub struct Nemesis {
     pub over: bool,
     /// The clients only read what the history still needs.
     pub auditing: bool,
+    /// The clients only write.
+    pub writes_only: bool,
+    /// Since when they only read.
+    pub audited_from: u64,
     pub strikes: u64,
+    /// Kills that wait for their moment; of one host, or of whoever comes first.
+    pub traps: Vec<(Trap, Option<usize>)>,
+    /// Until when messages of the agency may be lost, late or doubled.
+    pub noise_until: u64,
 }
 
 impl Nemesis {
     pub fn new(scenario: &Scenario, dice: &mut Dice) -> Nemesis {
-        let percent = dice.pick(&[10, 25, 50]).unwrap_or(25);
-        let mut kinds: Vec<Kind> = ALL.into_iter().filter(|_| dice.percent(percent)).collect();
+        let percent = dice.pick(&[8, 20, 40]).unwrap_or(20);
+        let mut kinds: Vec<Kind> = COMMON.into_iter().filter(|_| dice.percent(percent)).collect();
         if kinds.is_empty() {
             kinds.push(Kind::KillNode);
         }
         if scenario.damages_disks {
-            kinds.extend([Kind::LoseDisk, Kind::FlipBit]);
+            kinds.extend(DAMAGING.into_iter().filter(|_| dice.percent(50)));
         }
         let most = dice.magnitude(30 * MS, 3 * SECOND);
-        Nemesis { kinds, pace: (2 * MS, most), over: false, auditing: false, strikes: 0 }
+        if let Some(wanted) = scenario.kinds {
+            kinds = wanted.to_vec();
+        }
+        let traps = Vec::new();
+        let pace = (2 * MS, most);
+        Nemesis {
+            kinds,
+            pace,
+            over: false,
+            auditing: false,
+            audited_from: 0,
+            writes_only: false,
+            strikes: 0,
+            traps,
+            noise_until: 0,
+        }
     }
 
     /// The kinds that strike in this run.
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
+    }
+
+    /// For how long something lasts.
+    pub fn span(dice: &mut Dice) -> u64 {
+        let most = if dice.one_in(VERY_LONG_ONE_IN) { VERY_LONG } else { LONG };
+        dice.magnitude(MS, most)
     }
 }
 
@@ -111,224 +205,49 @@ impl World {
         }
         let next = self.dice.magnitude(self.nemesis.pace.0, self.nemesis.pace.1);
         self.later(next, What::Nemesis);
+        if self.checkers.damage.hidden() {
+            return;
+        }
         if let Some(kind) = self.dice.pick(&self.nemesis.kinds) {
             self.nemesis.strikes += 1;
             self.inflict(kind);
         }
     }
 
-    fn inflict(&mut self, kind: Kind) {
-        let now = self.now;
-        let data = self.dice.below(self.scenario.data_nodes as u64) as usize;
-        let any = self.dice.below(self.hosts.len() as u64) as usize;
-        let shard = ShardId(self.dice.below(u64::from(self.scenario.shards)) as u16);
-        let place = usize::from(shard.0);
-        let span = self.dice.magnitude(MS, 3 * SECOND);
-        match kind {
-            Kind::KillNode => self.kill_node(data, "fault: killed"),
-            Kind::KillWarden => self.crash_warden(any),
-            Kind::LosePower => self.lose_power(any),
-            Kind::PauseNode => self.pause_node(data, span),
-            Kind::PauseWarden => self.pause_warden(any, span),
-            Kind::PauseHost => {
-                self.pause_node(any, span);
-                self.pause_warden(any, span);
-            }
-            Kind::Handoff => {
-                self.say(data, format_args!("fault: handoff wanted for shard {}", shard.0));
-                self.input(data, shard, Input::Handoff(None));
-            }
-            Kind::StopNode => {
-                self.say(data, format_args!("fault: told to stop"));
-                for shard in (0..self.scenario.shards).map(ShardId) {
-                    self.input(data, shard, Input::Stop);
-                }
-            }
-            Kind::Block => {
-                let to = self.dice.below((self.hosts.len() + self.clients.len()) as u64) as usize;
-                self.say(any, format_args!("fault: nothing gets from {any} to {to} for {} ms", span / MS));
-                self.network.block(any, to, now + span);
-            }
-            Kind::Isolate => {
-                self.say(any, format_args!("fault: cut off for {} ms", span / MS));
-                for other in 0..self.hosts.len() + self.clients.len() {
-                    self.network.block(any, other, now + span);
-                    self.network.block(other, any, now + span);
-                }
-            }
-            Kind::Estrange => {
-                self.say(data, format_args!("fault: cut off from the other hosts for {} ms", span / MS));
-                for other in 0..self.hosts.len() {
-                    self.network.block(data, other, now + span);
-                    self.network.block(other, data, now + span);
-                }
-            }
-            Kind::Flap => {
-                let to = self.dice.below(self.hosts.len() as u64) as usize;
-                self.say(any, format_args!("fault: short cut between {any} and {to}"));
-                let span = self.dice.magnitude(MS, 80 * MS);
-                self.network.block(any, to, now + span);
-                self.network.block(to, any, now + span);
-            }
-            Kind::Slow => {
-                let to = self.dice.below((self.hosts.len() + self.clients.len()) as u64) as usize;
-                let by = self.dice.magnitude(MS / 10, 60 * MS);
-                self.say(
-                    any,
-                    format_args!("fault: from {any} to {to} up to {by} ns slower for {} ms", span / MS),
-                );
-                self.network.slow(any, to, by, now + span);
-            }
-            Kind::Reset => self.reset_some(any),
-            Kind::StallDisk => {
-                self.say(data, format_args!("fault: disk of shard {} stalls for {} ms", shard.0, span / MS));
-                self.hosts[data].disks[place].stalled_until = now + span;
-            }
-            Kind::HangDisk => {
-                self.say(data, format_args!("fault: disk of shard {} hangs", shard.0));
-                self.hosts[data].disks[place].hang();
-            }
-            Kind::WriteError => {
-                let ppm = self.dice.pick(&[0, 0, 300, 20_000]).unwrap_or(0);
-                self.say(data, format_args!("fault: {ppm} ppm of the writes of shard {} fail", shard.0));
-                self.hosts[data].disks[place].write_errors_ppm = ppm;
-            }
-            Kind::FullDisk => {
-                let memory = &mut self.hosts[data].disks[place].memory;
-                let files = memory.files().count();
-                memory.max_segments = if memory.max_segments == usize::MAX { files } else { usize::MAX };
-                self.say(data, format_args!("fault: disk of shard {} full, or no longer", shard.0));
-            }
-            Kind::OldNotice => {
-                let life = self.hosts[data].warden_life;
-                let newest = self.hosts[data].incarnation;
-                if newest > 1 {
-                    let incarnation =
-                        agency::ids::Incarnation(newest - 1 - self.dice.below(2_000).min(newest - 1));
-                    self.later(0, What::Notice { host: data, life, incarnation });
-                }
-            }
-            Kind::ChangeDrift => {
-                let drift = self.scenario.drift(&mut self.dice);
-                self.hosts[any].clock.set_drift(now, drift);
-            }
-            Kind::LoseDisk => self.lose_disk(data),
-            Kind::FlipBit => self.flip_bit(data, shard),
-        }
-    }
-
-    fn pause_node(&mut self, host: usize, span: u64) {
-        let until = self.now + span;
-        self.say(host, format_args!("fault: node stands still for {} ms", span / MS));
-        let life = self.hosts[host].warden_life;
-        let Some(node) = &mut self.hosts[host].node else { return };
-        node.paused_until = until;
-        let incarnation = node.incarnation;
-        if self.scenario.mutant == Some(Mutant::FalseDeath) {
-            self.later(0, What::Notice { host, life, incarnation });
-        }
-    }
-
-    fn pause_warden(&mut self, host: usize, span: u64) {
-        let until = self.now + span;
-        self.say(host, format_args!("fault: warden stands still for {} ms", span / MS));
-        if let Some(warden) = &mut self.hosts[host].warden {
-            warden.paused_until = until;
-        }
-    }
-
-    fn crash_warden(&mut self, host: usize) {
-        self.kill_warden(host, "fault: killed");
-        let back = self.dice.magnitude(self.scenario.respawn.0, self.scenario.respawn.1);
-        self.later(back, What::StartWarden { host });
-    }
-
-    fn lose_power(&mut self, host: usize) {
-        if !self.hosts[host].up {
+    /// A moment that a kill may have waited for.
+    pub(super) fn spring(&mut self, trap: Trap, host: usize) {
+        let waits = |set: &(Trap, Option<usize>)| set.0 == trap && set.1.is_none_or(|wanted| wanted == host);
+        let Some(at) = self.nemesis.traps.iter().position(waits) else { return };
+        if self.nemesis.over || self.spared(host) {
             return;
         }
-        self.say(host, format_args!("fault: power lost"));
-        self.hosts[host].up = false;
-        self.kill_warden(host, "no power");
-        for disk in &mut self.hosts[host].disks {
-            disk.lose_power(&mut self.dice);
+        self.nemesis.traps.remove(at);
+        if matches!(trap, Trap::Vote | Trap::Eviction) {
+            let soon = self.dice.below(VOTE_STORES);
+            return self.later(soon, What::CrashWarden { host });
         }
-        let back = self.dice.magnitude(50 * MS, 5 * SECOND);
-        self.later(back, What::StartWarden { host });
+        let soon = self.dice.magnitude(1_000, 20 * MS);
+        let life = self.hosts[host].node_life;
+        self.later(soon, What::Trapped { host, life });
     }
 
-    fn reset_some(&mut self, host: usize) {
-        let of_host = |port: &Port| match port {
-            Port::Warden { host: h, .. } | Port::Link { host: h, .. } | Port::Served { host: h, .. } => {
-                *h == host
-            }
-            Port::Guest { .. } | Port::Client { .. } => false,
-        };
-        let ends = self.network.ends_where(of_host);
-        if let Some((connection, side)) = self.dice.pick(&ends) {
-            self.say(host, format_args!("fault: a connection is reset"));
-            self.break_end(connection, side);
+    /// The trap closes.
+    pub(super) fn trapped(&mut self, host: usize, life: u64) {
+        if self.hosts[host].node_life == life && !self.nemesis.over && !self.spared(host) {
+            self.kill_node(host, "fault: killed at a chosen moment");
         }
     }
 
-    /// Whether every shard has a whole copy in sync besides this host's, and nothing else is damaged.
-    fn dispensable(&self, host: usize) -> bool {
-        let node = agency::ids::NodeId(host as u8);
-        self.checkers.damage.none_but(host)
-            && (0..self.scenario.shards).all(|shard| {
-                self.checkers
-                    .configurations
-                    .newest(shard)
-                    .is_some_and(|c| !c.in_sync.without(node).is_empty())
-            })
-    }
-
-    /// The host comes back with an empty disk.
-    fn lose_disk(&mut self, host: usize) {
-        // An agent without its memory needs all others to come back.
-        let everybody = self.hosts.iter().all(|host| host.warden.is_some());
-        if !self.dispensable(host) || !everybody {
-            return;
-        }
-        self.say(host, format_args!("fault: disk lost"));
-        self.checkers.damage.hit(host);
-        self.hosts[host].up = false;
-        self.kill_warden(host, "its disk is lost");
-        let me = &mut self.hosts[host];
-        if self.scenario.mutant != Some(Mutant::WipedUnnoticed) {
-            me.image = None;
-            me.incarnation = 0;
-            me.disk_id = 1 + u128::from(self.dice.bits() >> 1);
-        }
-        for disk in &mut me.disks {
-            *disk = super::disk::SimDisk::new(self.scenario.segment_bytes, self.scenario.mutant);
-        }
-        let back = self.dice.magnitude(50 * MS, 2 * SECOND);
-        self.later(back, What::StartWarden { host });
-    }
-
-    fn flip_bit(&mut self, host: usize, shard: ShardId) {
-        if !self.dispensable(host) {
-            return;
-        }
-        self.checkers.damage.hit(host);
-        self.kill_node(host, "fault: killed");
-        let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
-        if let Some((segment, at)) = disk.flip_durable_bit(&mut self.dice) {
-            self.say(host, format_args!("fault: a bit of segment {} flips at {at}", segment.0));
-        }
-    }
-
-    /// Everything works from now on: paths, disks, clocks, processes.
+    /// Everything works from now on: paths, disks, clocks, processes. What hangs for ever still hangs: its
+    /// warden must notice.
     pub fn make_peace(&mut self) {
         self.nemesis.over = true;
+        self.nemesis.traps.clear();
         self.network.heal();
         for host in 0..self.hosts.len() {
             let me = &mut self.hosts[host];
             for disk in &mut me.disks {
-                disk.stalled_until = 0;
-                disk.write_errors_ppm = 0;
-                disk.memory.max_segments = usize::MAX;
+                disk.make_peace();
             }
             if let Some(node) = &mut me.node {
                 node.paused_until = 0;
@@ -340,7 +259,7 @@ impl World {
         for host in 0..self.hosts.len() {
             let life = self.hosts[host].node_life;
             for shard in (0..self.scenario.shards).map(ShardId) {
-                if host < self.scenario.data_nodes {
+                if host < self.scenario.data_nodes && !self.hosts[host].disks[usize::from(shard.0)].hangs() {
                     for flight in self.hosts[host].disks[usize::from(shard.0)].under_way() {
                         self.later(MS, What::Disk { host, life, shard, flight });
                     }
@@ -350,5 +269,22 @@ impl World {
             self.ring_warden(host);
         }
         self.trace.say(self.now, format_args!("peace"), format_args!("no more faults"));
+    }
+
+    /// Nothing gets from one host to another, by any link, for `span`.
+    pub(super) fn block(&mut self, from: usize, to: usize, span: u64) {
+        for plane in PLANES {
+            self.network.block(plane, from, to, self.now + span);
+        }
+    }
+
+    /// Open ends of connections of this host's processes.
+    pub(super) fn ends_of(&self, host: usize) -> Vec<(u64, usize)> {
+        self.network.ends_where(|port| match port {
+            Port::Warden { host: h, .. } | Port::Link { host: h, .. } | Port::Served { host: h, .. } => {
+                *h == host
+            }
+            Port::Guest { .. } | Port::Client { .. } => false,
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! Connections between places: bytes in order with a delay, per-direction black holes and slowness, resets.
 //!
 //! It behaves as TCP does: what cannot get through is held and comes later, unless the connection is given up
-//! before; one dead direction starves both of acknowledgements. Places are the hosts, then the clients.
+//! before; one dead direction starves both of acknowledgements. Places are the hosts, then the clients. Wardens'
+//! links and nodes' links have paths of their own: one may die while the other lives.
 
 use super::random::Dice;
 use agency::codec::Message;
@@ -52,6 +53,12 @@ pub enum Port {
     },
 }
 
+impl Port {
+    fn plane(&self) -> Plane {
+        if matches!(self, Port::Warden { .. }) { Plane::Agency } else { Plane::Data }
+    }
+}
+
 /// What travels.
 #[derive(Clone, Debug)]
 pub enum Packet {
@@ -84,48 +91,70 @@ struct Path {
     slow_by: u64,
 }
 
+/// Which links a path carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    /// Between wardens.
+    Agency,
+    /// Between nodes, and between clients and nodes.
+    Data,
+}
+
+/// Both.
+pub const PLANES: [Plane; 2] = [Plane::Agency, Plane::Data];
+
 /// All connections and paths.
 pub struct Network {
     places: usize,
-    paths: Vec<Path>,
+    paths: [Vec<Path>; 2],
     pub connections: BTreeMap<u64, Connection>,
     next: u64,
 }
 
 impl Network {
     pub fn new(places: usize) -> Network {
-        let paths = vec![Path::default(); places * places];
-        Network { places, paths, connections: BTreeMap::new(), next: 0 }
+        let paths = || vec![Path::default(); places * places];
+        Network { places, paths: [paths(), paths()], connections: BTreeMap::new(), next: 0 }
     }
 
-    fn path(&self, from: usize, to: usize) -> Path {
-        self.paths[from * self.places + to]
+    fn path(&self, plane: Plane, from: usize, to: usize) -> Path {
+        self.paths[plane as usize][from * self.places + to]
     }
 
     /// Nothing gets from one place to another before `until`.
-    pub fn block(&mut self, from: usize, to: usize, until: u64) {
-        let path = &mut self.paths[from * self.places + to];
+    pub fn block(&mut self, plane: Plane, from: usize, to: usize, until: u64) {
+        let path = &mut self.paths[plane as usize][from * self.places + to];
         path.blocked_until = path.blocked_until.max(until);
     }
 
     /// Everything takes up to `by` longer before `until`.
     pub fn slow(&mut self, from: usize, to: usize, by: u64, until: u64) {
-        let path = &mut self.paths[from * self.places + to];
-        (path.slow_by, path.slow_until) = (by, until);
+        for plane in PLANES {
+            let path = &mut self.paths[plane as usize][from * self.places + to];
+            (path.slow_by, path.slow_until) = (by, until);
+        }
     }
 
     /// All paths are fine from now on.
     pub fn heal(&mut self) {
-        self.paths.fill(Path::default());
+        self.paths.iter_mut().for_each(|paths| paths.fill(Path::default()));
+    }
+
+    /// Whether every path between the first `places` is open and fast.
+    pub fn whole(&self, places: usize, now: u64) -> bool {
+        let bad = |path: &Path| path.blocked_until > now || path.slow_until > now;
+        PLANES.iter().all(|plane| {
+            let paths = &self.paths[*plane as usize];
+            (0..places).all(|from| (0..places).all(|to| !bad(&paths[from * self.places + to])))
+        })
     }
 
     /// Until when at least one direction between the two is dead.
-    pub fn dead_until(&self, a: usize, b: usize) -> u64 {
-        self.path(a, b).blocked_until.max(self.path(b, a).blocked_until)
+    pub fn dead_until(&self, plane: Plane, a: usize, b: usize) -> u64 {
+        self.path(plane, a, b).blocked_until.max(self.path(plane, b, a).blocked_until)
     }
 
-    fn delay(&self, from: usize, to: usize, now: u64, dice: &mut Dice) -> u64 {
-        let path = self.path(from, to);
+    fn delay(&self, path: Path, now: u64, dice: &mut Dice) -> u64 {
         let mut delay = DELAY_LEAST + dice.below(DELAY_SPREAD);
         if dice.one_in(LATE_ONE_IN) {
             delay += dice.below(LATE);
@@ -137,8 +166,9 @@ impl Network {
     }
 
     /// When something that one place sends to another outside of any connection arrives.
-    pub fn arrival(&self, from: usize, to: usize, now: u64, dice: &mut Dice) -> u64 {
-        now.max(self.path(from, to).blocked_until) + self.delay(from, to, now, dice)
+    pub fn arrival(&self, plane: Plane, from: usize, to: usize, now: u64, dice: &mut Dice) -> u64 {
+        let path = self.path(plane, from, to);
+        now.max(path.blocked_until) + self.delay(path, now, dice)
     }
 
     /// A new connection.
@@ -154,8 +184,9 @@ impl Network {
     pub fn send(&mut self, connection: u64, side: usize, now: u64, dice: &mut Dice) -> Option<(u64, bool)> {
         let ends = &self.connections.get(&connection)?.ends;
         let (from, to) = (ends[side].place, ends[1 - side].place);
-        let at = self.arrival(from, to, now, dice);
-        let given_up = self.dead_until(from, to) > now + USER_TIMEOUT;
+        let plane = ends[side].port.plane();
+        let at = self.arrival(plane, from, to, now, dice);
+        let given_up = self.dead_until(plane, from, to) > now + USER_TIMEOUT;
         let end = &mut self.connections.get_mut(&connection)?.ends[1 - side];
         end.arrives = end.arrives.max(at) + 1;
         Some((end.arrives, given_up))

@@ -1,12 +1,15 @@
 //! Drives the nodes' cores as the shard loop does: a turn gathers what arrived, then its actions are carried
 //! out.
 
+use super::checkers::rewinds;
 use super::host::{Input, Link};
 use super::mutants::Mutant;
+use super::nemesis::Trap;
 use super::network::{Packet, Port};
 use super::world::{Caller, What, World};
 use agency::ids::Nanos;
-use engine::disk::{DiskOp, ReadSpec};
+use engine::disk::{DiskOp, DiskOpKind, ReadSpec};
+use engine::error::RecoverError;
 use engine::ids::ShardId;
 use engine::io::buffers::MirrorBuffer;
 use engine::log::BufferRange;
@@ -14,7 +17,7 @@ use engine::recover::recover;
 use engine::shard::ShardOptions;
 use net::node::{Node, NodeOptions};
 use net::replication::message;
-use net::seam::{Action, Event, Face, Landing, Lease, LinkId};
+use net::seam::{Action, Event, Face, Landing, LinkId};
 
 /// The longest time between two turns of an idle shard.
 const IDLE_TURN: u64 = 5_000_000;
@@ -27,6 +30,10 @@ const SOON: u64 = 30_000;
 const TEAR_DOWN: (u64, u64) = (3_000_000, 12_000_000);
 /// How long the death notice takes.
 const NOTICE: (u64, u64) = (50_000, 150_000);
+/// A member that lost acknowledged writes leaves the in-sync set within this, in an otherwise calm world.
+const NOTICED_WITHIN: u64 = 5_000_000_000;
+/// A node whose disk lost a write dies within this: when its leader has counted that write.
+const HARM_SHOWS: u64 = 300_000;
 /// The kernel needs sent bytes for up to this long.
 const RELEASE: u64 = 200_000;
 
@@ -70,8 +77,13 @@ impl World {
             let Ok(buffer) = MirrorBuffer::new(config.log_buffer_bytes.0 as usize) else {
                 return self.violated("memory", "no memory for a log buffer".into());
             };
-            let core = match recover(&options, buffer, &self.hosts[host].disks[usize::from(shard.0)].memory) {
+            let disk = &self.hosts[host].disks[usize::from(shard.0)];
+            let readable = disk.read_errors_ppm == 0;
+            let core = match recover(&options, buffer, &disk.open(&mut self.dice)) {
                 Ok(core) => core,
+                Err(RecoverError::Read { .. }) if !readable => {
+                    return self.kill_node(host, "it cannot read its log");
+                }
                 Err(error) => {
                     return self.violated("recovery", format!("host {host} shard {}: {error}", shard.0));
                 }
@@ -97,6 +109,10 @@ impl World {
                 secret: [0; 32],
             };
             self.checkers.forget_node(host, shard);
+            self.note_loss(host, shard, core.tail().0);
+            if core.damaged() {
+                self.checkers.damage.found(host);
+            }
             cores.push(Box::new(Node::new(options, core)));
         }
         let Some(node) = self.hosts[host].living(life) else { return };
@@ -105,6 +121,35 @@ impl World {
         }
         for shard in (0..config.shards).map(ShardId) {
             self.wake_shard(host, shard, TURN_SPREAD);
+        }
+        self.spring(Trap::Recovery, host);
+    }
+
+    /// A host with hidden damage is back: either it lacks something after all, then its leader must notice
+    /// (rule 8), or there is nothing to notice.
+    fn note_loss(&mut self, host: usize, shard: ShardId, tail: u64) {
+        if !self.checkers.damage.hides(host) {
+            return;
+        }
+        if tail >= self.checkers.committed_log.shards[usize::from(shard.0)].end() {
+            self.checkers.damage.close(host, shard);
+        } else {
+            self.say(host, format_args!("shard {} lacks acknowledged writes", shard.0));
+            let times = self.checkers.damage.times(host);
+            self.later(NOTICED_WITHIN, What::Overdue { host, shard, times });
+        }
+    }
+
+    pub(super) fn overdue(&mut self, host: usize, shard: ShardId, times: u64) {
+        if self.checkers.damage.times(host) != times {
+            return;
+        }
+        if !self.calm() && !self.nemesis.over {
+            return self.later(NOTICED_WITHIN, What::Overdue { host, shard, times });
+        }
+        if self.checkers.damage.hides(host) && self.checkers.damage.trusted(host, shard) {
+            let what = format!("host {host} lost acknowledged writes of shard {} and stays in sync", shard.0);
+            self.violated("short logs", what);
         }
     }
 
@@ -122,31 +167,32 @@ impl World {
         }
         actor.turn_at = u64::MAX;
         if paused > now {
+            // It may be stopped right after it has looked at the clock.
+            if actor.turn_began.is_none() && self.dice.one_in(2) {
+                actor.turn_began = Some(local);
+            }
             return self.shard_turn_at(host, shard, paused);
         }
         let Some(core) = &mut actor.core else { return };
         let mut actions = Vec::new();
+        let began = actor.turn_began.take().unwrap_or(local);
         let (version, update) = node.page.updates[place];
         if version != actor.seen_update {
             actor.seen_update = version;
             if let Some(update) = update {
-                core.handle(local, Event::Update(update), &mut actions);
+                core.handle(began, Event::Update(update), &mut actions);
             }
         }
         if node.page.view.0 != actor.seen_view {
             actor.seen_view = node.page.view.0;
-            core.handle(local, Event::View(node.page.view.1.clone()), &mut actions);
+            core.handle(began, Event::View(node.page.view.1.clone()), &mut actions);
         }
         for input in actor.inbox.drain(..) {
-            deliver(core, local, input, &mut actions);
+            deliver(core, began, input, &mut actions);
         }
-        let mut lease = node.page.leases[place];
-        if self.scenario.mutant == Some(Mutant::NoLease)
-            && let Some(update) = node.page.updates[place].1
-        {
-            lease = Lease { epoch: update.configuration.epoch, until: Nanos(u64::MAX) };
-        }
-        core.finish_turn(local, wall, lease, &mut actions);
+        let ends = if self.scenario.mutant == Some(Mutant::StaleClock) { began } else { local };
+        let lease = node.page.leases[place];
+        core.finish_turn(ends, wall, lease, &mut actions);
         node.page.progress[place] = core.progress();
         let due = clock.truth(core.deadline()).min(now + IDLE_TURN).max(now + SOON);
         self.trace.mix(node.page.progress[place].written ^ node.page.progress[place].durable << 32);
@@ -168,7 +214,8 @@ impl World {
         let verdict = self.checkers.cursors.look(host, shard, core.engine());
         let log = self.checkers.committed_log.look(host, shard, core.engine(), disk);
         self.judge("cursors", verdict);
-        self.judge("committed log", log);
+        let (damaged, any) = (self.checkers.damage.stands(host), self.checkers.damage.any_stands());
+        self.judge("committed log", log.or_else(|fault| fault.judged(damaged, any)));
     }
 
     fn carry_out(&mut self, host: usize, shard: ShardId, action: Action) {
@@ -178,14 +225,16 @@ impl World {
         let actor = &mut node.shards[place];
         match action {
             Action::ClientSend { conn, bytes } => {
-                let connection = actor.conns.get(&conn).copied();
-                if let Some(connection) = connection {
+                if let Some((connection, face)) = actor.conns.get(&conn).copied() {
+                    if face == Face::Shard && !bytes.starts_with(b"-") {
+                        self.note_answer(host, shard, connection);
+                    }
                     self.node_sends(connection, bytes);
                 }
                 self.input(host, shard, Input::ClientSent { conn });
             }
             Action::ClientClose { conn } => {
-                if let Some(connection) = actor.conns.remove(&conn) {
+                if let Some((connection, _)) = actor.conns.remove(&conn) {
                     let served = |port: &Port| matches!(port, Port::Served { .. });
                     if let Some(side) = self.network.side(connection, served) {
                         self.hang_up(connection, side);
@@ -246,6 +295,21 @@ impl World {
                 self.kill_node(host, "its shard failed");
             }
         }
+    }
+
+    /// A client is told something other than an error.
+    fn note_answer(&mut self, host: usize, shard: ShardId, connection: u64) {
+        let of_client = |port: &Port| match port {
+            Port::Client { client } => *client >= self.scenario.stale_clients,
+            _ => false,
+        };
+        if self.network.side(connection, of_client).is_none() {
+            return;
+        }
+        let Some(node) = &self.hosts[host].node else { return };
+        let Some(core) = &node.shards[usize::from(shard.0)].core else { return };
+        let verdict = self.checkers.answers.given(host, node.incarnation, shard, core.engine());
+        self.judge("answers", verdict);
     }
 
     fn node_sends(&mut self, connection: u64, bytes: Vec<u8>) {
@@ -350,22 +414,44 @@ impl World {
 
     fn submit(&mut self, host: usize, shard: ShardId, op: DiskOp) {
         let life = self.hosts[host].node_life;
+        let reached = self.checkers.cursors.reached(host, shard);
         let me = &mut self.hosts[host];
         let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref())
         else {
             return;
         };
         let disk = &mut me.disks[usize::from(shard.0)];
+        let verdict = match &op.kind {
+            DiskOpKind::Cut { segment, offset, .. } if !disk.strange => {
+                rewinds::verdict(&disk.memory, *segment, *offset, reached)
+            }
+
+            _ => Ok(()),
+        };
+        let rewinds = op.kind.is_cold() && !matches!(op.kind, DiskOpKind::PrepareSegment { .. });
         let (flight, at) = disk.submit(op, core.engine(), self.now, &mut self.dice);
         self.at(at, What::Disk { host, life, shard, flight });
+        self.judge("rewinds", verdict);
+        if rewinds {
+            self.spring(Trap::Rewind, host);
+        }
     }
 
     pub(super) fn disk_done(&mut self, host: usize, life: u64, shard: ShardId, flight: u64) {
         if self.hosts[host].node_life != life || self.hosts[host].node.is_none() {
             return;
         }
-        if let Some(done) = self.hosts[host].disks[usize::from(shard.0)].finish(flight, &mut self.dice) {
+        let hides = self.checkers.damage.hides(host);
+        let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
+        // The moment may have passed: it was fed anew meanwhile.
+        disk.harm = disk.harm.filter(|_| hides);
+        if let Some(done) = disk.finish(flight, &mut self.dice) {
+            let harmed = std::mem::take(&mut disk.harmed);
             self.input(host, shard, Input::Disk(done));
+            if harmed {
+                let soon = self.dice.magnitude(20_000, HARM_SHOWS);
+                self.later(soon, What::Trapped { host, life });
+            }
         }
     }
 
@@ -373,7 +459,7 @@ impl World {
         if self.hosts[host].node_life != life || self.hosts[host].node.is_none() {
             return;
         }
-        let bytes = Some(self.hosts[host].disks[usize::from(shard.0)].memory.read_blocks(spec));
+        let bytes = self.hosts[host].disks[usize::from(shard.0)].read(spec, &mut self.dice);
         self.input(host, shard, Input::ReadDone { ticket, bytes });
     }
 
@@ -389,6 +475,7 @@ impl World {
             disk.abandon(&mut self.dice);
             // Whatever hung was a matter of that process's requests.
             disk.stalled_until = disk.stalled_until.min(self.now + 1_000_000_000);
+            disk.harm = None;
         }
         if powered {
             let torn = self.now + self.dice.between(TEAR_DOWN.0, TEAR_DOWN.1);

@@ -1,6 +1,7 @@
 //! What one seed stands for: the group's shape, its load, and how hostile its world is.
 
-use super::mutants::Mutant;
+use super::mutants::{Known, Mutant};
+use super::nemesis::Kind;
 use super::random::Dice;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
@@ -11,6 +12,8 @@ use std::sync::Arc;
 const PORT_BASE: u16 = 7000;
 const PORTS_EACH: u16 = 200;
 const MS: u64 = 1_000_000;
+/// A drift that the leases' margin does not cover: a sixth.
+const BEYOND_MARGIN: u64 = 160_000;
 
 /// See the module. Everything in it is a function of the seed.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct Scenario {
     pub late_notices: u64,
     /// A defence that is taken away.
     pub mutant: Option<Mutant>,
+    /// The faults that strike, instead of those that the seed draws.
+    pub kinds: Option<&'static [Kind]>,
     /// Disks may be wiped, damaged or rolled back.
     pub damages_disks: bool,
 }
@@ -48,12 +53,11 @@ impl Scenario {
     pub fn of_seed(seed: u64, hostile_ms: u64) -> Scenario {
         let mut dice = Dice::new(seed);
         let dice = &mut dice;
-        let data_nodes = if dice.percent(75) { 2 } else { 3 };
+        let data_nodes = dice.pick(&[2, 2, 2, 2, 2, 2, 3, 3, 3, 1]).unwrap_or(2);
         let witnesses = match data_nodes {
-            2 if dice.percent(85) => 1,
-            2 => 3,
-            _ if dice.percent(50) => 0,
-            _ => 2,
+            1 => dice.pick(&[0, 0, 2]).unwrap_or(0),
+            2 => dice.pick(&[1, 1, 1, 1, 1, 1, 3, 3, 0, 2]).unwrap_or(1),
+            _ => dice.pick(&[0, 0, 2, 2, 1]).unwrap_or(0),
         };
         let shards = if dice.percent(60) { 1 } else { 2 + dice.below(3) as u16 };
         Scenario {
@@ -72,18 +76,40 @@ impl Scenario {
             respawn: (10 * MS, dice.magnitude(50 * MS, 2_000 * MS)),
             hostile: hostile_ms * MS,
             wall_skew_ms: if dice.percent(30) { 20_000 } else { 0 },
-            drift_ppm: dice.pick(&[0, 100, 4_500]).unwrap_or(0),
+            drift_ppm: dice.pick(&[0, 0, 0, 100, 100, 100, 4_500, 4_500, 4_500, BEYOND_MARGIN]).unwrap_or(0),
             late_notices: if dice.percent(40) { dice.magnitude(MS, 200 * MS) } else { 0 },
             mutant: None,
-            damages_disks: dice.percent(20),
+            kinds: None,
+            damages_disks: dice.percent(20) && data_nodes > 1,
         }
     }
 
-    /// The same without this defence; and with the faults that the defence is for.
-    pub fn without(mut self, mutant: Mutant) -> Scenario {
-        self.mutant = Some(mutant);
-        self.damages_disks |= mutant == Mutant::WipedUnnoticed;
+    /// The same without this defence, and with the faults that the defence is for.
+    pub fn without(self, known: &Known) -> Scenario {
+        Scenario { mutant: Some(known.mutant), ..self.with_faults_of(known) }
+    }
+
+    /// The same with the faults that this defence is for.
+    pub fn with_faults_of(mut self, known: &Known) -> Scenario {
+        if !known.kinds.is_empty() {
+            self.kinds = Some(known.kinds);
+        }
+        self.data_nodes = self.data_nodes.max(2);
+        if self.members() == 2 {
+            self.witnesses = 1;
+        }
+        self.drift_ppm = self.drift_ppm.min(4_500);
+        // Many requests at each moment: more to be noticed by.
+        self.clients = known.clients;
+        self.think.1 = self.think.1.min(4 * MS);
+        self.damages_disks = true;
         self
+    }
+
+    /// Whether clocks differ by more than what the leases' margin covers: then a deposed leader may serve old
+    /// values, and nothing else may happen.
+    pub fn beyond_margin(&self) -> bool {
+        self.drift_ppm == BEYOND_MARGIN
     }
 
     pub fn members(&self) -> usize {

@@ -1,6 +1,8 @@
 //! One run from its founding to its verdict.
 
-use super::checkers::index;
+use super::checkers::{index, leaks, unavailable};
+use super::host::Host;
+use super::mutants::TakenAway;
 use super::scenario::Scenario;
 use super::trace::Trace;
 use super::world::{START, World};
@@ -13,7 +15,9 @@ const FOUNDED_WITHIN: u64 = 20 * SECOND;
 /// After the last fault every shard takes writes within this.
 const SERVES_WITHIN: u64 = 15 * SECOND;
 /// And everybody is in sync within this.
-const WHOLE_WITHIN: u64 = 30 * SECOND;
+const WHOLE_WITHIN: u64 = 60 * SECOND;
+/// Before the trials.
+const CALM_DOWN: u64 = 3 * SECOND;
 const AUDITED_WITHIN: u64 = 60 * SECOND;
 const READ_BYTES: usize = 256 << 10;
 
@@ -47,8 +51,12 @@ pub struct Outcome {
 
 /// Runs a scenario to its verdict.
 pub fn simulate(scenario: Scenario, trace: Trace) -> Outcome {
+    let _taken_away = TakenAway::new(scenario.mutant);
     let mut world = World::new(scenario, trace);
     run(&mut world);
+    if world.trace.stops() {
+        world.trace.say(world.now, format_args!("stopped"), format_args!("{}", state(&world)));
+    }
     let shards = world.scenario.shards;
     let newest = |shard| world.checkers.configurations.newest(shard).map_or(0, |c| c.version.0);
     let versions = (0..shards).map(newest).sum();
@@ -72,34 +80,63 @@ fn run(world: &mut World) {
     world.trace.say(world.now, format_args!("scenario"), format_args!("{scenario:?}"));
     world.trace.say(world.now, format_args!("faults"), format_args!("{:?}", world.nemesis.kinds()));
     let end = world.now + FOUNDED_WITHIN;
-    if !world.run_until(end, |world| serving_since(world, &[])) {
+    if !world.run_until(end, |world| serving_since(world, &[])) && !world.trace.stops() {
         return world.violated("liveness", "the group was never founded".into());
     }
     world.unleash();
     let end = world.now + world.scenario.hostile;
     world.run_until(end, |_| false);
     world.make_peace();
+    let peace = world.now;
     let before = answered(world);
     let end = world.now + SERVES_WITHIN;
-    if !world.run_until(end, |world| serving_since(world, &before)) && !excused(world) {
-        let what = format!(
-            "no write was answered within {} s of the last fault; {}",
-            SERVES_WITHIN / SECOND,
-            state(world)
-        );
+    let served = world.run_until(end, |world| serving_since(world, &before));
+    if world.trace.stops() {
+        return;
+    }
+    if !served && excused(world) {
+        judge_unavailable(world, &before, peace);
+    } else if !served {
+        let within = SERVES_WITHIN / SECOND;
+        let what = format!("no write was answered within {within} s of the last fault; {}", state(world));
         return world.violated("liveness", what);
     }
-    let end = world.now + WHOLE_WITHIN;
-    if !world.run_until(end, whole) && !excused(world) {
-        let what = format!(
-            "not everybody is in sync {} s after the last fault; {}",
-            WHOLE_WITHIN / SECOND,
-            state(world)
-        );
-        return world.violated("liveness", what);
+    become_whole(world);
+    // A disk that was full is asked again after a second.
+    let end = world.now + CALM_DOWN;
+    world.run_until(end, |_| false);
+    if served && !world.checkers.damage.any_stands() && whole(world) {
+        world.try_without_majority();
+        if !world.scenario.beyond_margin() {
+            world.try_deaf_leader();
+        }
+        become_whole(world);
     }
     audit(world);
     judge(world);
+}
+
+fn become_whole(world: &mut World) {
+    let end = world.now + WHOLE_WITHIN;
+    if world.violation.is_none() && !world.run_until(end, whole) && !excused(world) {
+        let within = WHOLE_WITHIN / SECOND;
+        let what = format!("not everybody is in sync {within} s after the last fault; {}", state(world));
+        world.violated("liveness", what);
+    }
+}
+
+/// Shards that nobody serves, because no whole copy is left, must say so.
+fn judge_unavailable(world: &mut World, before: &[u64], peace: u64) {
+    let now = answered(world);
+    for shard in 0..world.scenario.shards {
+        let place = usize::from(shard);
+        let Some(c) = world.checkers.configurations.newest(shard).copied() else { continue };
+        if now[place] == before[place] {
+            let told = world.clients.iter().any(|client| client.refused_at[place] > peace);
+            let verdict = unavailable::verdict(shard, &c, &world.hosts, told);
+            world.judge("unavailable", verdict);
+        }
+    }
 }
 
 /// How many writes of each shard were answered so far.
@@ -114,16 +151,27 @@ fn serving_since(world: &World, before: &[u64]) -> bool {
 
 /// Everybody is in sync and nobody has anything left to do.
 fn whole(world: &mut World) -> bool {
-    (0..world.scenario.shards).all(|shard| {
-        world.checkers.configurations.newest(shard).is_some_and(|c| {
-            c.in_sync == c.members
-                && (0..world.scenario.data_nodes).all(|host| {
-                    world.hosts[host].node.as_ref().is_some_and(|node| {
-                        node.page.updates[usize::from(shard)].1.is_some_and(|u| u.configuration == *c)
-                    })
-                })
+    let met = |(place, host): (usize, &Host)| {
+        host.warden.as_ref().is_some_and(|warden| {
+            warden
+                .links
+                .iter()
+                .take(world.hosts.len())
+                .enumerate()
+                .all(|(peer, link)| peer == place || link.is_some())
         })
-    })
+    };
+    world.hosts.iter().enumerate().all(met)
+        && (0..world.scenario.shards).all(|shard| {
+            world.checkers.configurations.newest(shard).is_some_and(|c| {
+                c.in_sync == c.members
+                    && (0..world.scenario.data_nodes).all(|host| {
+                        world.hosts[host].node.as_ref().is_some_and(|node| {
+                            node.page.updates[usize::from(shard)].1.is_some_and(|u| u.configuration == *c)
+                        })
+                    })
+            })
+        })
 }
 
 /// Damage may leave a shard without a whole copy to lead from; then it must stay unavailable.
@@ -155,6 +203,7 @@ fn audit(world: &mut World) {
         return;
     }
     world.nemesis.auditing = true;
+    world.nemesis.audited_from = world.now;
     let keys: Vec<Vec<u8>> = world.checkers.history.keys().cloned().collect();
     let readers: Vec<usize> = (world.scenario.stale_clients..world.scenario.clients).collect();
     for client in &readers {
@@ -175,21 +224,30 @@ fn judge(world: &mut World) {
     if world.violation.is_some() {
         return;
     }
-    let verdict = world.checkers.history.verdict();
+    let lenient = if world.scenario.beyond_margin() { world.nemesis.audited_from } else { 0 };
+    let verdict = world.checkers.history.verdict(lenient);
     world.judge("linearizability", verdict);
-    let verdict = world.checkers.stale_reads.verdict(&world.checkers.committed_log);
-    world.judge("stale reads", verdict);
+    let (clients, hosts) = (world.clients.len(), world.hosts.len());
     for host in 0..world.scenario.data_nodes {
+        let verdict = leaks::of_host(host, &world.hosts[host], clients, hosts);
+        world.judge("leaks", verdict);
         for shard in (0..world.scenario.shards).map(ShardId) {
             compare_disk(world, host, shard);
             check_index(world, host, shard);
         }
     }
+    // Only now is all of the log known.
+    let verdict = world.checkers.stale_reads.verdict(&world.checkers.committed_log);
+    world.judge("stale reads", verdict);
+    let shards = usize::from(world.scenario.shards);
+    let verdict = leaks::of_network(world.live_connections(), clients, hosts, shards);
+    world.judge("leaks", verdict);
 }
 
 /// The whole committed log as it is on a node's disk.
 fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
-    let damaged = world.checkers.damage.was_hit(host);
+    let any = world.checkers.damage.any_stands();
+    let damaged = world.checkers.damage.stands(host);
     let World { hosts, checkers, .. } = world;
     let me = &hosts[host];
     let Some(node) = &me.node else { return };
@@ -204,25 +262,24 @@ fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
         let blocks = disk.read_blocks(spec);
         match checkers.committed_log.compare(host, shard, at, end, &blocks[skip..skip + len]) {
             Ok(next) if next > at => at = next,
+            Ok(_) if damaged => break,
             Ok(_) => {
-                verdict =
-                    Err(format!("host {host} shard {}: no frame on disk at LSN {at} below {end}", shard.0));
+                let shard = shard.0;
+                verdict = Err(format!("host {host} shard {shard}: no frame on disk at LSN {at} below {end}"));
                 break;
             }
-            Err(what) => {
-                verdict = Err(format!("on disk of shard {}: {what}", shard.0));
+            Err(fault) => {
+                let on_disk = |what| format!("on disk of shard {}: {what}", shard.0);
+                verdict = fault.judged(damaged, any).map_err(on_disk);
                 break;
             }
         }
     }
-    // A flipped bit that nobody has read yet stays.
-    if !damaged {
-        world.judge("committed log", verdict);
-    }
+    world.judge("committed log", verdict);
 }
 
 fn check_index(world: &mut World, host: usize, shard: ShardId) {
-    let damaged = world.checkers.damage.was_hit(host);
+    let damaged = world.checkers.damage.stands(host);
     let World { hosts, checkers, .. } = world;
     let me = &hosts[host];
     let disk = &me.disks[usize::from(shard.0)].memory;

@@ -1,10 +1,13 @@
 //! Drives the wardens' cores as the warden's shell does: one event at a time, commands in order.
 
+use super::checkers::promotions;
 use super::host::{NodeProcess, Warden};
 use super::mutants::Mutant;
+use super::nemesis::Trap;
 use super::network::{Packet, Port};
 use super::world::{What, World};
 use agency::codec::Message;
+use agency::configuration::{Configuration, Why};
 use agency::events::{Command, Event};
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::{Overseer, OverseerOptions};
@@ -23,6 +26,9 @@ const KILL_LEAST: u64 = 20_000;
 const KILL_SPREAD: u64 = 300_000;
 /// What a process takes to start and to read its disk.
 const RECOVERY: (u64, u64) = (1_000_000, 60_000_000);
+/// Where the agency's messages suffer: one in this many is lost, one comes again, up to this much later.
+const NOISE_ONE_IN: u64 = 6;
+const NOISE_MOST: u64 = 400_000_000;
 
 impl World {
     pub(super) fn start_warden(&mut self, host: usize) {
@@ -239,7 +245,7 @@ impl World {
                 let Some(connection) = warden.links[usize::from(to.0)] else { return };
                 let own = |port: &Port| matches!(port, Port::Warden { host: of, .. } if *of == host);
                 if let Some(side) = self.network.side(connection, own) {
-                    self.transmit(connection, side, Packet::Message(Box::new(message)));
+                    self.warden_sends(connection, side, message);
                 }
             }
             Command::Store { ticket, image } => {
@@ -252,12 +258,12 @@ impl World {
                 warden.store_idle_at = warden.store_idle_at.max(self.now) + takes;
                 let (at, life) = (warden.store_idle_at, self.hosts[host].warden_life);
                 self.at(at, What::Stored { host, life });
+                self.spring(Trap::Vote, host);
             }
             Command::Publish(shard, update) => {
                 let c = update.configuration;
                 self.trace.mix(c.version.0 << 8 | u64::from(c.leader.0));
-                let verdict = self.checkers.configurations.published(shard, &c);
-                self.judge("configurations", verdict);
+                self.note_configuration(shard, &c);
                 if let Some(node) = &mut self.hosts[host].node {
                     let slot = &mut node.page.updates[usize::from(shard.0)];
                     *slot = (slot.0 + 1, Some(update));
@@ -277,6 +283,47 @@ impl World {
                 self.later(takes, What::Kill { host, incarnation });
             }
             Command::Log(line) => self.say(host, format_args!("warden: {line}")),
+        }
+    }
+
+    /// Sends a message to a peer's warden. Where the agency's messages suffer, votes and answers are lost, or
+    /// come once more after others: a proposer must not depend on more than that some arrive some time.
+    fn warden_sends(&mut self, connection: u64, side: usize, message: Message) {
+        let vote = !matches!(message, Message::Hello { .. } | Message::Heartbeat { .. });
+        if vote && self.now < self.nemesis.noise_until && !self.nemesis.over {
+            if self.dice.one_in(NOISE_ONE_IN) {
+                return;
+            }
+            if self.dice.one_in(NOISE_ONE_IN) {
+                let again = self.now + self.dice.magnitude(10_000, NOISE_MOST);
+                let packet = Packet::Message(Box::new(message.clone()));
+                self.at(again, What::Arrive { connection, side: 1 - side, packet });
+            }
+        }
+        self.transmit(connection, side, Packet::Message(Box::new(message)));
+    }
+
+    /// A warden told its node that this is decided.
+    fn note_configuration(&mut self, shard: agency::ids::ShardId, c: &Configuration) {
+        let before = self.checkers.configurations.newest(shard.0).copied();
+        let verdict = self.checkers.configurations.published(shard, c);
+        self.judge("configurations", verdict);
+        let verdict = self.checkers.epochs.published(shard, c);
+        self.judge("epochs", verdict);
+        let promoted = self.checkers.configurations.successor_of(shard.0, c);
+        if let Some((old, new)) = promoted {
+            self.judge("promotions", promotions::verdict(&old, &new));
+        }
+        if before.is_none_or(|before| before.version < c.version) {
+            self.checkers.damage.decided(engine::ids::ShardId(shard.0), c);
+            if before.is_some_and(|before| before.epoch < c.epoch) {
+                self.spring(Trap::Promotion, usize::from(c.leader.0));
+            }
+            match c.why {
+                Why::Admitted => self.spring(Trap::Admission, usize::from(c.leader.0)),
+                Why::Evicted => self.spring(Trap::Eviction, usize::from(c.leader.0)),
+                _ => {}
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What arrives where: calls, packets, and connections that end.
 
 use super::host::{Input, Link};
-use super::network::{CONNECT_TIMEOUT, Packet, Port, USER_TIMEOUT};
+use super::network::{CONNECT_TIMEOUT, Connection, Packet, Plane, Port, USER_TIMEOUT};
 use super::world::{Caller, What, World};
 use agency::ids::NodeId;
 use net::replication::message::{self, HEADER_BYTES};
@@ -11,6 +11,8 @@ use net::seam::{ConnId, LinkId};
 const ACCEPTED: u64 = 1 << 63;
 /// How long the sockets of a dead process stay.
 const TEAR_DOWN: u64 = 5_000_000;
+/// What a reset takes to come back.
+const RESET_TAKES: u64 = 30_000;
 /// Between two calls of a warden to a peer that does not answer.
 const DIAL_AGAIN: (u64, u64) = (5_000_000, 100_000_000);
 
@@ -28,6 +30,9 @@ impl World {
 
     /// One end is closed by its process; the other learns of it.
     pub fn hang_up(&mut self, connection: u64, side: usize) {
+        if !self.network.connections.get(&connection).is_some_and(|known| known.ends[side].open) {
+            return;
+        }
         self.transmit(connection, side, Packet::Close);
         self.network.close(connection, side);
     }
@@ -35,6 +40,10 @@ impl World {
     pub(super) fn arrive(&mut self, connection: u64, side: usize, packet: Packet) {
         let Some(known) = self.network.connections.get(&connection) else { return };
         if !known.ends[side].open {
+            // Who forgot a connection answers what still comes by it with a reset.
+            if known.ends[1 - side].open && !matches!(packet, Packet::Close) {
+                self.later(RESET_TAKES, What::Break { connection, side: 1 - side });
+            }
             return;
         }
         let port = known.ends[side].port.clone();
@@ -81,6 +90,13 @@ impl World {
         }
     }
 
+    /// Connections that a living process holds an end of.
+    pub(super) fn live_connections(&self) -> usize {
+        let lives = |port: &Port| self.alive(port);
+        let held = |c: &&Connection| c.ends.iter().any(|end| end.open && lives(&end.port));
+        self.network.connections.values().filter(held).count()
+    }
+
     /// The kernel tells an end that its connection is over.
     pub(super) fn break_end(&mut self, connection: u64, side: usize) {
         let Some(known) = self.network.connections.get(&connection) else { return };
@@ -89,9 +105,22 @@ impl World {
         }
         let port = known.ends[side].port.clone();
         self.hang_up(connection, side);
-        if !self.alive(&port) {
-            return;
+        if self.alive(&port) {
+            self.tell_end(connection, port);
         }
+    }
+
+    /// An end is forgotten without a word to the other: that one learns of it only when it sends.
+    pub(super) fn forget_end(&mut self, connection: u64, side: usize) {
+        let Some(known) = self.network.connections.get(&connection) else { return };
+        let port = known.ends[side].port.clone();
+        self.network.close(connection, side);
+        if self.alive(&port) {
+            self.tell_end(connection, port);
+        }
+    }
+
+    fn tell_end(&mut self, connection: u64, port: Port) {
         match port {
             Port::Warden { host, peer, .. } => self.warden_link_down(host, peer, connection),
             Port::Guest { .. } => {}
@@ -138,7 +167,7 @@ impl World {
         if warden.links[usize::from(peer.0)].is_some() {
             return;
         }
-        let at = self.network.arrival(host, usize::from(peer.0), self.now, &mut self.dice);
+        let at = self.network.arrival(Plane::Agency, host, usize::from(peer.0), self.now, &mut self.dice);
         if at < self.now + CONNECT_TIMEOUT {
             self.at(at, What::Ring { host, life, peer });
         }
@@ -148,7 +177,7 @@ impl World {
 
     pub(super) fn ring(&mut self, host: usize, life: u64, peer: NodeId) {
         let other = usize::from(peer.0);
-        let dead = self.network.dead_until(host, other) > self.now;
+        let dead = self.network.dead_until(Plane::Agency, host, other) > self.now;
         let there = self.hosts[other].warden.is_some();
         let (own, other_life) = (self.hosts[host].warden_life, self.hosts[other].warden_life);
         let Some(warden) = self.hosts[host].watching(life) else { return };
@@ -173,7 +202,7 @@ impl World {
 
     /// Calls a node's port.
     pub(super) fn call(&mut self, caller: Caller, from: usize, to: usize) {
-        let at = self.network.arrival(from, to, self.now, &mut self.dice);
+        let at = self.network.arrival(Plane::Data, from, to, self.now, &mut self.dice);
         if at < self.now + CONNECT_TIMEOUT {
             self.at(at, What::Knock { caller, to });
         } else {
@@ -186,7 +215,7 @@ impl World {
             Caller::Link { host, .. } => host,
             Caller::Client { client, .. } => self.scenario.members() + client,
         };
-        let back = self.network.arrival(to, from, self.now, &mut self.dice);
+        let back = self.network.arrival(Plane::Data, to, from, self.now, &mut self.dice);
         let life = self.hosts[to].node_life;
         let open = self.hosts[to].node.as_ref().is_some_and(|node| node.listens());
         if !self.hosts[to].up || back > self.now + CONNECT_TIMEOUT {
@@ -216,7 +245,7 @@ impl World {
                 let conn = ConnId(node.next_conn);
                 let served = Port::Served { host: to, life, shard, conn };
                 let connection = self.network.open((from, Port::Client { client }), (to, served));
-                node.shards[usize::from(shard.0)].conns.insert(conn, connection);
+                node.shards[usize::from(shard.0)].conns.insert(conn, (connection, face));
                 let port = self.scenario.port(to, face, shard);
                 self.input(to, shard, Input::ClientOpened { conn, face, port });
                 self.client_connected(client, connection);

@@ -132,6 +132,24 @@ pub enum What {
         serial: u64,
     },
     Nemesis,
+    /// A kill at a chosen moment.
+    Trapped {
+        host: usize,
+        life: u64,
+    },
+    RestartInOrder {
+        host: usize,
+    },
+    CrashWarden {
+        host: usize,
+    },
+    /// By now the group should have noticed what this host lost.
+    Overdue {
+        host: usize,
+        shard: ShardId,
+        /// How often the host had been hit then.
+        times: u64,
+    },
 }
 
 /// Who calls a node's port.
@@ -199,6 +217,7 @@ impl World {
                 } else {
                     Vec::new()
                 },
+                copies: Vec::new(),
                 image: None,
                 incarnation: 0,
                 warden: None,
@@ -276,6 +295,10 @@ impl World {
             let Some(Reverse(due)) = self.queue.pop() else { break };
             self.now = due.at;
             self.events += 1;
+            self.trace.at_event(self.events);
+            if self.trace.stops() {
+                return false;
+            }
             self.trace.mix(due.at);
             self.count_storm();
             self.happen(due.what);
@@ -325,6 +348,11 @@ impl World {
             What::StartWarden { host } => self.start_warden(host),
             What::Client { client, serial } => self.client_step(client, serial),
             What::Nemesis => self.strike(),
+            What::Trapped { host, life } => self.trapped(host, life),
+            What::RestartInOrder { host } => self.restart_in_order(host),
+            What::CrashWarden { host } if self.nemesis.over || self.spared(host) => {}
+            What::Overdue { host, shard, times } => self.overdue(host, shard, times),
+            What::CrashWarden { host } => self.crash_warden(host),
         }
     }
 }

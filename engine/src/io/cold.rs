@@ -236,8 +236,10 @@ fn cut(
     }
     let file = open_direct(&context.dir.join(file_name(segment)), OFlags::empty())?;
     let zeros = AlignedBlocks::zeroed(CHUNK_BYTES as usize);
+    write_all(&file, &zeros.as_slice()[..BLOCK as usize], context.segment_bytes - BLOCK)?;
+    fsync(&file)?;
     let whole_from = block_ceil(offset);
-    let mut end = context.segment_bytes;
+    let mut end = context.segment_bytes - BLOCK;
     while end > whole_from {
         let start = end.saturating_sub(CHUNK_BYTES).max(whole_from);
         write_all(&file, &zeros.as_slice()[..(end - start) as usize], start)?;

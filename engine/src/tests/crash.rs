@@ -1,6 +1,7 @@
 //! Crashes at any moment, with any part of what was in flight on the disk: nothing durable is lost, nothing
 //! that was never written appears, and nothing that was rewound comes back (rules 12, 13, 20).
 
+use super::crash_images::Images;
 use super::{BUFFER_BYTES, Dice, get, open, options, pulse, settle};
 use crate::disk::{DiskOp, DiskOpKind};
 use crate::error::AppendError;
@@ -21,21 +22,25 @@ struct Append {
 }
 
 /// A shard on its disk, with what a reader of the design would expect of it.
-struct World {
-    dice: Dice,
-    disk: MemoryDisk,
-    shard: Shard,
-    in_flight: Vec<(DiskOp, Vec<Vec<Effect>>)>,
+pub(super) struct World {
+    pub dice: Dice,
+    pub disk: MemoryDisk,
+    pub shard: Shard,
+    pub in_flight: Vec<(DiskOp, Vec<Vec<Effect>>)>,
     appends: Vec<Append>,
     /// All bytes of the log ever appended; a rewind shortens it when it is through.
     log: Vec<u8>,
     rewinding_to: Option<Lsn>,
     epoch: u64,
     crashes: usize,
+    /// Values are large, so that many segments are filled.
+    bulky: bool,
+    /// If every sync point is to be checked (`crash_images`): how many images were.
+    pub images: Option<Images>,
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub fn new(seed: u64) -> World {
         let disk = MemoryDisk::new(options().segment_bytes);
         let shard = open(&disk);
         World {
@@ -48,10 +53,12 @@ impl World {
             rewinding_to: None,
             epoch: 0,
             crashes: 0,
+            bulky: seed % 2 == 1,
+            images: None,
         }
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         match self.dice.below(100) {
             0..40 => self.append(),
             40..65 => self.poll(),
@@ -89,6 +96,7 @@ impl World {
         for _ in 0..count {
             let len = match self.dice.below(10) {
                 0 => self.dice.below(20_000),
+                1..6 if self.bulky => self.dice.below(20_000),
                 1 => 3900 + self.dice.below(300),
                 _ => self.dice.below(200),
             };
@@ -158,6 +166,9 @@ impl World {
         if self.dice.below(2) == 0 {
             stages = self.disk.stages(&op, &self.shard);
         }
+        if self.images.is_some() {
+            self.check_images(&stages);
+        }
         let done = self.disk.finish(&op, &stages);
         self.shard.disk_done(done).unwrap();
     }
@@ -206,50 +217,45 @@ impl World {
         if self.dice.below(4) == 0 {
             self.disk.lose_pulse();
         }
-        let (durable, committed) = (self.shard.durable(), self.shard.committed());
-        self.shard = open(&self.disk);
-        let tail = self.shard.tail();
-        assert!(!self.shard.damaged(), "a crash is no damage");
-        assert!(tail >= durable, "durable up to {durable}, recovered up to {tail}");
-        assert!(tail.0 <= self.log.len() as u64, "more than was ever written");
-        assert!(self.shard.committed() <= committed);
+        self.shard = self.recovered(&self.disk);
         self.rewinding_to = None;
-        self.forget_beyond(tail);
-        self.check_bytes();
-        self.check_values();
+        self.forget_beyond(self.shard.tail());
     }
 
-    fn check_bytes(&self) {
+    /// Opens what a crash left, which must be what was written, up to at least the durable mark.
+    pub(super) fn recovered(&self, disk: &MemoryDisk) -> Shard {
+        let (durable, committed) = (self.shard.durable(), self.shard.committed());
+        let mut shard = open(disk);
+        let tail = shard.tail();
+        assert!(!shard.damaged(), "a crash is no damage");
+        assert!(tail >= durable, "durable up to {durable}, recovered up to {tail}");
+        assert!(tail.0 <= self.log.len() as u64, "more than was ever written");
+        assert!(shard.committed() <= committed);
+        self.check(&mut shard, disk);
+        shard
+    }
+
+    /// The shard over this disk holds what the model says, as far as its log reaches.
+    pub(super) fn check(&self, shard: &mut Shard, disk: &MemoryDisk) {
         let mut from = Lsn(0);
-        while from < self.shard.durable() {
-            let (spec, skip, len) = self.shard.read_log(from, 100_000);
+        while from < shard.durable() {
+            let (spec, skip, len) = shard.read_log(from, 100_000);
             assert!(len > 0 && spec.offset >= DATA_START && u64::from(spec.len).is_multiple_of(BLOCK));
-            let blocks = self.disk.read_blocks(spec);
+            let blocks = disk.read_blocks(spec);
             let expected = &self.log[from.0 as usize..from.0 as usize + len];
             assert!(blocks[skip..skip + len] == *expected, "other bytes than were appended at {from}");
             from = from.advance(len as u64);
         }
-    }
-
-    fn check_values(&mut self) {
-        let mut newest = BTreeMap::new();
-        for (key, value) in self.appends.iter().flat_map(|append| &append.ops) {
-            newest.insert(*key, value.clone());
-        }
-        for key in 0..KEYS {
-            let expected = newest.get(&key).cloned().flatten();
-            let (found, _) = get(&mut self.shard, &self.disk, &key.to_le_bytes(), View::Newest);
-            assert!(found == expected, "key {key}");
-        }
-        let committed = self.shard.committed();
-        let mut stale = BTreeMap::new();
-        for append in self.appends.iter().filter(|append| append.end <= committed) {
-            stale.extend(append.ops.iter().cloned());
-        }
-        for key in 0..KEYS {
-            let expected = stale.get(&key).cloned().flatten();
-            let (found, wait) = get(&mut self.shard, &self.disk, &key.to_le_bytes(), View::Committed);
-            assert!(found == expected && wait == Lsn(0), "key {key} as committed");
+        for (view, until) in [(View::Newest, shard.tail()), (View::Committed, shard.committed())] {
+            let mut expected = BTreeMap::new();
+            for append in self.appends.iter().filter(|append| append.end <= until) {
+                expected.extend(append.ops.iter().cloned());
+            }
+            for key in 0..KEYS {
+                let (found, wait) = get(shard, disk, &key.to_le_bytes(), view);
+                assert!(found == expected.get(&key).cloned().flatten(), "key {key} as {view:?}");
+                assert!(view == View::Newest || wait == Lsn(0));
+            }
         }
     }
 }
@@ -265,8 +271,9 @@ fn nothing_durable_is_lost_and_nothing_unwritten_appears() {
         world.crash();
         settle(&mut world.shard, &mut world.disk);
         world.note_progress();
-        world.check_bytes();
-        world.check_values();
+        let shard = world.recovered(&world.disk);
+        world.shard = shard;
+        settle(&mut world.shard, &mut world.disk);
         let live = world.shard.segments.live.iter().map(|segment| segment.id);
         let known: Vec<_> = live.chain(world.shard.segments.spares.iter().map(|spare| spare.id)).collect();
         assert!(

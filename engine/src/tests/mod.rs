@@ -1,6 +1,8 @@
 //! Tests of the shard as a whole, against the disk in memory and against real files.
 
+mod codecs;
 mod crash;
+mod crash_images;
 mod files;
 mod frames;
 mod mend;

@@ -3,6 +3,7 @@
 //! A write is committed when it is durable on every member of the in-sync set (rule 2), and, while a
 //! change of the set is pending or its outcome unknown, on every member of both sets (rule 17).
 
+use crate::mutants::{Mutant, lacks};
 use crate::replication::peer::Cursors;
 use agency::configuration::{Change, Configuration};
 use agency::events::ShardRequest;
@@ -15,7 +16,12 @@ use engine::ids::Lsn;
 /// at once.
 pub fn needed(configuration: &Configuration, pending: Option<&ShardRequest>) -> NodeSet {
     match pending.map(|request| request.change) {
-        Some(Change::Admit(learner)) => configuration.in_sync.with(learner),
+        Some(Change::Admit(learner)) if !lacks(Mutant::IgnoresPendingAdmission) => {
+            configuration.in_sync.with(learner)
+        }
+        Some(Change::Evict(lost)) if lacks(Mutant::CountsPendingEviction) => {
+            lost.iter().fold(configuration.in_sync, NodeSet::without)
+        }
         _ => configuration.in_sync,
     }
 }
@@ -28,6 +34,7 @@ pub fn least(
     cursors: impl Fn(NodeId) -> Option<Cursors>,
     cursor: impl Fn(Cursors) -> Lsn,
 ) -> Lsn {
+    let needed = if lacks(Mutant::CommitsAlone) { NodeSet::of(&[me]) } else { needed };
     needed
         .iter()
         .map(|node| if node == me { mine } else { cursors(node).map_or(Lsn(0), &cursor) })

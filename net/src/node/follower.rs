@@ -106,8 +106,10 @@ impl Follower {
         out.extend(self.link.map(|link| Action::LinkClose { link }));
     }
 
-    pub(super) fn deadline(&self, now: Nanos) -> Nanos {
+    pub(super) fn deadline(&self, now: Nanos, rewinding: bool) -> Nanos {
         match self.state {
+            // It calls once the rewind is through, which the disk's answer will say.
+            State::Waiting(_) if rewinding => Nanos(now.0 + HEARTBEAT.0),
             State::Waiting(at) => at,
             State::Header | State::Room(_) | State::Body { .. } => Nanos(self.told_at.0 + HEARTBEAT.0),
             State::Connecting | State::Greeting | State::Rewinding => Nanos(now.0 + HEARTBEAT.0),

@@ -2,6 +2,7 @@
 
 use super::{Node, ReadFor, Role, commit, engine_epoch, routing, settles};
 use crate::config::Ack;
+use crate::mutants::{Mutant, lacks};
 use crate::replication::message::{self, DAMAGED, EAGER, Header, Kind, Refusal};
 use crate::replication::peer::{APPEND_BYTES, Cursors, Peer};
 use crate::seam::{Action, Landing, LinkId};
@@ -84,7 +85,9 @@ impl Leader {
 
     /// Whether requests are executed; otherwise they are parked.
     pub(super) fn serves(&self) -> bool {
-        matches!(self.phase, Phase::Serving) && self.handoff.is_none()
+        let started = matches!(self.phase, Phase::Serving)
+            || matches!(self.phase, Phase::Starting { .. }) && lacks(Mutant::ServesBeforeStart);
+        started && self.handoff.is_none()
     }
 
     /// Whether a follower could still take over before an orderly stop.
@@ -164,7 +167,8 @@ impl Node {
         };
         let known = (header.from as usize) < MAX_MEMBERS
             && self.update.is_some_and(|u| u.configuration.members.contains(NodeId(header.from)));
-        if header.kind != Kind::Hello || header.epoch != leader.epoch || !known {
+        let sane = header.kind == Kind::Hello && header.body_bytes <= message::MAX_HISTORY_BYTES;
+        if !sane || header.epoch != leader.epoch || !known {
             return self.refuse(link, Refusal::NotLeader, out);
         }
         leader.greetings.insert(link, Greeting { header });
@@ -196,7 +200,11 @@ impl Node {
             return;
         }
         let node = NodeId(header.from);
-        let common = self.shard.history().common_point(self.shard.tail(), &history, header.lsn);
+        let common = if lacks(Mutant::TruncatesByLength) {
+            self.shard.tail().min(header.lsn)
+        } else {
+            self.shard.history().common_point(self.shard.tail(), &history, header.lsn)
+        };
         if common < self.shard.oldest() {
             return self.refuse(link, Refusal::LogGone, out);
         }
@@ -313,10 +321,11 @@ impl Node {
             let committed = self.shard.committed();
             let learner = self.learner_to_admit(&configuration);
             if let Role::Leader(leader) = &mut self.role {
-                leader.joining = learner.map(|(node, _)| node);
+                leader.joining = learner.map(|(node, _)| node).filter(|_| !lacks(Mutant::AdmitsEarly));
             }
             // Rule 6: what was committed without it, it must hold before anybody may promote it.
-            learner.filter(|(_, cursors)| cursors.durable >= committed).map(|(node, _)| Change::Admit(node))
+            let holds_it = |cursors: Cursors| cursors.durable >= committed || lacks(Mutant::AdmitsEarly);
+            learner.filter(|(_, cursors)| holds_it(*cursors)).map(|(node, _)| Change::Admit(node))
         } else {
             None
         };
@@ -496,11 +505,25 @@ impl Node {
     pub(super) fn least_copy(&self, mine: Lsn, cursor: impl Fn(Cursors) -> Lsn) -> Lsn {
         let (Role::Leader(leader), Some(update)) = (&self.role, &self.update) else { return Lsn(0) };
         let needed = commit::needed(&update.configuration, leader.pending.as_ref());
-        let needed = leader.joining.map_or(needed, |learner| needed.with(learner));
+        let joining = leader.joining.filter(|_| !lacks(Mutant::IgnoresPendingAdmission));
+        let needed = joining.map_or(needed, |learner| needed.with(learner));
+        let needed = if lacks(Mutant::DropsSilentFollowers) { self.heard_of(needed) } else { needed };
         let cursors = |node: NodeId| {
             let peer = leader.peers.get(&node)?;
             if leader.untrusted.contains(node) { None } else { peer.cursors() }
         };
         commit::least(needed, self.options.me, mine, cursors, cursor)
+    }
+
+    /// Those that a broken leader would count: without whoever was silent for a while.
+    fn heard_of(&self, needed: NodeSet) -> NodeSet {
+        let Role::Leader(leader) = &self.role else { return needed };
+        let evict_after = Nanos(self.options.config.timing.evict_after.0.as_nanos() as u64);
+        let end = self.shard.tail();
+        let silent = |node: &NodeId| match leader.peers.get(node) {
+            Some(peer) => peer.silent_for(end, self.attended) > evict_after,
+            None => *node != self.options.me,
+        };
+        needed.iter().filter(silent).fold(needed, NodeSet::without)
     }
 }

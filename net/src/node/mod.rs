@@ -7,7 +7,7 @@
 //!
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
-//! - `repair`: fetch damaged frames from another member, and serve such fetches.
+//! - `repair`: fetch damaged frames from another member and write them back; `lend`: be that other member.
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
 //! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
 //!   `known`: databases, collections and users; `edits`: changes of these.
@@ -24,12 +24,14 @@ mod follower;
 mod http;
 mod known;
 mod leader;
+mod lend;
 mod repair;
 mod routing;
 mod serve;
 pub mod shares;
 
 use crate::config::NodeConfig;
+use crate::mutants::{Mutant, lacks};
 use crate::replication::message;
 use crate::resp::Topology;
 use crate::seam::{Action, ConnId, Event, Lease, LinkId};
@@ -60,6 +62,10 @@ const ATTENDED_GAP: Nanos = Nanos(10_000_000);
 const STOP_PATIENCE: Nanos = Nanos(2_000_000_000);
 /// Pause before a failed preparation of a segment (full disk) is tried again.
 const PREPARE_RETRY: Nanos = Nanos(1_000_000_000);
+
+/// A preparation, a save or a cut that takes longer than this will not end: zeroing a large segment takes
+/// seconds on a slow disk.
+const COLD_PATIENCE: Nanos = Nanos(20_000_000_000);
 
 /// What a node is made with.
 pub struct NodeOptions {
@@ -141,6 +147,8 @@ pub struct Node {
     turns: u64,
     disk_ok_at: Nanos,
     writes_out: BTreeMap<u64, Nanos>,
+    /// Preparations, saves and cuts under way, and in which attended time they were asked for.
+    cold_out: BTreeMap<u64, Nanos>,
     pulse_at: Nanos,
     prepare_retry_at: Option<Nanos>,
     /// Damage found at recovery stands until the leader has taken us out of the in-sync set and back in.
@@ -193,6 +201,7 @@ impl Node {
             turns: 0,
             disk_ok_at: Nanos(0),
             writes_out: BTreeMap::new(),
+            cold_out: BTreeMap::new(),
             pulse_at: Nanos(0),
             prepare_retry_at: None,
             damaged,
@@ -271,6 +280,10 @@ impl Node {
         if self.failed {
             return;
         }
+        if self.cold_out.values().any(|since| self.attended.0 > since.0 + COLD_PATIENCE.0) {
+            // The warden watches the log writes; nobody else watches these.
+            return self.fail("the disk failed: preparing or cutting a segment does not end".into(), out);
+        }
         self.lead_turn(out);
         self.follow_turn(out);
         self.repair_turn(out);
@@ -300,7 +313,7 @@ impl Node {
     pub fn deadline(&self) -> Nanos {
         let role = match &self.role {
             Role::Idle => self.pulse_at,
-            Role::Follower(follower) => follower.deadline(self.now),
+            Role::Follower(follower) => follower.deadline(self.now, self.shard.rewinding()),
             Role::Leader(leader) => leader.deadline(self.shard.committed()),
         };
         let soon = if self.errands.hungry { self.now } else { self.http.deadline() };
@@ -314,7 +327,7 @@ impl Node {
             turns: self.turns,
             disk_ok_at: self.disk_ok_at,
             disk_waiting_since: self.writes_out.values().min().copied().unwrap_or_default(),
-            health: if self.damaged { Health::Damaged } else { Health::Ready },
+            health: if self.unfit() { Health::Damaged } else { Health::Ready },
             starved: false,
             last_epoch: agency::ids::Epoch(self.shard.last_epoch().0),
             written: self.shard.tail().0,
@@ -324,9 +337,15 @@ impl Node {
         }
     }
 
+    /// Damage keeps it from leading (rule 12).
+    fn unfit(&self) -> bool {
+        self.damaged && !lacks(Mutant::LeadsDamaged)
+    }
+
     /// Whether linearizable reads may be served at this moment (rule 9).
     fn lease_holds(&self) -> bool {
         match &self.role {
+            Role::Leader(_) if lacks(Mutant::ReadsWithoutLease) => true,
             Role::Leader(leader) => self.lease.epoch.0 == leader.epoch.0 && self.now < self.lease.until,
             _ => false,
         }
@@ -353,12 +372,15 @@ impl Node {
             DiskOpKind::WriteLog { .. } | DiskOpKind::WriteBlocks { .. } | DiskOpKind::Pulse { .. }
         ) {
             self.writes_out.insert(op.ticket, self.now);
+        } else {
+            self.cold_out.insert(op.ticket, self.attended);
         }
         out.push(Action::Disk(op));
         true
     }
 
     fn disk_done(&mut self, done: DiskDone, out: &mut Vec<Action>) {
+        self.cold_out.remove(&done.ticket);
         let was_write = self.writes_out.remove(&done.ticket).is_some();
         if was_write && done.result.is_ok() {
             self.disk_ok_at = self.now;
@@ -405,10 +427,12 @@ impl Node {
         self.refresh_topology();
         let mine = configuration.leader == self.options.me;
         // Rule 12: not even if it were told to.
-        let may_lead = mine && configuration.leader_incarnation == self.options.incarnation && !self.damaged;
+        let may_lead = mine && configuration.leader_incarnation == self.options.incarnation && !self.unfit();
         let current = match &self.role {
             Role::Idle => false,
-            Role::Follower(follower) => !mine && follower.is_of(&configuration),
+            Role::Follower(follower) => {
+                !mine && (follower.is_of(&configuration) || lacks(Mutant::StaysWithOldLeader))
+            }
             Role::Leader(leader) => may_lead && leader.epoch == engine_epoch(configuration.epoch),
         };
         if current {

@@ -1,5 +1,5 @@
 //! Damaged frames: fetched from another member by their name, handed to whoever waits for them, and written
-//! back; and the other side, serving such fetches (`docs/PROTOCOL.md`, *Repair of damaged frames*).
+//! back (`docs/PROTOCOL.md`, *Repair of damaged frames*). The other side is `lend`.
 //!
 //! Promises that every repair ends, with the frame or with the error that there would have been, and that what
 //! is handed out was checked here. A frame counts as repaired once it is durable in its place. Does not look
@@ -19,16 +19,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Most frames that are being fetched at a time; the others wait for their turn.
 const MAX_FETCHES: usize = 4;
-/// Most connections on which other members fetch at a time; more are closed.
-const MAX_SERVED: usize = 8;
 /// Frames fetched and not yet written back, in bytes. What is beyond is found again when it is read again.
 const MEND_BACKLOG_BYTES: usize = 64 << 20;
 /// A member that has not begun to answer for this long is given up.
 const ANSWER_PATIENCE: Nanos = Nanos(200_000_000);
 /// The same for the rest of its answer.
 const BODY_PATIENCE: Nanos = Nanos(2_000_000_000);
-/// A connection that fetches is closed after this.
-const SERVE_PATIENCE: Nanos = Nanos(5_000_000_000);
 
 /// How a frame was found damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +98,7 @@ pub(super) struct Repairs {
     spares: VecDeque<Spare>,
     mending: Mending,
     /// Connections on which another member fetches, and when each is closed.
-    served: BTreeMap<LinkId, Nanos>,
+    pub(super) served: BTreeMap<LinkId, Nanos>,
 }
 
 impl Repairs {
@@ -197,10 +193,7 @@ impl Node {
                 out.push(Action::LinkClose { link: asking.link });
             }
         }
-        for (link, until) in self.repairs.served.iter_mut().filter(|(_, until)| **until <= now) {
-            *until = Nanos(u64::MAX);
-            out.push(Action::LinkClose { link: *link });
-        }
+        self.close_idle_borrowers(out);
         self.ask_next(out);
         self.mend_next(out);
     }
@@ -237,7 +230,7 @@ impl Node {
         out.push(Action::LinkReceive { link, into: Landing::Memory(HEADER_BYTES) });
     }
 
-    fn known_epoch(&self) -> Epoch {
+    pub(super) fn known_epoch(&self) -> Epoch {
         self.update.map_or(Epoch(0), |update| engine_epoch(update.configuration.epoch))
     }
 
@@ -363,65 +356,5 @@ impl Node {
             Mend::Writing => Mending::Writing,
             Mend::Sound | Mend::TooEarly => Mending::Idle,
         };
-    }
-
-    /// Another member asks for a frame.
-    pub(super) fn fetch_asked(&mut self, link: LinkId, bytes: &[u8], out: &mut Vec<Action>) {
-        let header = Header::decode(bytes, message::group_mark(self.options.config.group));
-        let members = self.update.map(|update| update.configuration.members).unwrap_or_default();
-        let served = &mut self.repairs.served;
-        let Ok(header) = header else { return out.push(Action::LinkClose { link }) };
-        let known = members.iter().any(|node| node.0 == header.from);
-        let room = served.len() < MAX_SERVED || served.contains_key(&link);
-        if header.kind != Kind::Fetch || !known || !room {
-            return out.push(Action::LinkClose { link });
-        }
-        served.insert(link, Nanos(self.now.0 + SERVE_PATIENCE.0));
-        let blocks = u8::try_from(header.b).unwrap_or(u8::MAX);
-        let name = FrameName { lsn: header.lsn, epoch: Epoch(header.a), blocks };
-        match self.shard.place_of(name) {
-            Some(spec) => {
-                let ticket = self.ticket();
-                self.reads.insert(ticket, ReadFor::Fetch { link, name });
-                out.push(Action::Read { ticket, spec });
-            }
-            None => self.answer_fetch(link, name, &[], out),
-        }
-    }
-
-    /// The blocks of a frame that another member asked for.
-    pub(super) fn fetch_read(
-        &mut self,
-        link: LinkId,
-        name: FrameName,
-        bytes: Option<&[u8]>,
-        out: &mut Vec<Action>,
-    ) {
-        if !self.repairs.served.contains_key(&link) {
-            return;
-        }
-        match bytes.map(|bytes| (bytes, self.shard.examine(name, bytes))) {
-            Some((_, Examined::More(spec))) => {
-                let ticket = self.ticket();
-                self.reads.insert(ticket, ReadFor::Fetch { link, name });
-                out.push(Action::Read { ticket, spec });
-            }
-            Some((bytes, Examined::Whole(frame))) => {
-                let end = block_ceil(name.lsn.0 % BLOCK + frame.len() as u64) as usize;
-                self.answer_fetch(link, name, &bytes[..end], out);
-            }
-            Some((_, Examined::Damaged)) | None => self.answer_fetch(link, name, &[], out),
-        }
-    }
-
-    fn answer_fetch(&mut self, link: LinkId, name: FrameName, blocks: &[u8], out: &mut Vec<Action>) {
-        let committed = self.shard.committed().0;
-        let mut header = self.header(Kind::Fetched, self.known_epoch(), name.lsn, committed);
-        header.body_bytes = blocks.len();
-        let mut bytes = header.encode();
-        bytes.extend_from_slice(blocks);
-        out.push(Action::LinkSend { link, bytes });
-        // Only to see when the other one closes, or asks for another.
-        out.push(Action::LinkReceive { link, into: Landing::Memory(HEADER_BYTES) });
     }
 }

@@ -8,6 +8,7 @@ use crate::auth::Asked;
 use crate::config;
 use crate::control::job::Job;
 use crate::mail::Mail;
+use crate::mutants::{Mutant, lacks};
 use crate::resp::{
     self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Gather, Outcome, Parsed, Replica, Request, Route,
     TRY_AGAIN, Verdict, parse, route,
@@ -166,7 +167,7 @@ impl Node {
     pub(super) fn standing(&self, write: bool, readonly: bool) -> Standing {
         match &self.role {
             Role::Leader(leader) if leader.serves() && self.stopping.is_none() => {
-                if write || self.lease_holds() {
+                if (write && !lacks(Mutant::StopsWithoutMajority)) || self.lease_holds() {
                     Standing::Execute(View::Newest)
                 } else {
                     Standing::Park(PARK_LIMIT)
@@ -277,6 +278,7 @@ impl Node {
         let outcome = resp::execute(request, &mut client.session, &context, &mut access, &mut chunk.bytes);
         let Access { wanted, wait, wrote, no_room, .. } = access;
         if !matches!(outcome, Outcome::Blocked) {
+            let wait = if lacks(Mutant::ServesUncommitted) { Lsn(0) } else { wait };
             let needs = &mut chunk.needs;
             needs.read_upto = needs.read_upto.max(wait);
             needs.leased |= view == Some(View::Newest) && wrote.is_none();

@@ -19,6 +19,8 @@ const MAGIC: [u8; 4] = *b"BTNR";
 const VERSION: u8 = 1;
 const CHECKED_BYTES: usize = 60;
 const HISTORY_ENTRY_BYTES: usize = 16;
+/// Longest body of a hello.
+pub const MAX_HISTORY_BYTES: usize = MAX_HISTORY * HISTORY_ENTRY_BYTES;
 
 /// Flag of an append: the leader wants receipts, not only durability, acknowledged.
 pub const EAGER: u8 = 1;
@@ -200,7 +202,7 @@ pub fn encode_history(history: &EpochHistory) -> Vec<u8> {
 
 /// Reads a hello's body; `None` if it is not one (wrong length, epochs or starts that do not rise).
 pub fn decode_history(body: &[u8]) -> Option<EpochHistory> {
-    if !body.len().is_multiple_of(HISTORY_ENTRY_BYTES) || body.len() > MAX_HISTORY * HISTORY_ENTRY_BYTES {
+    if !body.len().is_multiple_of(HISTORY_ENTRY_BYTES) || body.len() > MAX_HISTORY_BYTES {
         return None;
     }
     let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));

@@ -247,7 +247,13 @@ fn header_line<'b>(
     too_long: &str,
 ) -> Result<(&'b [u8], usize), Broken> {
     let from = (*scanned).max(at);
-    match buf.get(from..).and_then(|rest| rest.iter().position(|b| *b == b'\r')) {
+    let found = buf.get(from..).and_then(|rest| rest.iter().position(|b| *b == b'\r'));
+    // The same for a line that came whole as for one that came in pieces.
+    let seen = found.map_or(buf.len(), |found| from + found);
+    if seen.saturating_sub(at) > limits.max_inline_bytes {
+        return Err(Broken::Protocol(too_long.to_owned()));
+    }
+    match found {
         Some(found) if from + found + 1 < buf.len() => {
             let end = from + found;
             Ok((&buf[at..end], end + 2))
@@ -255,9 +261,6 @@ fn header_line<'b>(
         Some(found) => {
             *scanned = from + found;
             Err(Broken::Incomplete)
-        }
-        None if buf.len().saturating_sub(at) > limits.max_inline_bytes => {
-            Err(Broken::Protocol(too_long.to_owned()))
         }
         None => {
             *scanned = buf.len();
@@ -281,10 +284,12 @@ fn fatal<'a>(buf: &'a [u8], text: &str) -> Parsed<'a> {
 }
 
 fn parse_inline<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a> {
-    let Some(end) = buf[state.scanned..].iter().position(|b| *b == b'\n').map(|at| at + state.scanned) else {
-        if buf.len() > limits.max_inline_bytes {
-            return fatal(buf, "too big inline request");
-        }
+    let end = buf[state.scanned..].iter().position(|b| *b == b'\n').map(|at| at + state.scanned);
+    // The same for a line that came whole as for one that came in pieces.
+    if end.unwrap_or(buf.len()) > limits.max_inline_bytes {
+        return fatal(buf, "too big inline request");
+    }
+    let Some(end) = end else {
         state.scanned = buf.len();
         return Parsed::Incomplete;
     };

@@ -30,6 +30,9 @@ impl<C: Core> ShardLoop<C> {
             self.completed(completion);
         }
         self.completions = completions;
+        // Rule 9: whatever was read in this turn was read before this moment. With the clock of the turn's
+        // beginning, a thread that stood still in between would pass an expired lease.
+        self.now = agency::warden::now();
         let (epoch, until) = self.page.shard(self.shard).lease();
         let lease = Lease { epoch, until };
         self.core.finish_turn(self.now, wall_ms(), lease, &mut self.actions);

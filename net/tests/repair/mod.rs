@@ -77,6 +77,8 @@ fn a_damaged_value_is_fetched_from_the_follower_and_written_back() {
     let before = file(&mut world, A, segment);
     damage(&mut world, A, "big3");
     damage(&mut world, A, "big4");
+    // A frame that is counted as repaired is on the disk, however long that takes.
+    world.hosts[0].disk_delay = 20_000_000;
     assert_eq!(world.ask(A, "GET big3"), reply(3));
     assert_eq!(world.ask(A, "GET big4"), reply(4));
     wait_repaired(&mut world, A, 2);
@@ -167,6 +169,7 @@ fn a_leader_whose_copy_is_damaged_feeds_no_learner_with_it() {
     assert!(world.hosts[0].failed.is_none(), "{:?}", world.hosts[0].failed);
     assert!(world.cursors(B).0 < world.cursors(A).0);
     assert_eq!(world.ask(A, "GET big31"), reply(31));
+    assert!(count(&mut world, A, "baton_damaged_frames") > 0, "the leader checks what it sends");
 }
 
 /// A frame that is longer than what is read at once, where the block it ends in is read with it and where not.

@@ -31,6 +31,17 @@ pub struct Log {
     pub keys: BTreeMap<Vec<u8>, Vec<Change>>,
 }
 
+/// Why a stretch of a node's log is not as it should be.
+#[derive(Debug)]
+pub enum Fault {
+    /// No whole frame stands there.
+    Damaged(String),
+    /// Frames before it have not been seen on any node: the one that has them cannot be read there.
+    Unseen(String),
+    /// A frame stands there that is not the one that was committed.
+    Wrong(String),
+}
+
 /// The committed log of each shard.
 pub struct CommittedLog {
     pub shards: Vec<Log>,
@@ -43,12 +54,32 @@ pub fn digest(value: &[u8]) -> u32 {
     crc32fast::hash(value)
 }
 
+impl Fault {
+    /// What a checker says of it. `damaged`: this host's copy is known to be, and may have no whole frame in a
+    /// place. `any`: some host's is, so that not all of the log has been seen.
+    pub fn judged(self, damaged: bool, any: bool) -> Result<(), String> {
+        match self {
+            Fault::Damaged(_) if damaged => Ok(()),
+            Fault::Unseen(_) if any => Ok(()),
+            Fault::Damaged(what) | Fault::Unseen(what) | Fault::Wrong(what) => Err(what),
+        }
+    }
+}
+
 impl Log {
+    /// Up to where it is known.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// A committed frame of a node's log.
-    fn frame(&mut self, host: usize, lsn: u64, bytes: &[u8]) -> Result<(), String> {
+    fn frame(&mut self, host: usize, lsn: u64, bytes: &[u8]) -> Result<(), Fault> {
         let Some(view) = FrameView::of(bytes) else {
-            return Err(format!("host {host}: no frame at LSN {lsn}"));
+            return Err(Fault::Damaged(format!("host {host}: no frame at LSN {lsn}")));
         };
+        if !view.intact() {
+            return Err(Fault::Damaged(format!("host {host} committed a damaged frame at LSN {lsn}")));
+        }
         let header = view.header();
         let frame = Frame { lsn, len: header.len.get(), crc: header.crc.get(), epoch: header.epoch.get() };
         if lsn < self.end {
@@ -56,14 +87,19 @@ impl Log {
             let known = at.map(|at| self.frames[at]);
             return match known {
                 Ok(known) if known == frame => Ok(()),
-                _ => Err(format!("host {host} committed {frame:?} where {known:?} was committed before")),
+                _ => Err(Fault::Wrong(format!(
+                    "host {host} committed {frame:?} where {known:?} was committed before"
+                ))),
             };
         }
         if lsn > self.end {
-            return Err(format!("host {host} committed {frame:?}; the log is only known up to {}", self.end));
+            let known = self.end;
+            return Err(Fault::Unseen(format!(
+                "host {host} committed {frame:?}; the log is only known up to {known}"
+            )));
         }
         if let Some(last) = self.frames.last().filter(|last| last.epoch > frame.epoch) {
-            return Err(format!("host {host} committed {frame:?} after {last:?}"));
+            return Err(Fault::Wrong(format!("host {host} committed {frame:?} after {last:?}")));
         }
         self.frames.push(frame);
         self.end = lsn + u64::from(frame.len);
@@ -93,7 +129,7 @@ impl CommittedLog {
         shard: ShardId,
         engine: &Shard,
         disk: &MemoryDisk,
-    ) -> Result<(), String> {
+    ) -> Result<(), Fault> {
         let committed = engine.committed().0;
         // A life starts with what its disk says; the bytes below are compared when the run is over.
         let mut compared = *self.compared.entry((host, shard)).or_insert(committed);
@@ -108,9 +144,9 @@ impl CommittedLog {
                 self.compare(host, shard, compared, committed, &blocks[skip..skip + len])?
             };
             if next == compared {
-                return Err(format!(
+                return Err(Fault::Damaged(format!(
                     "host {host}: commits up to {committed}, but has no whole frame at {compared}"
-                ));
+                )));
             }
             compared = next;
         }
@@ -126,7 +162,7 @@ impl CommittedLog {
         from: u64,
         to: u64,
         bytes: &[u8],
-    ) -> Result<u64, String> {
+    ) -> Result<u64, Fault> {
         let log = &mut self.shards[usize::from(shard.0)];
         let mut at = 0usize;
         while let Some(header) = bytes.get(at..at + HEADER_BYTES).and_then(peek) {

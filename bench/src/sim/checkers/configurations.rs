@@ -1,43 +1,32 @@
-//! Configurations form one chain: one per version, one writer per epoch, only in-sync members are promoted,
-//! versions and epochs rise together.
+//! Configurations form one chain: one per version, versions and epochs rise together, and the leader and the
+//! in-sync set are members.
 
 use agency::configuration::Configuration;
-use agency::ids::{Epoch, Incarnation, NodeId, ShardId, Version};
+use agency::ids::{ShardId, Version};
 use std::collections::BTreeMap;
-
-#[derive(Default)]
-struct Chain {
-    decided: BTreeMap<Version, Configuration>,
-    reigns: BTreeMap<Epoch, (NodeId, Incarnation)>,
-}
 
 /// What was published of each shard.
 pub struct Configurations {
-    shards: Vec<Chain>,
+    shards: Vec<BTreeMap<Version, Configuration>>,
 }
 
 impl Configurations {
     pub fn new(shards: u16) -> Configurations {
-        Configurations { shards: (0..shards).map(|_| Chain::default()).collect() }
+        Configurations { shards: (0..shards).map(|_| BTreeMap::new()).collect() }
     }
 
     /// A warden told its node that this is decided.
     pub fn published(&mut self, shard: ShardId, c: &Configuration) -> Result<(), String> {
-        let chain = &mut self.shards[usize::from(shard.0)];
-        if let Some(known) = chain.decided.get(&c.version) {
+        let decided = &mut self.shards[usize::from(shard.0)];
+        if let Some(known) = decided.get(&c.version) {
             return if known == c { Ok(()) } else { Err(format!("two of one version: {known:?} and {c:?}")) };
-        }
-        let reign = (c.leader, c.leader_incarnation);
-        let first = *chain.reigns.entry(c.epoch).or_insert(reign);
-        if first != reign {
-            return Err(format!("two writers of epoch {}: {first:?} and {reign:?}", c.epoch.0));
         }
         if !c.in_sync.contains(c.leader) || c.in_sync.union(c.members) != c.members {
             return Err(format!("the leader is not in sync, or a stranger is: {c:?}"));
         }
-        chain.decided.insert(c.version, *c);
-        let older = chain.decided.range(..c.version).next_back().map(|(_, c)| *c);
-        let newer = chain.decided.range(Version(c.version.0 + 1)..).next().map(|(_, c)| *c);
+        decided.insert(c.version, *c);
+        let older = decided.range(..c.version).next_back().map(|(_, c)| *c);
+        let newer = decided.range(Version(c.version.0 + 1)..).next().map(|(_, c)| *c);
         for (old, new) in older.map(|o| (o, *c)).into_iter().chain(newer.map(|n| (*c, n))) {
             follows(&old, &new)?;
         }
@@ -46,7 +35,13 @@ impl Configurations {
 
     /// The newest one known.
     pub fn newest(&self, shard: u16) -> Option<&Configuration> {
-        self.shards[usize::from(shard)].decided.values().next_back()
+        self.shards[usize::from(shard)].values().next_back()
+    }
+
+    /// This configuration with the one before it, if that is known.
+    pub fn successor_of(&self, shard: u16, c: &Configuration) -> Option<(Configuration, Configuration)> {
+        let before = Version(c.version.0.checked_sub(1)?);
+        Some((*self.shards[usize::from(shard)].get(&before)?, *c))
     }
 }
 
@@ -55,16 +50,7 @@ fn follows(old: &Configuration, new: &Configuration) -> Result<(), String> {
     if new.epoch < old.epoch {
         return wrong("the epoch fell");
     }
-    if new.version.0 != old.version.0 + 1 {
-        return Ok(());
-    }
-    if new.epoch == old.epoch && !new.same_reign(old) {
-        return wrong("the writer changed within an epoch");
-    }
-    if new.leader != old.leader && !old.in_sync.contains(new.leader) {
-        return wrong("a node outside the in-sync set was promoted");
-    }
-    if new.epoch.0 > old.epoch.0 + 1 {
+    if new.version.0 == old.version.0 + 1 && new.epoch.0 > old.epoch.0 + 1 {
         return wrong("an epoch was left out");
     }
     Ok(())

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 struct Seen {
     committed: u64,
     applied: u64,
+    /// The farthest that its log reached.
+    reached: u64,
 }
 
 /// What each shard of each host last showed.
@@ -20,9 +22,16 @@ impl Cursors {
         self.0.remove(&(host, shard));
     }
 
+    /// The farthest that this life's log has reached.
+    pub fn reached(&self, host: usize, shard: ShardId) -> u64 {
+        self.0.get(&(host, shard)).map_or(0, |seen| seen.reached)
+    }
+
     pub fn look(&mut self, host: usize, shard: ShardId, engine: &Shard) -> Result<(), String> {
         let (tail, durable) = (engine.tail().0, engine.durable().0);
-        let now = Seen { committed: engine.committed().0, applied: engine.applied().0 };
+        let before = self.0.get(&(host, shard)).copied().unwrap_or_default();
+        let reached = before.reached.max(tail);
+        let now = Seen { committed: engine.committed().0, applied: engine.applied().0, reached };
         let all = format_args!(
             "host {host} shard {}: tail {tail} durable {durable} committed {} applied {}",
             shard.0, now.committed, now.applied
@@ -31,7 +40,7 @@ impl Cursors {
         if now.applied > durable || durable > tail || now.applied > now.committed || now.committed > tail {
             return Err(format!("out of order: {all}"));
         }
-        let before = self.0.insert((host, shard), now).unwrap_or_default();
+        self.0.insert((host, shard), now);
         if now.committed < before.committed || now.applied < before.applied {
             return Err(format!(
                 "fell from committed {} applied {}: {all}",

@@ -29,6 +29,13 @@ impl Asked {
         !matches!(self, Asked::Get | Asked::ReadOnly)
     }
 
+    /// Whether, with this answer, it changed something.
+    fn changed(self, told: Answer) -> bool {
+        self.writes()
+            && !matches!(told, Answer::Done(false))
+            && (self != Asked::Delete || told != Answer::Number(0))
+    }
+
     /// The state after it on `state`, and the answer.
     fn on(self, state: Option<i64>) -> (Option<i64>, Answer) {
         match self {
@@ -119,10 +126,14 @@ impl History {
         self.keys.keys()
     }
 
-    /// Judges all of it.
-    pub fn verdict(&mut self) -> Result<(), String> {
-        for (key, requests) in &self.keys {
-            match explain(requests) {
+    /// Judges all of it. What was answered before `lenient` and changed nothing is left out: where clocks
+    /// differ by more than the margin, a read may be old (rule 9), but no write may be lost (rule 11).
+    pub fn verdict(&mut self, lenient: u64) -> Result<(), String> {
+        for (key, all) in &self.keys {
+            let counts =
+                |r: &&Request| r.until.is_none_or(|(at, told)| at >= lenient || r.asked.changed(told));
+            let requests: Vec<Request> = all.iter().filter(counts).copied().collect();
+            match explain(&requests) {
                 Explained::Yes => {}
                 Explained::GaveUp => self.undecided += 1,
                 Explained::No(at) => {

@@ -1,12 +1,18 @@
 //! The checkers: one property a file. Each is shown what happens and says what must not.
 
+pub mod answers;
 pub mod committed_log;
 pub mod configurations;
 pub mod cursors;
 pub mod damage;
+pub mod epochs;
 pub mod history;
 pub mod index;
+pub mod leaks;
+pub mod promotions;
+pub mod rewinds;
 pub mod stale_reads;
+pub mod unavailable;
 
 use super::scenario::Scenario;
 use engine::ids::ShardId;
@@ -14,6 +20,8 @@ use engine::ids::ShardId;
 /// All of them.
 pub struct Checkers {
     pub configurations: configurations::Configurations,
+    pub epochs: epochs::Epochs,
+    pub answers: answers::Answers,
     pub cursors: cursors::Cursors,
     pub committed_log: committed_log::CommittedLog,
     pub history: history::History,
@@ -27,11 +35,13 @@ impl Checkers {
     pub fn new(scenario: &Scenario) -> Checkers {
         Checkers {
             configurations: configurations::Configurations::new(scenario.shards),
+            epochs: epochs::Epochs::default(),
+            answers: answers::Answers::default(),
             cursors: cursors::Cursors::default(),
             committed_log: committed_log::CommittedLog::new(scenario.shards),
             history: history::History::default(),
             stale_reads: stale_reads::StaleReads::default(),
-            damage: damage::Damage::new(scenario.data_nodes),
+            damage: damage::Damage::new(scenario.data_nodes, scenario.shards),
             failures: 0,
         }
     }

@@ -120,6 +120,23 @@ fn a_header_that_never_ends_is_refused() {
     }
 }
 
+#[test]
+fn a_line_too_long_is_refused_however_it_comes() {
+    let (long, most) = ("x".repeat(65), "x".repeat(64));
+    for (stream, text) in [
+        (format!("{long}\r\n"), "too big inline request"),
+        (format!("*{}1\r\n", "0".repeat(64)), "too big mbulk count string"),
+        (format!("*1\r\n${}1\r\nx\r\n", "0".repeat(64)), "too big bulk count string"),
+    ] {
+        let expected = (vec![Seen::Bad(format!("-ERR Protocol error: {text}\r\n"), true)], 0);
+        assert_eq!(drive(stream.as_bytes(), []), expected);
+        assert_eq!(drive(stream.as_bytes(), 1..stream.len()), expected);
+    }
+    let stream = format!("{most}\n");
+    assert_eq!(drive(stream.as_bytes(), []), (vec![request(&[&most])], 0));
+    assert_eq!(drive(stream.as_bytes(), 1..stream.len()), (vec![request(&[&most])], 0));
+}
+
 /// Bytes that look like the protocol often enough to get far into the parser.
 fn protocol_soup() -> impl Strategy<Value = Vec<u8>> {
     let token = prop_oneof![

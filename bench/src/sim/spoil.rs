@@ -1,0 +1,153 @@
+//! Faults that damage what is on a disk, and why each may strike where it does.
+//!
+//! A disk is damaged only where a peer must be able to repair it: at most one host's at a time, and only while
+//! every shard has another copy in sync. Damage that the node itself or its warden recognises (a new disk, a
+//! bit that the pulse vouches for) may meet any other fault. Damage that only the *leader* recognises, by
+//! comparing logs (a lost or misdirected write, a disk that was rolled back), strikes followers in a calm
+//! moment, and until it is repaired no other fault strikes: a leader that dies before it has compared the logs
+//! is a second copy lost. A leader's own disk is never rolled back for the same reason.
+
+use super::disk::{Harm, SimDisk};
+use super::host::Host;
+use super::mutants::Mutant;
+use super::nemesis::{Kind, MS, SECOND};
+use super::world::{What, World};
+use agency::ids::NodeId;
+use agency::register::Image;
+use engine::ids::ShardId;
+
+impl World {
+    pub(super) fn spoil(&mut self, kind: Kind, host: usize, shard: ShardId) {
+        match kind {
+            Kind::LoseDisk => self.lose_disk(host),
+            Kind::FlipBit => self.flip_bit(host, shard),
+            Kind::Rot => self.rot(host, shard),
+            Kind::LoseWrite => self.harm_write(host, shard, Harm::Lost),
+            Kind::MisdirectWrite => self.harm_write(host, shard, Harm::Misdirected),
+            _ => self.roll_back(host),
+        }
+    }
+
+    /// Whether this host must not be taken away: another one's damage is still to be found out by comparing.
+    pub(super) fn spared(&self, host: usize) -> bool {
+        self.checkers.damage.spares(host)
+    }
+
+    /// Whether every shard has a whole copy in sync besides this host's, and nothing else is damaged.
+    fn dispensable(&self, host: usize) -> bool {
+        let node = NodeId(host as u8);
+        !self.checkers.damage.any_stands()
+            && (0..self.scenario.shards).all(|shard| {
+                self.checkers
+                    .configurations
+                    .newest(shard)
+                    .is_some_and(|c| !c.in_sync.without(node).is_empty())
+            })
+    }
+
+    /// Whether nothing is wrong right now: everybody is up and moves, and is reached.
+    pub(super) fn calm(&self) -> bool {
+        let still = |until: u64| until > self.now;
+        self.hosts.iter().enumerate().all(|(place, host)| {
+            let warden = host.warden.as_ref().is_some_and(|warden| !still(warden.paused_until));
+            let node = host.node.as_ref().is_some_and(|node| node.listens() && !still(node.paused_until));
+            warden
+                && (node || place >= self.scenario.data_nodes)
+                && host.disks.iter().all(|disk| disk.works(self.now))
+        }) && self.network.whole(self.hosts.len(), self.now)
+            && self.nemesis.noise_until < self.now
+            && self.nemesis.traps.is_empty()
+    }
+
+    /// Whether this host follows, in sync, in all shards, and its leaders are the nodes that run.
+    fn follows(&self, host: usize) -> bool {
+        let node = NodeId(host as u8);
+        self.calm()
+            && (0..self.scenario.shards).all(|shard| {
+                self.checkers.configurations.newest(shard).is_some_and(|c| {
+                    let leader = self.hosts[usize::from(c.leader.0)].node.as_ref();
+                    c.in_sync.contains(node)
+                        && c.leader != node
+                        && leader.is_some_and(|n| n.incarnation == c.leader_incarnation)
+                })
+            })
+    }
+
+    /// The host comes back with an empty disk.
+    fn lose_disk(&mut self, host: usize) {
+        // An agent without its memory needs all others to come back, and theirs.
+        let votes = |image: &[u8]| Image::decode(image).is_ok_and(|image| image.joined);
+        let remembers = |host: &Host| host.image.as_deref().is_some_and(votes);
+        let everybody = self.hosts.iter().all(|host| host.warden.is_some() && remembers(host));
+        if !self.dispensable(host) || !everybody || self.spared(host) {
+            return;
+        }
+        self.say(host, format_args!("fault: disk lost"));
+        self.checkers.damage.hit(host, false);
+        self.hosts[host].up = false;
+        self.kill_warden(host, "its disk is lost");
+        let me = &mut self.hosts[host];
+        if self.scenario.mutant != Some(Mutant::WipedUnnoticed) {
+            me.image = None;
+            me.incarnation = 0;
+            me.disk_id = 1 + u128::from(self.dice.bits() >> 1);
+        }
+        for disk in &mut me.disks {
+            *disk = SimDisk::new(self.scenario.segment_bytes, self.scenario.mutant);
+        }
+        let back = self.dice.magnitude(50 * MS, 2 * SECOND);
+        self.later(back, What::StartWarden { host });
+    }
+
+    fn flip_bit(&mut self, host: usize, shard: ShardId) {
+        if !self.dispensable(host) || self.spared(host) {
+            return;
+        }
+        self.checkers.damage.hit_bit(host);
+        self.kill_node(host, "fault: killed");
+        let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
+        if let Some((segment, at)) = disk.flip_durable_bit(&mut self.dice) {
+            self.say(host, format_args!("fault: a bit of segment {} flips at {at}", segment.0));
+        }
+    }
+
+    /// Whoever reads there must fetch the frame from a peer.
+    fn rot(&mut self, host: usize, shard: ShardId) {
+        if !self.dispensable(host) {
+            return;
+        }
+        let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
+        if let Some((segment, at)) = disk.flip_sealed_bit(&mut self.dice) {
+            self.checkers.damage.hit_bit(host);
+            self.say(host, format_args!("fault: a bit of the sealed segment {} flips at {at}", segment.0));
+        }
+    }
+
+    /// The next log write is acknowledged and is not where it should be; then the process dies.
+    fn harm_write(&mut self, host: usize, shard: ShardId, harm: Harm) {
+        if !self.dispensable(host) || !self.follows(host) || self.spared(host) {
+            return;
+        }
+        self.say(host, format_args!("fault: the next write of shard {}: {harm:?}", shard.0));
+        self.checkers.damage.hit(host, true);
+        self.hosts[host].disks[usize::from(shard.0)].harm = Some(harm);
+    }
+
+    /// First the disks are remembered; the next time they are brought back to that.
+    fn roll_back(&mut self, host: usize) {
+        if self.hosts[host].copies.is_empty() {
+            self.hosts[host].copies = self.hosts[host].disks.iter().map(SimDisk::copy).collect();
+            return;
+        }
+        if !self.dispensable(host) || !self.follows(host) || self.spared(host) {
+            return;
+        }
+        self.checkers.damage.hit(host, true);
+        self.kill_node(host, "fault: its disks are rolled back");
+        let me = &mut self.hosts[host];
+        let copies = std::mem::take(&mut me.copies);
+        for (disk, copy) in me.disks.iter_mut().zip(copies) {
+            disk.roll_back(copy);
+        }
+    }
+}
