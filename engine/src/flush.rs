@@ -74,6 +74,7 @@ impl Shard {
             .or_else(|| self.poll_log_write())
             .or_else(|| self.poll_rewind())
             .or_else(|| self.poll_footer())
+            .or_else(|| self.poll_mend())
     }
 
     /// Takes the completion of an operation.
@@ -104,6 +105,9 @@ impl Shard {
             result?;
             self.footer_piece_done(piece);
             return Ok(());
+        }
+        if self.mending.take_if(|mending| mending.is(ticket)).is_some() {
+            return result;
         }
         let preparing = FileState::Preparing { ticket };
         if let Some((_, file)) = self.segments.files_mut().find(|(_, file)| **file == preparing) {

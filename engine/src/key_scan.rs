@@ -16,9 +16,10 @@ use hashbrown::HashMap;
 use std::ops::ControlFlow;
 use thiserror::Error;
 
-/// What is read from the disk, or gone through in the log buffer, at once; more if one frame is longer.
-/// Small, so that a step never holds up the shard's other work.
-const STRETCH_BYTES: usize = 64 << 10;
+/// What is read from the disk at once; more if one frame is longer.
+const READ_BYTES: usize = 64 << 10;
+/// What is gone through in the log buffer at once: so little that it never holds up a shard's other work.
+const WALK_BYTES: usize = 16 << 10;
 
 /// An operation's place in the log: its frame, and its number inside the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +71,7 @@ pub struct KeyScan {
 impl KeyScan {
     /// A scan of what `view` shows, from a position on; the default one is the log's beginning.
     pub fn new(from: ScanPosition, view: View) -> KeyScan {
-        KeyScan { at: from, view, stretch: STRETCH_BYTES, wait: Lsn(0) }
+        KeyScan { at: from, view, stretch: READ_BYTES, wait: Lsn(0) }
     }
 
     /// Everything before was gone through.
@@ -123,7 +124,7 @@ impl KeyScan {
         let from = self.at.frame;
         assert!(shard.in_buffer(from), "a walk where the log buffer does not reach");
         let bytes = shard.buffer.bytes(from, (self.end(shard).0 - from.0) as usize);
-        self.frames(shard, bytes, STRETCH_BYTES, each)
+        self.frames(shard, bytes, WALK_BYTES, each)
     }
 
     /// Goes through the blocks that [`KeyScan::next`] asked for, as [`KeyScan::walk`]. The shard may have moved
@@ -180,7 +181,7 @@ impl KeyScan {
             }
             done += len;
             self.at = ScanPosition { frame: self.at.frame.advance(len as u64), operation: 0 };
-            self.stretch = STRETCH_BYTES;
+            self.stretch = READ_BYTES;
         }
         if self.at.frame > shard.committed() {
             self.wait = self.wait.max(self.at.frame);

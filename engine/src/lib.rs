@@ -2,7 +2,7 @@
 //!
 //! A pure core: bytes and completed disk operations go in, disk operations come out. Only `io` touches the
 //! kernel. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`, `log`, `shard`,
-//! `write_path`, `flush`, `read_path`, `key_scan`, `rewind`, `recover`.
+//! `write_path`, `flush`, `read_path`, `key_scan`, `mend`, `rewind`, `recover`.
 
 mod cache;
 pub mod disk;
@@ -17,6 +17,7 @@ pub mod key;
 pub mod key_scan;
 pub mod limits;
 pub mod log;
+pub mod mend;
 mod pending;
 pub mod pulse;
 mod read_path;

@@ -4,8 +4,9 @@
 use crate::disk::ReadSpec;
 use crate::frame::{self, FrameView, HEADER_BYTES};
 use crate::ids::{Lsn, Revision};
-use crate::limits::{BLOCK, block_ceil, block_floor};
+use crate::limits::{block_ceil, block_floor};
 use crate::log::BufferRange;
+use crate::mend::Examined;
 use crate::segment::Location;
 use crate::shard::{Decoded, Found, Shard, View};
 
@@ -53,26 +54,11 @@ impl Shard {
 
     /// Looks for `key` in the blocks that were read for `at`; a value found is cached.
     pub fn decode<'b>(&mut self, at: Location, key: &[u8], bytes: &'b [u8]) -> Decoded<'b> {
-        let Some(lsn) = self.segments.lsn_of(at) else { return Decoded::Missing };
-        let skip = (at.offset % BLOCK) as usize;
-        let Some(frame_bytes) = bytes.get(skip..).filter(|rest| rest.len() >= HEADER_BYTES) else {
-            return Decoded::Corrupt;
-        };
-        let header = frame::peek(frame_bytes).expect("the length was checked");
-        let len = u64::from(header.len.get());
-        if header.lsn.get() != lsn.0 || Location::of_frame(at.segment, at.offset, len).blocks != at.blocks {
-            return Decoded::Corrupt;
-        }
-        if len as usize > frame_bytes.len() {
-            if len > self.options.max_frame() || at.offset + len > self.options.segment_bytes {
-                return Decoded::Corrupt;
-            }
-            let offset = block_floor(at.offset);
-            let len = (block_ceil(at.offset + len) - offset) as u32;
-            return Decoded::More(ReadSpec { segment: at.segment, offset, len });
-        }
-        let Some(frame) = FrameView::of(frame_bytes).filter(FrameView::intact) else {
-            return Decoded::Corrupt;
+        let Some(name) = self.name_of(at) else { return Decoded::Missing };
+        let frame = match self.examine(name, bytes) {
+            Examined::Whole(frame) => frame,
+            Examined::More(spec) => return Decoded::More(spec),
+            Examined::Damaged => return Decoded::Corrupt,
         };
         match frame.find(key).filter(|operation| operation.put) {
             Some(operation) => {

@@ -127,6 +127,7 @@ pub fn recover(
         leading: false,
         flights: Flights::new(end),
         rewind: None,
+        mending: None,
         repair_until: repair_until.unwrap_or_default(),
     };
     shard.index_recovered();

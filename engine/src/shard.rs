@@ -19,6 +19,7 @@ use crate::limits::{
     MAX_MAX_VALUE_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, max_frame_bytes,
 };
 use crate::log::{BufferRange, LogBuffer};
+use crate::mend::Mending;
 use crate::pending::Overlay;
 use crate::rewind::Rewind;
 use crate::segment::Location;
@@ -135,6 +136,7 @@ pub struct Shard {
     pub(crate) leading: bool,
     pub(crate) flights: Flights,
     pub(crate) rewind: Option<Rewind>,
+    pub(crate) mending: Option<Mending>,
     /// Not whole before the log reaches this; see [`Shard::damaged`].
     pub(crate) repair_until: Lsn,
 }

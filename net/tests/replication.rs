@@ -1,5 +1,6 @@
 //! The node's promises, each as a story of two nodes. The world is virtual; node and engine are the real ones.
 
+mod repair;
 #[allow(dead_code, reason = "the stories of the HTTP face use the rest")]
 mod world;
 

@@ -313,7 +313,7 @@ impl LoadOptions {
 pub struct FailoverOptions {
     #[arg(long, default_value_t = 50)]
     pub rounds: usize,
-    /// What is struck: node, warden+node, stop, silence, handoff, follower, witness or both
+    /// What is struck: node, warden+node, stop, silence, handoff, terminate, follower, witness or both
     #[arg(long, default_value = "node")]
     pub kill: Blow,
     /// Where the group lives; without it, a temporary directory that is removed if all was well.

@@ -79,6 +79,10 @@ pub struct RunningGroup {
     struck_witness: Option<u32>,
     /// The leader that must not lead any more, after a blow that ends leadership without a death.
     deposed: Option<String>,
+    /// The member that was told to stop and must be started again: `baton start` leaves it down.
+    told_to_stop: Option<String>,
+    /// Wardens that were started again here.
+    revived: Vec<Child>,
 }
 
 impl RunningGroup {
@@ -113,6 +117,8 @@ impl RunningGroup {
                 struck: Vec::new(),
                 struck_witness: None,
                 deposed: None,
+                told_to_stop: None,
+                revived: Vec::new(),
             }),
             Err(_) => {
                 let dir = setup.dir.clone();
@@ -233,6 +239,11 @@ impl RunningGroup {
 
     /// An orderly stop, as by Ctrl-C.
     pub fn stop(mut self) -> Result<ExitStatus, GroupError> {
+        for mut warden in std::mem::take(&mut self.revived) {
+            // Fails only for one that has ended already, as one that was told to stop twice has.
+            let _ = send(warden.id(), Signal::TERM);
+            let _ = warden.wait();
+        }
         send(self.child.id(), Signal::INT)?;
         let begun = Instant::now();
         while begun.elapsed() < STOP_LIMIT {
@@ -311,6 +322,22 @@ impl RunningGroup {
         }
     }
 
+    /// Starts a member again once it has stopped, as an administrator would.
+    fn revive(&mut self, name: &str, limit: Duration) -> Result<(), GroupError> {
+        self.until(limit, || match processes::find(Part::Warden, &self.config_of(name)) {
+            Some(pid) => Err(GroupError(format!("{name} was told to stop and runs still: pid {pid}"))),
+            None => Ok(()),
+        })?;
+        let mut command = Command::new(&self.setup.binary);
+        command.arg("serve").arg("--config").arg(self.config_of(name));
+        let log = fs::OpenOptions::new().append(true).open(self.setup.dir.join(name).join(LOG));
+        let log = log.map_err(|error| GroupError(format!("the log of {name}: {error}")))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = crate::child::spawn(&mut command);
+        self.revived.push(child.map_err(|error| GroupError(format!("cannot start {name}: {error}")))?);
+        Ok(())
+    }
+
     /// The incarnations of these nodes before they are killed.
     fn note(&mut self, names: &[&str]) -> Result<(), GroupError> {
         let status = self.status()?;
@@ -386,6 +413,11 @@ impl Group for RunningGroup {
                 });
                 Ok(struck)
             }
+            Blow::Terminate => {
+                self.note(&[&leader])?;
+                self.told_to_stop = Some(leader.clone());
+                self.signal(&leader, Part::Warden, Signal::TERM)
+            }
             Blow::Handoff => {
                 let http = self.http(&leader).to_owned();
                 let path = format!("/_admin/baton/handoff?to={follower}");
@@ -401,6 +433,9 @@ impl Group for RunningGroup {
     }
 
     fn whole(&mut self, limit: Duration) -> Result<Standing, GroupError> {
+        if let Some(name) = self.told_to_stop.take() {
+            self.revive(&name, limit)?;
+        }
         let views = self.until(limit, || self.agreement())?;
         self.standing(&views[0])
     }

@@ -44,11 +44,13 @@ pub fn every_process() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// A zombie's command line is empty, a dying process's is not: its state says so.
-fn is_dead(pid: u32) -> bool {
+/// Whether the process has ended or is ending: its memory is given back before its files are closed, and both
+/// may take long. (Threads of the kernel have no memory either: they are nobody's we look for.)
+pub fn is_dead(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    matches!(state, None | Some('Z' | 'X'))
+    let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    matches!(state, None | Some('Z' | 'X')) || pages.starts_with("0 ")
 }
 
 #[cfg(test)]

@@ -13,6 +13,12 @@ fn handoff_under_load_is_only_felt_as_redirects() {
 }
 
 #[test]
+fn a_leader_that_is_told_to_stop_hands_over_first() {
+    let mut group = TestGroup::start(26_200);
+    group.survive(Blow::Terminate, rounds(4));
+}
+
+#[test]
 fn the_command_says_who_leads_now() {
     let mut group = TestGroup::start(26_400);
     group.wait_whole();

@@ -17,7 +17,7 @@ use super::{Brain, ExitReason, Spawn, WardenConfig, WardenError, now, system};
 use crate::events::{Command, Event};
 use crate::ids::{Epoch, Incarnation, Nanos, ShardId};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Signal;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 use std::io;
@@ -67,11 +67,13 @@ pub(super) struct EventLoop<B> {
 }
 
 impl<B: Brain> EventLoop<B> {
+    /// `signals`: from `signals::take`.
     pub fn new(
         config: WardenConfig,
         brain: B,
         store: Store,
         spawn: Option<Spawn>,
+        signals: OwnedFd,
         log: Arc<Log>,
     ) -> Result<EventLoop<B>, WardenError> {
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC).map_err(system("make an epoll"))?);
@@ -80,8 +82,6 @@ impl<B: Brain> EventLoop<B> {
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )
         .map_err(system("make a timer"))?;
-        // Before any other thread is started: they inherit the mask.
-        let signals = signals().map_err(system("take signals"))?;
         let (to_loop, reports, report_wake) = reports().map_err(system("make an eventfd"))?;
         let wake_warden = eventfd().map_err(system("make an eventfd"))?;
         for (fd, token) in [
@@ -487,25 +487,4 @@ fn start_reset(config: &WardenConfig, reports: Reports, log: &Log) -> io::Result
         }
     };
     ResetThread::start(resetter, reports).map(Some)
-}
-
-/// SIGTERM and SIGINT as an fd; both are blocked on this thread and those it starts.
-fn signals() -> io::Result<OwnedFd> {
-    // SAFETY: a local set; the mask change and the signalfd take it by reference for the call.
-    let fd = unsafe {
-        let mut set = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, libc::SIGTERM);
-        libc::sigaddset(&mut set, libc::SIGINT);
-        let code = libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
-        if code != 0 {
-            return Err(io::Error::from_raw_os_error(code));
-        }
-        libc::signalfd(-1, &set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC)
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just made, owned by nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -16,6 +16,7 @@ mod report;
 mod reset;
 mod sched;
 pub mod shared_page;
+mod signals;
 mod stall;
 pub mod store;
 mod watch;
@@ -29,6 +30,7 @@ use log::Log;
 use shared_page::ChildFds;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,8 +166,10 @@ pub fn run<B: Brain>(
     spawn: Option<Spawn>,
 ) -> Result<ExitReason, WardenError> {
     assert_eq!(config.node.is_some(), spawn.is_some(), "a node needs its command, a witness has none");
+    // Before the first thread, the log's: they inherit the mask.
+    let signals = signals::take().map_err(system("take signals"))?;
     let log = Arc::new(Log::start(&config.name).map_err(system("start a thread"))?);
-    let result = start(config, make_brain, spawn, &log);
+    let result = start(config, make_brain, spawn, signals, &log);
     match &result {
         Ok(reason) => log.line(&format!("ends: {}", reason.words())),
         Err(error) => log.line(&format!("ends: {error}")),
@@ -178,12 +182,13 @@ fn start<B: Brain>(
     config: WardenConfig,
     make_brain: impl FnOnce(Option<&[u8]>, Nanos) -> Result<B, ImageError>,
     spawn: Option<Spawn>,
+    signals: OwnedFd,
     log: &Arc<Log>,
 ) -> Result<ExitReason, WardenError> {
     let store = Store::open(&config.dir, log)?;
     let image = &store.stored().image;
     let brain = make_brain(Some(image.as_slice()).filter(|i| !i.is_empty()), now())?;
-    let mut event_loop = EventLoop::new(config, brain, store, spawn, Arc::clone(log))?;
+    let mut event_loop = EventLoop::new(config, brain, store, spawn, signals, Arc::clone(log))?;
     // Last, so that all that was set up is locked with the rest.
     sched::lock_memory(log);
     sched::prioritize(sched::LOOP_PRIORITY, Some(log));

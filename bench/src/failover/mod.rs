@@ -34,6 +34,8 @@ pub enum Blow {
     Silence,
     /// A planned handoff to the other node.
     Handoff,
+    /// SIGTERM to the leader's warden: an orderly stop, which hands over first. The member is started again.
+    Terminate,
     /// SIGKILL to the follower's node process.
     Follower,
     /// SIGKILL to the witness.
@@ -45,12 +47,13 @@ pub enum Blow {
 /// How long a silent host is silent.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
-const BLOWS: [(Blow, &str); 8] = [
+const BLOWS: [(Blow, &str); 9] = [
     (Blow::Node, "node"),
     (Blow::WardenAndNode, "warden+node"),
     (Blow::Stop, "stop"),
     (Blow::Silence, "silence"),
     (Blow::Handoff, "handoff"),
+    (Blow::Terminate, "terminate"),
     (Blow::Follower, "follower"),
     (Blow::Witness, "witness"),
     (Blow::Both, "both"),

@@ -3,6 +3,7 @@
 mod crash;
 mod files;
 mod frames;
+mod mend;
 mod replicate;
 mod scan_keys;
 

@@ -1,11 +1,15 @@
 //! Answers that list documents: by their keys, or page by page.
 
 use super::cursor::Cursor;
+use super::failure::Failure;
 use super::op::{Done, Item, Items};
 use super::render::raw;
 use crate::http::Response;
 use engine::key_scan::ScanPosition;
 use serde_json::json;
+
+const PAGES: &str = "this driver cannot follow the pages of a listing that does not fit into one: use arangojs 8.5 \
+    or later, python-arango or python-arango-async, or skip and limit";
 
 /// How the pages of the shards become one.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct ListingRender {
     pub first: bool,
     /// Whether the total was asked for.
     pub counts: bool,
+    /// The client cannot go on with a second page.
+    pub whole: bool,
 }
 
 /// Put the parts between `start` and the end of an object.
@@ -65,7 +71,7 @@ pub(super) fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> R
 }
 
 pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Response {
-    let ListingRender { database, cursor, mut skip, first, counts } = listing;
+    let ListingRender { database, cursor, mut skip, first, counts, whole } = listing;
     let mut room = cursor.left.map_or(cursor.batch, |left| (cursor.batch as u64).min(left) as usize);
     let mut left = cursor.left;
     let mut parts = Vec::new();
@@ -92,6 +98,9 @@ pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Response {
         next = next.or(page.next.map(|at| (shard, at)));
     }
     let more = next.filter(|_| left != Some(0));
+    if whole && more.is_some() {
+        return Failure::NotImplemented(PAGES).response();
+    }
     let count = match (first, total) {
         (true, Some(total)) => {
             let rest = total.saturating_sub(skipped);
@@ -105,7 +114,10 @@ pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Response {
         tail["count"] = count.into();
     }
     if let Some((shard, from)) = more {
-        tail["id"] = Cursor { shard, from, left, count, ..cursor }.encode().into();
+        let name = Cursor { shard, from, left, count, ..cursor }.encode();
+        // Some drivers go on with the newest name, some with the first one and this.
+        tail["nextBatchId"] = name.as_str().into();
+        tail["id"] = name.into();
     }
     let tail = tail.to_string();
     let status = if first { 201 } else { 200 };

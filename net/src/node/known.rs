@@ -4,7 +4,8 @@
 //! changes and say when they have it, so that the answer to a change can wait for all of them. Until
 //! something is known, nobody who needs it is served. Changes are `errands`' business.
 
-use super::{Node, ReadFor, Role};
+use super::access::{Fetched, FetchedValue};
+use super::{Node, ReadFor, Reader, Role};
 use crate::auth::CredentialCache;
 use crate::documents::{METADATA_KEY, Metadata};
 use crate::mail::{Edit, Errand, Mail, Work};
@@ -13,7 +14,7 @@ use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, Revision, ShardId};
 use engine::segment::Location;
-use engine::shard::{Decoded, Found, View};
+use engine::shard::{Found, View};
 use std::sync::Arc;
 
 /// The shard that keeps the metadata.
@@ -103,7 +104,8 @@ impl Node {
             Found::OnDisk { at, spec, .. } => {
                 self.known.reading = Some(at);
                 let ticket = self.ticket();
-                self.reads.insert(ticket, ReadFor::Metadata);
+                let (reader, key) = (Reader::Metadata, METADATA_KEY.into());
+                self.reads.insert(ticket, ReadFor::Client { reader, at, key });
                 return out.push(Action::Read { ticket, spec });
             }
         };
@@ -111,27 +113,19 @@ impl Node {
     }
 
     /// The value that was on the disk.
-    pub(super) fn metadata_read(&mut self, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
-        let Some(at) = self.known.reading.take() else { return };
-        let found = match bytes.map(|bytes| self.shard.decode(at, METADATA_KEY, bytes)) {
-            Some(Decoded::Value { value, revision, .. }) => {
-                Metadata::decode(value).ok().map(|metadata| (metadata, Some(revision)))
-            }
-            Some(Decoded::More(spec)) => {
-                self.known.reading = Some(at);
-                let ticket = self.ticket();
-                self.reads.insert(ticket, ReadFor::Metadata);
-                return out.push(Action::Read { ticket, spec });
-            }
-            // Looked for again with the next commit; what was known goes on to be known.
-            Some(Decoded::Missing | Decoded::Corrupt) | None => None,
-        };
-        if found.is_some() {
-            self.known.place = Some(at);
+    pub(super) fn metadata_fetched(&mut self, value: Fetched, out: &mut Vec<Action>) {
+        if self.known.reading.take() != Some(value.at) {
+            return;
         }
-        // It may have changed while it was read.
-        self.known.looked.0 = Lsn(u64::MAX);
-        self.adopt(found, out);
+        // If it cannot be had, it is looked for with the next commit; what was known goes on to be known.
+        if let FetchedValue::Value { value: bytes, revision, .. } = value.found
+            && let Ok(metadata) = Metadata::decode(&bytes)
+        {
+            // It may have changed while it was read.
+            self.known.looked.0 = Lsn(u64::MAX);
+            self.known.place = Some(value.at);
+            self.adopt(Some((metadata, Some(revision))), out);
+        }
     }
 
     fn adopt(&mut self, found: Option<(Metadata, Option<Revision>)>, out: &mut Vec<Action>) {

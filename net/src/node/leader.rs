@@ -11,7 +11,6 @@ use agency::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
 use engine::error::AppendError;
 use engine::ids::{Epoch, Lsn};
 use engine::log::BufferRange;
-use engine::shard::Shard;
 use std::collections::BTreeMap;
 
 /// A learner this close to the end of the log, in bytes, is proposed for admission.
@@ -138,7 +137,7 @@ impl Leader {
 }
 
 impl Node {
-    fn header(&self, kind: Kind, epoch: Epoch, lsn: Lsn, a: u64) -> Header {
+    pub(super) fn header(&self, kind: Kind, epoch: Epoch, lsn: Lsn, a: u64) -> Header {
         Header {
             kind,
             shard: self.options.shard,
@@ -433,12 +432,32 @@ impl Node {
         APPEND_BYTES.min(self.shard.buffer().capacity() / 4)
     }
 
+    /// The log from `from` on came from the disk: the blocks, with the bytes to skip and those wanted.
     pub(super) fn catch_up_read(
         &mut self,
         node: NodeId,
         link: LinkId,
         from: Lsn,
-        bytes: &[u8],
+        read: Option<(&[u8], usize, usize)>,
+        out: &mut Vec<Action>,
+    ) {
+        let sound = read.map_or(&[][..], |(bytes, skip, len)| {
+            let bytes = &bytes[skip..skip + len];
+            &bytes[..self.shard.sound_frames(from, bytes)]
+        });
+        if sound.is_empty() {
+            return self.catch_up_stopped(node, link, from, read.map(|(bytes, ..)| bytes), out);
+        }
+        self.send_catch_up(node, link, from, sound, out);
+    }
+
+    /// Sends sound frames that came from the disk.
+    pub(super) fn send_catch_up(
+        &mut self,
+        node: NodeId,
+        link: LinkId,
+        from: Lsn,
+        frames: &[u8],
         out: &mut Vec<Action>,
     ) {
         let Role::Leader(leader) = &mut self.role else { return };
@@ -446,18 +465,14 @@ impl Node {
             return;
         };
         peer.reading = false;
-        let whole = Shard::whole_frames(bytes);
-        if whole == 0 {
-            let reason = format!("cannot read the log at LSN {from}: no whole frame there");
-            return self.fail(reason, out);
-        }
+        let whole = frames.len();
         let committed = self.shard.committed();
         peer.note_sent(whole as u64, None, committed, self.now);
         let epoch = leader.epoch;
         let mut header = self.header(Kind::Append, epoch, from, committed.0);
         header.body_bytes = whole;
         let mut message = header.encode();
-        message.extend_from_slice(&bytes[..whole]);
+        message.extend_from_slice(frames);
         out.push(Action::LinkSend { link, bytes: message });
     }
 

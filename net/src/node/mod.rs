@@ -7,6 +7,7 @@
 //!
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
+//! - `repair`: fetch damaged frames from another member, and serve such fetches.
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
 //! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
 //!   `known`: databases, collections and users; `edits`: changes of these.
@@ -23,11 +24,13 @@ mod follower;
 mod http;
 mod known;
 mod leader;
+mod repair;
 mod routing;
 mod serve;
 pub mod shares;
 
 use crate::config::NodeConfig;
+use crate::replication::message;
 use crate::resp::Topology;
 use crate::seam::{Action, ConnId, Event, Lease, LinkId};
 use agency::configuration::Change;
@@ -37,6 +40,7 @@ use clients::Clients;
 use engine::disk::{DiskDone, DiskError, DiskOpKind};
 use engine::ids::{Epoch, Lsn, ShardId};
 use engine::log::BufferRange;
+use engine::mend::FrameName;
 use engine::segment::Location;
 use engine::shard::Shard;
 use errands::{Errands, Lane};
@@ -44,6 +48,7 @@ use follower::Follower;
 use http::Http;
 use known::Known;
 use leader::Leader;
+use repair::Repairs;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -86,7 +91,12 @@ enum Role {
 #[derive(Clone, Copy)]
 enum Reader {
     Client(ConnId),
-    Errand { lane: Lane, id: u64 },
+    Errand {
+        lane: Lane,
+        id: u64,
+    },
+    /// `known`: the metadata.
+    Metadata,
 }
 
 /// What a disk read is for.
@@ -95,10 +105,12 @@ enum ReadFor {
     Client { reader: Reader, at: Location, key: Box<[u8]> },
     /// Blocks that a scan goes through.
     Scan { lane: Lane, id: u64 },
-    /// The metadata.
-    Metadata,
     /// Frames for a follower that is behind the log buffer.
     CatchUp { node: NodeId, link: LinkId, from: Lsn, skip: usize, len: usize },
+    /// A frame that another member found damaged.
+    Fetch { link: LinkId, name: FrameName },
+    /// The own blocks of a frame that is about to be written back.
+    Mend,
 }
 
 /// One shard of one node.
@@ -114,6 +126,7 @@ pub struct Node {
     http: Http,
     known: Known,
     reads: HashMap<u64, ReadFor>,
+    repairs: Repairs,
     next_ticket: u64,
     next_link: u64,
     next_request: u64,
@@ -167,6 +180,7 @@ impl Node {
             http,
             known,
             reads: HashMap::new(),
+            repairs: Repairs::default(),
             next_ticket: 0,
             next_link: 0,
             next_request: 0,
@@ -210,6 +224,14 @@ impl Node {
             Event::ClientBytes { conn, bytes } => self.client_bytes(conn, bytes, out),
             Event::ClientSent { conn } => self.client_sent(conn, out),
             Event::ClientClosed { conn } => self.client_closed(conn, out),
+            Event::LinkAccepted { link, header } if message::is_fetch(header) => {
+                self.fetch_asked(link, header, out);
+            }
+            Event::LinkConnected { link } if self.repairs.owns(link) => self.ask_member(link, out),
+            Event::LinkBytes { link, bytes } if self.repairs.owns(link) => {
+                self.repair_bytes(link, bytes, out);
+            }
+            Event::LinkClosed { link } if self.repairs.owns(link) => self.repair_link_closed(link),
             Event::LinkAccepted { link, header } => self.link_accepted(link, header, out),
             Event::LinkConnected { link } => self.link_connected(link, out),
             Event::LinkBytes { link, bytes } => self.link_bytes(link, bytes, out),
@@ -251,6 +273,7 @@ impl Node {
         }
         self.lead_turn(out);
         self.follow_turn(out);
+        self.repair_turn(out);
         self.retry_waiting(out);
         self.run_errands(out);
         self.http_turn(out);
@@ -281,6 +304,7 @@ impl Node {
             Role::Leader(leader) => leader.deadline(self.shard.committed()),
         };
         let soon = if self.errands.hungry { self.now } else { self.http.deadline() };
+        let soon = soon.min(self.repairs.deadline());
         role.min(self.pulse_at).min(self.clients.deadline()).min(soon)
     }
 
@@ -360,11 +384,11 @@ impl Node {
         match self.reads.remove(&ticket) {
             Some(ReadFor::Client { reader, at, key }) => self.client_read_done(reader, at, key, bytes, out),
             Some(ReadFor::Scan { lane, id }) => self.scan_read(lane, id, bytes, out),
-            Some(ReadFor::Metadata) => self.metadata_read(bytes, out),
-            Some(ReadFor::CatchUp { node, link, from, skip, len }) => match bytes {
-                Some(bytes) => self.catch_up_read(node, link, from, &bytes[skip..skip + len], out),
-                None => self.fail(format!("the disk failed: cannot read the log at LSN {from}"), out),
-            },
+            Some(ReadFor::CatchUp { node, link, from, skip, len }) => {
+                self.catch_up_read(node, link, from, bytes.map(|bytes| (bytes, skip, len)), out);
+            }
+            Some(ReadFor::Fetch { link, name }) => self.fetch_read(link, name, bytes, out),
+            Some(ReadFor::Mend) => self.mend_read(bytes),
             None => {}
         }
     }
@@ -380,7 +404,8 @@ impl Node {
         self.note_health(&update);
         self.refresh_topology();
         let mine = configuration.leader == self.options.me;
-        let may_lead = mine && configuration.leader_incarnation == self.options.incarnation;
+        // Rule 12: not even if it were told to.
+        let may_lead = mine && configuration.leader_incarnation == self.options.incarnation && !self.damaged;
         let current = match &self.role {
             Role::Idle => false,
             Role::Follower(follower) => !mine && follower.is_of(&configuration),

@@ -2,6 +2,7 @@
 
 use super::access::{Access, Fetched, FetchedValue};
 use super::clients::{Client, Wait};
+use super::repair::Fault;
 use super::{Node, ReadFor, Reader, Role};
 use crate::auth::Asked;
 use crate::config;
@@ -369,14 +370,18 @@ impl Node {
                 self.reads.insert(ticket, ReadFor::Client { reader, at, key });
                 return out.push(Action::Read { ticket, spec });
             }
-            Some(Decoded::Corrupt) => {
-                FetchedValue::Failed("ERR the value's checksum does not match on this disk")
-            }
-            None => FetchedValue::Failed("ERR the disk could not read the value"),
+            Some(Decoded::Corrupt) => return self.repair_value(reader, at, key, Fault::Checksum, out),
+            None => return self.repair_value(reader, at, key, Fault::Unreadable, out),
         };
+        self.hand_over(reader, Fetched { at, found }, out);
+    }
+
+    /// Gives a value to whoever wants it.
+    pub(super) fn hand_over(&mut self, reader: Reader, value: Fetched, out: &mut Vec<Action>) {
         match reader {
-            Reader::Client(conn) => self.fetched(conn, Fetched { at, found }, out),
-            Reader::Errand { lane, id } => self.errand_fetched(lane, id, Fetched { at, found }, out),
+            Reader::Client(conn) => self.fetched(conn, value, out),
+            Reader::Errand { lane, id } => self.errand_fetched(lane, id, value, out),
+            Reader::Metadata => self.metadata_fetched(value, out),
         }
     }
 

@@ -34,6 +34,10 @@ pub enum Kind {
     Refuse = 3,
     Append = 4,
     Ack = 5,
+    /// Asks for one frame by its name; on a connection of its own.
+    Fetch = 6,
+    /// The blocks that hold it, or no body.
+    Fetched = 7,
 }
 
 /// Why a leader refuses a follower.
@@ -145,6 +149,8 @@ impl Header {
             3 => Kind::Refuse,
             4 => Kind::Append,
             5 => Kind::Ack,
+            6 => Kind::Fetch,
+            7 => Kind::Fetched,
             other => return Err(HeaderError::Kind(other)),
         };
         if wire.body_bytes.get() as usize > MAX_BODY_BYTES {
@@ -173,6 +179,11 @@ impl Header {
 pub fn shard_of(header: &[u8]) -> Option<ShardId> {
     let wire = Wire::ref_from_bytes(header).ok()?;
     (wire.magic == MAGIC).then(|| ShardId(wire.shard.get()))
+}
+
+/// Whether a connection begins with this header in order to fetch a frame, not to follow.
+pub fn is_fetch(header: &[u8]) -> bool {
+    Wire::ref_from_bytes(header).is_ok_and(|wire| wire.magic == MAGIC && wire.kind == Kind::Fetch as u8)
 }
 
 /// A hello's body: the newest [`MAX_HISTORY`] entries of a log's history.

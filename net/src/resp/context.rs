@@ -49,6 +49,9 @@ pub struct Stats {
     /// Bytes on disk.
     pub disk_used_bytes: u64,
     pub disk_total_bytes: u64,
+    /// How often a frame was found damaged, and how many were rewritten with a peer's copy.
+    pub damaged_frames: u64,
+    pub repaired_frames: u64,
 }
 
 /// Everything a command may know but its request, its session and the data.

@@ -5,15 +5,16 @@ use agency::configuration::{Change, Configuration, Why};
 use agency::events::{Outcome, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
-use engine::ids::{GroupId, ShardId};
+use engine::ids::{GroupId, SegmentId, ShardId};
 use engine::io::buffers::MirrorBuffer;
+use engine::limits::BLOCK;
 use engine::recover::recover;
 use engine::shard::{Shard, ShardOptions};
 use engine::testing::{Effect, MemoryDisk};
 use net::config::{ByteSize, Member, NodeConfig};
 use net::node::{Node, NodeOptions};
 use net::seam::{Action, ConnId, Event, Face, Landing, Lease, LinkId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 pub const A: NodeId = NodeId(0);
@@ -58,6 +59,8 @@ pub struct Host {
     pub disk_delay: u64,
     /// Log writes fail from now on.
     pub disk_broken: bool,
+    /// Blocks (segment, offset) that the device cannot read before they are written again.
+    pub unreadable: BTreeSet<(SegmentId, u64)>,
     /// Until when the lease holds, in ns.
     pub lease_until: u64,
     links: BTreeMap<LinkId, End>,
@@ -114,6 +117,7 @@ impl World {
             failed: None,
             disk_delay: 50_000,
             disk_broken: false,
+            unreadable: BTreeSet::new(),
             lease_until: u64::MAX,
             links: BTreeMap::new(),
             next_link: 0,
@@ -303,12 +307,19 @@ impl World {
         match delivery {
             Delivery::Disk(host, op, stages) => {
                 let done = self.hosts[host].disk.finish(&op, &stages);
+                if let DiskOpKind::WriteBlocks { segment, offset, bytes } = &op.kind {
+                    let written = |at: u64| (*offset..*offset + bytes.len() as u64).contains(&at);
+                    self.hosts[host].unreadable.retain(|(other, at)| other != segment || !written(*at));
+                }
                 self.deliver(NodeId(host as u8), Event::Disk(done));
             }
             Delivery::DiskFailed(host, done) => self.deliver(NodeId(host as u8), Event::Disk(done)),
             Delivery::Read(host, ticket, spec) => {
                 let bytes = self.hosts[host].disk.read_blocks(spec);
-                self.deliver(NodeId(host as u8), Event::ReadDone { ticket, bytes: Some(&bytes) });
+                let blocks = (spec.offset..spec.offset + u64::from(spec.len)).step_by(BLOCK as usize);
+                let bad = |at| self.hosts[host].unreadable.contains(&(spec.segment, at));
+                let whole = !blocks.into_iter().any(bad);
+                self.deliver(NodeId(host as u8), Event::ReadDone { ticket, bytes: whole.then_some(&bytes) });
             }
             Delivery::Bytes(host, link, bytes) => {
                 if let Some(end) = self.hosts[host].links.get_mut(&link) {

@@ -31,8 +31,8 @@ pub fn check(config: &NodeConfig) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A port that nobody holds any more may still belong to a dead process whose ring the kernel has not torn
-/// down yet: that is waited for, for at most [`TEARDOWN`].
+/// A port that nobody alive holds may still belong to a dead process whose memory or ring the kernel has not
+/// torn down yet: that is waited for, for at most [`TEARDOWN`].
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let begun = Instant::now();
     loop {
@@ -49,11 +49,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// The process that listens on a port, as `NAME (pid N)`.
+/// The living process that listens on a port, as `NAME (pid N)`.
 fn holder(port: u16) -> Option<String> {
     let socket = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| inode(table, port))?;
     let link = format!("socket:[{socket}]");
-    let pid = processes::every_process().find(|pid| {
+    let pid = processes::every_process().filter(|pid| !processes::is_dead(*pid)).find(|pid| {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         descriptors.filter_map(|d| fs::read_link(d.path()).ok()).any(|l| l.as_os_str() == link.as_str())
     })?;

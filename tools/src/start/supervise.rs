@@ -96,7 +96,7 @@ impl Wardens {
     }
 
     /// Stops everything in order: the nodes in `followers`, then the other nodes, then the witness. Whoever
-    /// takes too long is killed; `hurry` is asked whether to do so at once. Says who had to be killed.
+    /// takes too long is killed; `hurry` is asked whether to do so at once. Says who did not end in order.
     pub fn stop_all(&mut self, followers: &[String], mut hurry: impl FnMut() -> bool) -> Vec<Notice> {
         let mut notices = Vec::new();
         let rank = |w: &Warden| match (w.member.witness(), followers.contains(&w.member.config.name)) {
@@ -112,9 +112,15 @@ impl Wardens {
             }
             for warden in stopping {
                 let deadline = Instant::now() + warden.member.config.stop_timeout.0 + STOP_GRACE;
-                while warden.child.is_some() && warden.ended().is_none() {
+                let name = warden.member.config.name.clone();
+                while warden.child.is_some() {
+                    if let Some(status) = warden.ended() {
+                        if !status.success() {
+                            notices.push(Notice(format!("{name} did not stop in order ({status})")));
+                        }
+                        break;
+                    }
                     if hurry() || Instant::now() > deadline {
-                        let name = &warden.member.config.name;
                         notices.push(Notice(format!("{name} did not stop in time and is killed")));
                         warden.kill();
                         break;
@@ -225,7 +231,10 @@ mod tests {
             group.tend();
             group.pid("a").is_some_and(|pid| pid != first)
         });
-        assert!(group.stop_all(&[], || false).is_empty());
+        // Nothing in them takes the signal to stop: that is no end in order, and is told.
+        let notices = group.stop_all(&[], || false);
+        assert_eq!(notices.len(), 3);
+        assert!(notices[0].0.contains("a did not stop in order"), "{}", notices[0].0);
         assert!(group.all_down());
 
         let mut group = wardens(dir.path(), "exit 0", soon);

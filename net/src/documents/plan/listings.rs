@@ -13,6 +13,8 @@ use crate::http::Method;
 use engine::key_scan::ScanPosition;
 use serde_json::{Map, Value, json};
 
+/// Drivers that follow the pages of a listing, as they name themselves.
+const PAGING_DRIVERS: [&str; 3] = ["arangojs/", "python-arango/", "arangoasync/"];
 /// Most documents that a listing skips.
 const MAX_SKIP: u64 = 10_000;
 
@@ -73,7 +75,8 @@ impl Asked<'_> {
                 let count = object.get("count").and_then(Value::as_bool).unwrap_or(false);
                 self.listing(Listing { batch: batch_size(&object)?, count, ..plain })
             }
-            ([id] | [id, _], Method::Post | Method::Put) => self.next_page(id),
+            // The last part says where the page begins: the cursor's own name, or `nextBatchId`.
+            ([place] | [_, place], Method::Post | Method::Put) => self.next_page(place),
             ([id], Method::Delete) => {
                 let cursor = Cursor::decode(id).ok_or(Failure::CursorNotFound)?;
                 Ok(Plan::Reply(success(202, json!({ "id": cursor.encode() }))))
@@ -92,8 +95,19 @@ impl Asked<'_> {
             )));
         }
         let from = ScanPosition::default();
+        let batch = if self.follows_pages() { batch } else { MAX_BATCH };
         let cursor = Cursor { collection, items, shard: 0, from, batch, left: limit, count: None };
         Ok(self.page(cursor, skip as usize, true, count))
+    }
+
+    /// Whether the client goes on with the name, or the `nextBatchId`, that the newest page gave it. Other
+    /// drivers repeat the first name, which would be the first page again and again.
+    fn follows_pages(&self) -> bool {
+        let header = |name| self.request.headers.get(name);
+        match (header("x-arango-driver"), header("x-arango-version")) {
+            (Some(driver), _) => PAGING_DRIVERS.iter().any(|known| driver.starts_with(known)),
+            (None, old_arangojs) => old_arangojs.is_none(),
+        }
     }
 
     fn next_page(&self, id: &str) -> Planned {
@@ -113,10 +127,11 @@ impl Asked<'_> {
         };
         let collection = cursor.collection.clone();
         let database = self.database.clone();
+        let whole = first && !self.follows_pages();
         self.scan(
             &collection,
             task,
-            Render::Listing(Box::new(ListingRender { database, cursor, skip, first, counts })),
+            Render::Listing(Box::new(ListingRender { database, cursor, skip, first, counts, whole })),
         )
     }
 }

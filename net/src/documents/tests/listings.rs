@@ -19,7 +19,7 @@ fn pages(server: &mut Server, line: &str, body: Value, method: &str) -> Vec<Valu
         assert!(!page["result"].as_array().unwrap().is_empty(), "drivers cannot bear an empty page");
         all.push(page.clone());
     }
-    assert!(page.get("id").is_none());
+    assert!(page.get("id").is_none() && page.get("nextBatchId").is_none());
     all
 }
 
@@ -143,13 +143,47 @@ fn writes_between_pages_hide_nothing() {
 }
 
 #[test]
+fn drivers_go_on_in_their_own_ways() {
+    let mut server = Server::with_c();
+    fill(&mut server, 10);
+    // arangojs keeps the first name and takes the newest `nextBatchId`.
+    let line = "PUT /_api/simple/all-keys\nx-arango-driver: arangojs/8.8.1 (cloud)";
+    let body = json!({"collection": "c", "type": "key", "batchSize": 3});
+    let mut page = json_of(&server.check(line, body.clone(), 201, Value::Null));
+    let first = page["id"].clone();
+    let mut seen = results(std::slice::from_ref(&page));
+    while page["hasMore"] == true {
+        let (id, next) = (first.as_str().unwrap(), page["nextBatchId"].as_str().unwrap());
+        page =
+            json_of(&server.check(&format!("POST /_api/cursor/{id}/{next}"), Value::Null, 200, Value::Null));
+        seen.extend(results(std::slice::from_ref(&page)));
+    }
+    assert_eq!(seen.iter().map(Value::to_string).collect::<HashSet<_>>().len(), 10);
+    assert_eq!(seen.len(), 10);
+    // arangojs 7 and unknown drivers have the first name alone: they get all at once.
+    for header in ["x-arango-version: 30400", "x-arango-driver: other/1"] {
+        let line = format!("PUT /_api/simple/all-keys\n{header}");
+        let whole = json!({"count": 10, "hasMore": false, "...": 0});
+        let page = json_of(&server.check(&line, body.clone(), 201, whole));
+        assert_eq!(page["result"].as_array().unwrap().len(), 10);
+    }
+    server.blocks = false;
+    for n in 0..11 {
+        let many = (0..1000).map(|m| json!({"_key": format!("m{n}-{m}")})).collect();
+        server.check("POST /_api/document/c?silent=1", Value::Array(many), 201, json!({}));
+    }
+    server.refused("PUT /_api/simple/all-keys\nx-arango-version: 30400", body, 501, 9);
+}
+
+#[test]
 fn a_cursor_that_is_none_is_not_found() {
     let mut server = Server::with_c();
     fill(&mut server, 10);
     let body = json!({"collection": "c", "batchSize": 2});
     let page = json_of(&server.check("PUT /_api/simple/all", body, 201, Value::Null));
     let id = page["id"].as_str().unwrap();
-    server.check(&format!("POST /_api/cursor/{id}/7"), Value::Null, 200, Value::Null);
+    server.refused(&format!("POST /_api/cursor/{id}/7"), Value::Null, 404, 1600);
+    server.check(&format!("POST /_api/cursor/{id}/{id}"), Value::Null, 200, Value::Null);
     server.check(
         &format!("DELETE /_api/cursor/{id}"),
         Value::Null,

@@ -75,7 +75,9 @@ fn persistence(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::
     write!(text, "loading:0\r\naof_enabled:1\r\naof_last_write_status:ok\r\n")?;
     write!(text, "baton_ack:{}\r\n", ctx.default_ack.name())?;
     write!(text, "baton_disk_used_bytes:{}\r\n", s.disk_used_bytes)?;
-    write!(text, "baton_disk_total_bytes:{}\r\n", s.disk_total_bytes)
+    write!(text, "baton_disk_total_bytes:{}\r\n", s.disk_total_bytes)?;
+    write!(text, "baton_damaged_frames:{}\r\n", s.damaged_frames)?;
+    write!(text, "baton_repaired_frames:{}\r\n", s.repaired_frames)
 }
 
 fn stats(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result {
