@@ -97,6 +97,9 @@ impl Node {
         let (slot, keys, write) = match routed {
             Route::Error(_) => unreachable!("answered above"),
             Route::NoKeys => {
+                if self.keeps_asker_waiting(client, request) {
+                    return Flow::Hold;
+                }
                 return match resp::scatter_to_all(request) {
                     Some(gather) if client.forwards() && self.options.config.shards > 1 => {
                         self.forward_to_all(client, gather, bytes, out);
@@ -162,6 +165,26 @@ impl Node {
                 Flow::Hold
             }
         }
+    }
+
+    /// Whether a question about who leads had better wait, because somebody is about to: drivers that are told
+    /// of no leader forget the nodes that they know.
+    fn keeps_asker_waiting(&self, client: &mut Client, request: &Request<'_>) -> bool {
+        let name = request.spec().map(|spec| spec.full_name);
+        if !matches!(name, Some("cluster|slots" | "cluster|shards" | "cluster|nodes")) {
+            return false;
+        }
+        let topology = &self.topology;
+        let led = topology.shards.iter().all(|shard| topology.live_leader(shard).is_some());
+        let since = match client.wait {
+            Wait::Parked { since } => since,
+            _ => self.now,
+        };
+        if led || self.now.0 >= since.0 + PARK_LIMIT.0 {
+            return false;
+        }
+        client.wait = Wait::Parked { since };
+        true
     }
 
     pub(super) fn standing(&self, write: bool, readonly: bool) -> Standing {

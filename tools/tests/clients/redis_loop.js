@@ -34,7 +34,9 @@ async function connect() {
     case "node-redis-default":
       return nodeRedis({});
     case "valkey-glide": {
-      const { GlideClusterClient } = require("@valkey/valkey-glide");
+      const { GlideClusterClient, Logger } = require("@valkey/valkey-glide");
+      // Its log goes to standard output, which is for talking to the test.
+      Logger.setLoggerConfig("off");
       return GlideClusterClient.createClient({ addresses: nodes, requestTimeout: 1000 });
     }
     default:

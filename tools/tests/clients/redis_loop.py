@@ -10,7 +10,6 @@ import time
 from talk import PAUSE_S, Talk
 
 package, ports = sys.argv[1], sys.argv[3].split(",")
-driver = importlib.import_module(package)
 cluster = importlib.import_module(f"{package}.cluster")
 name = f"{package.capitalize()}Cluster"
 nodes = [cluster.ClusterNode("127.0.0.1", int(port)) for port in ports]
@@ -24,7 +23,8 @@ def insist(run):
     while True:
         try:
             return run()
-        except driver.exceptions.RedisError as error:
+        # In the moment without a leader the drivers raise more than their own errors.
+        except Exception as error:
             talk.failed(error, begun)
             time.sleep(PAUSE_S)
 
