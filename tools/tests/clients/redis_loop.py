@@ -13,8 +13,9 @@ package, ports = sys.argv[1], sys.argv[3].split(",")
 cluster = importlib.import_module(f"{package}.cluster")
 name = f"{package.capitalize()}Cluster"
 nodes = [cluster.ClusterNode("127.0.0.1", int(port)) for port in ports]
-# Without a time-out a hung connection stalls the caller for long.
-client = getattr(cluster, name)(startup_nodes=nodes, socket_timeout=1)
+# Without a time-out a hung connection stalls the caller for long. With dynamic start nodes the driver forgets a
+# node that is down for a moment, and has nobody left to ask when the other one is.
+client = getattr(cluster, name)(startup_nodes=nodes, socket_timeout=1, dynamic_startup_nodes=False)
 talk = Talk()
 
 
