@@ -46,11 +46,13 @@ fn every_operation(group: &TestGroup, mut driver: Command) {
 }
 
 fn drive(port_base: u16, name: &str, driver: impl Fn() -> Command) -> Gaps {
+    // Both before the group: making the first one installs the driver.
+    let (operations, mut writer) = (driver(), driver());
     let mut group = TestGroup::start(port_base);
     group.wait_whole();
-    every_operation(&group, driver());
+    every_operation(&group, operations);
     let urls: Vec<String> = group.names().iter().map(|name| url(&group, name)).collect();
-    let gaps = through_blows(name, &mut group, driver().args(["loop", &urls.join(",")]), rounds(2));
+    let gaps = through_blows(name, &mut group, writer.args(["loop", &urls.join(",")]), rounds(2));
     // The same data by the other face.
     let leader = group.leader().unwrap();
     assert_eq!(redis_cli(group.resp(&leader), &["get", "loop/k7"]), r#"{"n":7}"#);
@@ -90,10 +92,11 @@ fn python_arango_async() {
 /// The same with users: the drivers log in, and their tokens are good on whoever leads.
 #[test]
 fn with_passwords() {
+    let drivers = [arangojs("arangojs-10"), python(PYTHON_ARANGO, "python_arango.py")];
     let mut group = TestGroup::start_with(15_400, |setup| setup.flags.push("--auth".to_owned()));
     group.wait_whole();
     let password = group.ready().root_password.clone().expect("a first start makes up a password");
-    for mut driver in [arangojs("arangojs-10"), python(PYTHON_ARANGO, "python_arango.py")] {
+    for mut driver in drivers {
         driver.env("PASSWORD", &password);
         every_operation(&group, driver);
     }

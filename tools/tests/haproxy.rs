@@ -55,6 +55,7 @@ backend leader
 
 #[test]
 fn writes_find_the_leader_through_haproxy() {
+    let mut application = Command::new(pip(PYTHON_ARANGO).join("bin/python"));
     let mut group = TestGroup::start(16_000);
     group.wait_whole();
     let file = group.scratch().join("haproxy.cfg");
@@ -65,7 +66,6 @@ fn writes_find_the_leader_through_haproxy() {
     let _proxy = Proxy(child);
     wait_until("HAProxy listens", || TcpStream::connect(("127.0.0.1", PORT)).is_ok());
 
-    let mut application = Command::new(pip(PYTHON_ARANGO).join("bin/python"));
     application.arg("-B").arg(script("python_arango.py"));
     application.args(["loop", &format!("http://127.0.0.1:{PORT}")]);
     through_blows("python-arango through HAProxy", &mut group, &mut application, rounds(2));

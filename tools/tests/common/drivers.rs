@@ -1,6 +1,6 @@
 //! Drivers of other languages: installed in pinned versions into the build directory, spoken to in lines.
 
-use super::{LIMIT, TestGroup, output};
+use super::{LIMIT, TestGroup, output, turn};
 use bench::failover::{Blow, Group};
 use std::fmt;
 use std::fs;
@@ -13,6 +13,8 @@ use std::sync::mpsc::{self, Receiver};
 pub fn installed(name: &str, install: impl FnOnce(&Path)) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients").join(name);
     let done = dir.join("installed");
+    // An installation writes so much that a group beside it would wait for the disk.
+    let _turn = turn();
     if !done.exists() {
         // What an interrupted installation left would only confuse the next.
         let _ = fs::remove_dir_all(&dir);

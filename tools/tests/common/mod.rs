@@ -56,6 +56,9 @@ impl TestGroup {
     /// The same, with changes to how it is started.
     pub fn start_with(port_base: u16, change: impl FnOnce(&mut Setup)) -> TestGroup {
         let turn = turn();
+        // What a build, an installation or an earlier test left to be written would stall the logs on the same
+        // disk for longer than a node may wait for it (`timing.disk_hang_after`).
+        rustix::fs::sync();
         let dir = directory();
         let mut setup = Setup::new(BATON.into(), dir.path().join("group"), port_base);
         change(&mut setup);
