@@ -182,7 +182,9 @@ fn sort_out(
     for &id in ids {
         let refuse = |why: String| Err(RecoverError::Segment { segment: id, why });
         match SegmentHeader::from_block(scanner.read(id, 0, BLOCK)?) {
-            HeaderBlock::Blank => found.blank.push(id),
+            // Rule 20: a file whose header was lost still holds frames and a footer, and must not be filled anew.
+            HeaderBlock::Blank if scanner.blank_from(id, 0)? => found.blank.push(id),
+            HeaderBlock::Blank => found.unreadable.push(id),
             HeaderBlock::Damaged => found.unreadable.push(id),
             HeaderBlock::Version(version) => return refuse(format!("format version {version} is not known")),
             HeaderBlock::Valid(header) if header.group != options.group => {

@@ -70,7 +70,7 @@ fn every_target_holds() {
     }
     let time = Duration::from_secs(number("BATON_FUZZ_SECONDS").unwrap_or(2));
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
-    let first = since.as_nanos() as u64;
+    let first = number("BATON_FUZZ_FIRST").unwrap_or(since.as_nanos() as u64);
     std::thread::scope(|scope| {
         let hunts: Vec<_> =
             targets.into_iter().map(|target| scope.spawn(move || hunt(target, first, time))).collect();
