@@ -297,7 +297,7 @@ impl Node {
             Some(Decoded::Corrupt) => return self.repair_value(conn, at, key, Fault::Checksum, out),
             None => return self.repair_value(conn, at, key, Fault::Unreadable, out),
         };
-        self.fetched(conn, Fetched { at, found }, out);
+        self.fetched(conn, Fetched { at, key, found }, out);
     }
 
     fn wait_for_copies(
