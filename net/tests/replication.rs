@@ -292,6 +292,28 @@ fn values_larger_than_memory_come_from_the_disk() {
 }
 
 #[test]
+fn keys_that_were_written_by_one_command_come_from_the_disk_each_with_its_own_value() {
+    let mut world = World::new();
+    let value = |i: usize| format!("{i:02}").repeat(3000);
+    let pairs: Vec<String> = (0..10).map(|i| format!("k{i} {}", value(i))).collect();
+    assert_eq!(world.ask(A, &format!("MSET {}", pairs.join(" "))), "+OK\r\n");
+    // The frame leaves the log buffer.
+    let filler = "y".repeat(30_000);
+    for i in 0..40 {
+        world.ask(A, &format!("SET filler{i} {filler}"));
+    }
+    world.run_until("both to settle", settled);
+    world.kill(A);
+    world.kill(B);
+    world.start(A);
+    world.start(B);
+    world.promote(A);
+    let keys: Vec<String> = (0..10).map(|i| format!("k{i}")).collect();
+    let expected: String = (0..10).map(|i| format!("$6000\r\n{}\r\n", value(i))).collect();
+    assert_eq!(world.ask(A, &format!("MGET {}", keys.join(" "))), format!("*10\r\n{expected}"));
+}
+
+#[test]
 fn weaker_levels_do_not_wait_for_the_follower() {
     let mut world = World::new();
     world.ask(A, "SET k v");

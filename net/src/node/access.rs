@@ -14,6 +14,8 @@ use engine::shard::{Found, Op, Shard, View};
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) at: Location,
+    /// All keys that one command wrote share a frame, and so its place.
+    pub(super) key: Box<[u8]>,
     pub(super) found: FetchedValue,
 }
 
@@ -70,7 +72,8 @@ impl Store for Access<'_> {
             }
             Found::OnDisk { at, spec, wait } => {
                 self.wait = self.wait.max(wait);
-                match self.fetched.iter().find(|fetched| fetched.at == at).map(|fetched| &fetched.found) {
+                let same = |fetched: &&Fetched| fetched.at == at && *fetched.key == *key;
+                match self.fetched.iter().find(same).map(|fetched| &fetched.found) {
                     Some(FetchedValue::Value { value, expiry_ms, revision }) => {
                         (value.as_slice(), *expiry_ms, *revision)
                     }
