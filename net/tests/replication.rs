@@ -201,6 +201,19 @@ fn no_read_leaves_without_a_lease() {
 }
 
 #[test]
+fn nobody_waits_for_ever_for_a_lease_that_does_not_come() {
+    let mut world = World::new();
+    world.ask(A, "SET k v");
+    world.hosts[0].lease_until = 0;
+    // That the key is there is a read, and perhaps no longer true.
+    world.send(A, "SET k w NX");
+    world.run_ms(50);
+    assert!(!world.hosts[0].client_closed);
+    world.run_until("the end", |w| w.hosts[0].client_closed);
+    assert_eq!(world.take_replies(A), "");
+}
+
+#[test]
 fn a_read_of_an_uncommitted_value_waits_for_its_commit() {
     let mut world = World::new();
     world.ask(A, "SET k old");
