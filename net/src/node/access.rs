@@ -3,6 +3,7 @@
 //! Notes what the command touched, so that its reply waits for the right things: for the commit of what it
 //! wrote or read (rule 10), and for a lease if it only read (rule 9).
 
+use crate::mutants::{Mutant, lacks};
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::disk::ReadSpec;
 use engine::error::AppendError;
@@ -72,7 +73,9 @@ impl Store for Access<'_> {
             }
             Found::OnDisk { at, spec, wait } => {
                 self.wait = self.wait.max(wait);
-                let same = |fetched: &&Fetched| fetched.at == at && *fetched.key == *key;
+                let same = |fetched: &&Fetched| {
+                    fetched.at == at && (*fetched.key == *key || lacks(Mutant::MixesUpValues))
+                };
                 match self.fetched.iter().find(same).map(|fetched| &fetched.found) {
                     Some(FetchedValue::Value { value, expiry_ms, revision }) => {
                         (value.as_slice(), *expiry_ms, *revision)
