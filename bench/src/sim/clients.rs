@@ -2,7 +2,7 @@
 //! asked and what it was told.
 //!
 //! Keys live for a while and are then left alone, so that each key's history stays short enough to be judged.
-//! A client that asks for stale reads sends nothing else.
+//! A client that asks for stale reads sends nothing else. Those of the HTTP face are in `http_clients`.
 
 use super::checkers::history::{Asked, Told};
 use super::network::{Packet, Port};
@@ -25,13 +25,24 @@ const SEVERAL_TRIED: u64 = 6;
 const PADDING_MOST: u64 = 12_000;
 const PADDING_COMMON: u64 = 700;
 
+/// What a request asks of each of its keys.
+pub type Questions = Vec<(Vec<u8>, Asked)>;
+
 /// What a client is about.
 #[derive(Debug)]
 enum State {
     Away,
     Calling,
     Ready(u64),
-    Waiting { connection: u64, asked: Vec<(Vec<u8>, Asked)>, since: u64 },
+    Waiting { connection: u64, asked: Questions, since: u64, again: Option<Vec<u8>> },
+}
+
+/// A request that may be sent again, because it would be carried out once nevertheless.
+#[derive(Debug)]
+pub struct Again {
+    pub asked: Questions,
+    pub bytes: Vec<u8>,
+    pub since: u64,
 }
 
 /// One client.
@@ -40,13 +51,17 @@ pub struct Client {
     state: State,
     /// Steps of another serial are out of date.
     serial: u64,
-    inbox: Vec<u8>,
+    pub inbox: Vec<u8>,
     written: u64,
     /// The host believed to lead each shard.
     leaders: Vec<usize>,
     at: (usize, Face, ShardId),
     stale: bool,
-    greeted: bool,
+    http: bool,
+    /// What a connection, or a client, begins with has been said.
+    pub greeted: bool,
+    /// To be sent again.
+    pub again: Option<Again>,
     /// Of a stale reader's connection: the newest LSN seen per shard.
     pub seen: u64,
     /// Keys still to be read at the end.
@@ -68,7 +83,9 @@ impl Client {
             leaders: vec![0; usize::from(scenario.shards)],
             at: (0, Face::AnyKey, ShardId(0)),
             stale: number < scenario.stale_clients,
+            http: scenario.is_http(number),
             greeted: false,
+            again: None,
             seen: 0,
             audit: Vec::new(),
             answered: 0,
@@ -79,7 +96,14 @@ impl Client {
 
     /// Nothing more is to be read.
     pub fn audited(&self) -> bool {
-        self.stale || (self.audit.is_empty() && !matches!(self.state, State::Waiting { .. }))
+        let idle = self.audit.is_empty() && self.again.is_none();
+        self.stale || (idle && !matches!(self.state, State::Waiting { .. }))
+    }
+
+    /// A value that no other request writes.
+    pub fn next_value(&mut self) -> i64 {
+        self.written += 1;
+        1 + self.number as i64 + self.written as i64 * 64
     }
 }
 
@@ -89,7 +113,7 @@ impl World {
         me.serial == serial && matches!(me.state, State::Calling)
     }
 
-    fn next_step(&mut self, client: usize, delay: u64) {
+    pub(super) fn next_step(&mut self, client: usize, delay: u64) {
         self.clients[client].serial += 1;
         let serial = self.clients[client].serial;
         self.later(delay, What::Client { client, serial });
@@ -121,7 +145,10 @@ impl World {
         } else {
             self.dice.below(self.scenario.data_nodes as u64) as usize
         };
-        let face = super::nodes::face(self.dice.percent(self.scenario.any_key_percent));
+        let face = match self.clients[client].http {
+            true => Face::Http,
+            false => super::nodes::face(self.dice.percent(self.scenario.any_key_percent)),
+        };
         self.client_calls_at(client, (to, face, shard));
     }
 
@@ -131,7 +158,7 @@ impl World {
         me.state = State::Calling;
         me.at = at;
         me.inbox.clear();
-        me.greeted = false;
+        me.greeted &= me.http;
         me.seen = 0;
         let serial = me.serial;
         let caller = Caller::Client { client, serial, face: at.1, shard: at.2 };
@@ -162,11 +189,16 @@ impl World {
         match &me.state {
             State::Ready(current) if *current == connection => {}
             State::Waiting { connection: current, .. } if *current == connection => {
-                let State::Waiting { asked, since, .. } = std::mem::replace(&mut me.state, State::Away)
+                let State::Waiting { asked, since, again, .. } =
+                    std::mem::replace(&mut me.state, State::Away)
                 else {
                     return;
                 };
-                for (key, asked) in asked {
+                if let Some(bytes) = again {
+                    me.again = Some(Again { asked, bytes, since });
+                    return self.client_refused(client);
+                }
+                for (key, asked) in asked.into_iter().filter(|(_, asked)| *asked != Asked::ReadOnly) {
                     if asked == Asked::Get && self.clients[client].audit.contains(&key) {
                         // The audit asks again.
                     } else if !self.clients[client].stale {
@@ -180,6 +212,9 @@ impl World {
     }
 
     fn client_asks(&mut self, client: usize, connection: u64) {
+        if self.clients[client].http {
+            return self.http_asks(client, connection);
+        }
         let stale = self.clients[client].stale;
         if stale && !self.clients[client].greeted {
             self.clients[client].greeted = true;
@@ -222,9 +257,7 @@ impl World {
 
     /// A value that no other request writes: its number, and a text of any length that begins with it.
     fn new_value(&mut self, client: usize) -> (i64, Vec<u8>) {
-        let me = &mut self.clients[client];
-        me.written += 1;
-        let value = 1 + me.number as i64 + me.written as i64 * 64;
+        let value = self.clients[client].next_value();
         let padding = if self.dice.one_in(12) { PADDING_MOST } else { PADDING_COMMON };
         let mut text = format!("{value}:").into_bytes();
         text.resize(text.len() + self.dice.below(padding) as usize, b'x');
@@ -283,26 +316,33 @@ impl World {
     }
 
     /// Sends a command; `asked`: what it asks of each of its keys.
-    fn client_sends(
-        &mut self,
-        client: usize,
-        connection: u64,
-        asked: Vec<(Vec<u8>, Asked)>,
-        parts: &[&[u8]],
-    ) {
+    fn client_sends(&mut self, client: usize, connection: u64, asked: Questions, parts: &[&[u8]]) {
         let mut bytes = format!("*{}\r\n", parts.len()).into_bytes();
         for part in parts {
             bytes.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
             bytes.extend_from_slice(part);
             bytes.extend_from_slice(b"\r\n");
         }
+        self.client_transmits(client, connection, asked, bytes, false);
+    }
+
+    /// Sends a request; `once`: it may be sent again.
+    pub(super) fn client_transmits(
+        &mut self,
+        client: usize,
+        connection: u64,
+        asked: Questions,
+        bytes: Vec<u8>,
+        once: bool,
+    ) {
         if self.trace.prints(self.now) {
             let (host, face, shard) = self.clients[client].at;
             let (asked, shard) = (told_of(&asked), shard.0);
             let what = format_args!("asks host {host} ({face:?} {shard}): {asked}");
             self.trace.say(self.now, format_args!("client {client}"), what);
         }
-        self.clients[client].state = State::Waiting { connection, asked, since: self.now };
+        let again = once.then(|| bytes.clone());
+        self.clients[client].state = State::Waiting { connection, asked, since: self.now, again };
         let patience = self.dice.between(PATIENCE.0, PATIENCE.1);
         self.next_step(client, patience);
         let own = |port: &Port| matches!(port, Port::Client { client: of } if *of == client);
@@ -311,15 +351,39 @@ impl World {
         }
     }
 
-    pub(super) fn client_bytes(&mut self, client: usize, connection: u64, bytes: Vec<u8>) {
-        self.clients[client].inbox.extend_from_slice(&bytes);
-        let Some(reply) = parse(&self.clients[client].inbox) else { return };
+    /// What is under way was asked before.
+    pub(super) fn client_waits_since(&mut self, client: usize, first: u64) {
+        if let State::Waiting { since, .. } = &mut self.clients[client].state {
+            *since = first;
+        }
+    }
+
+    /// A whole answer has come: to what, and since when that was asked.
+    pub(super) fn client_is_answered(
+        &mut self,
+        client: usize,
+        connection: u64,
+        answer: &dyn std::fmt::Debug,
+    ) -> Option<(Questions, u64)> {
         self.clients[client].inbox.clear();
         let state = std::mem::replace(&mut self.clients[client].state, State::Ready(connection));
-        let State::Waiting { asked, since, .. } = state else {
-            return self.violated("replies", format!("client {client} got {reply:?} without asking"));
+        let State::Waiting { asked, since, again, .. } = state else {
+            self.violated("replies", format!("client {client} got {answer:?} without asking"));
+            return None;
         };
+        // Until it turns out that it was carried out.
+        self.clients[client].again = again.map(|bytes| Again { asked: asked.clone(), bytes, since });
         self.trace.mix(since);
+        Some((asked, since))
+    }
+
+    pub(super) fn client_bytes(&mut self, client: usize, connection: u64, bytes: Vec<u8>) {
+        self.clients[client].inbox.extend_from_slice(&bytes);
+        if self.clients[client].http {
+            return self.http_bytes(client, connection);
+        }
+        let Some(reply) = parse(&self.clients[client].inbox) else { return };
+        let Some((asked, since)) = self.client_is_answered(client, connection, &reply) else { return };
         if self.trace.prints(self.now) {
             let text = match &reply {
                 Reply::Text(text) => format!("{} bytes {:?}", text.len(), Told::from_text(text)),
@@ -340,6 +404,20 @@ impl World {
             one if asked.len() == 1 => vec![told_by(one)],
             other => return self.violated("replies", format!("client {client} got {other:?}")),
         };
+        self.client_learns(client, connection, asked, told, since);
+    }
+
+    /// Its request was carried out.
+    pub(super) fn client_learns(
+        &mut self,
+        client: usize,
+        connection: u64,
+        asked: Questions,
+        told: Vec<Told>,
+        since: u64,
+    ) {
+        let shard = self.configs[0].shard_of_slot(slot_of(&asked[0].0));
+        self.clients[client].again = None;
         self.clients[client].answered += 1;
         if asked[0].1.writes() {
             self.clients[client].answered_writes[usize::from(shard.0)] += 1;
@@ -381,14 +459,29 @@ impl World {
         if !known.iter().any(|start| text.starts_with(start)) {
             return self.violated("replies", format!("client {client} was told: {text}"));
         }
-        if text.starts_with("CLUSTERDOWN") || text.starts_with("TRYAGAIN") {
+        let nobody = text.starts_with("CLUSTERDOWN") || text.starts_with("TRYAGAIN");
+        let to = moved.and_then(|port| self.scenario.host_of_port(port));
+        self.client_turned_away(client, connection, shard, to, nobody);
+    }
+
+    /// It is to ask another host, or, if `nobody` serves the shard, later.
+    pub(super) fn client_turned_away(
+        &mut self,
+        client: usize,
+        connection: u64,
+        shard: u16,
+        to: Option<usize>,
+        nobody: bool,
+    ) {
+        if nobody {
             self.clients[client].refused_at[usize::from(shard)] = self.now;
         }
         self.drop_connection(client, connection);
-        match moved.and_then(|port| self.scenario.host_of_port(port)) {
+        match to {
             Some(host) => {
                 self.clients[client].leaders[usize::from(shard)] = host;
-                self.client_calls_at(client, (host, Face::Shard, ShardId(shard)));
+                let face = if self.clients[client].http { Face::Http } else { Face::Shard };
+                self.client_calls_at(client, (host, face, ShardId(shard)));
             }
             None => self.client_refused(client),
         }

@@ -24,6 +24,8 @@ pub struct Scenario {
     pub shards: u16,
     pub clients: usize,
     pub stale_clients: usize,
+    /// The last ones speak HTTP.
+    pub http_clients: usize,
     pub any_key_percent: u64,
     pub segment_bytes: u64,
     pub buffer_bytes: u64,
@@ -68,6 +70,7 @@ impl Scenario {
             shards,
             clients: 3 + dice.below(4) as usize,
             stale_clients: dice.below(2) as usize,
+            http_clients: dice.pick(&[0, 1, 1, 2]).unwrap_or(1),
             any_key_percent: dice.pick(&[0, 10, 50]).unwrap_or(0),
             segment_bytes: 256 << 10,
             buffer_bytes: dice.pick(&[256 << 10, 512 << 10, 4 << 20]).unwrap_or(512 << 10),
@@ -113,6 +116,12 @@ impl Scenario {
     /// values, and nothing else may happen.
     pub fn beyond_margin(&self) -> bool {
         self.drift_ppm == BEYOND_MARGIN
+    }
+
+    /// Whether this client speaks HTTP; at least one speaks RESP and is no stale reader.
+    pub fn is_http(&self, client: usize) -> bool {
+        let others = self.clients.saturating_sub(self.http_clients).max(self.stale_clients + 1);
+        client >= others
     }
 
     pub fn members(&self) -> usize {

@@ -1,7 +1,9 @@
 //! One run from its founding to its verdict.
 
 use super::checkers::{index, leaks, unavailable};
+use super::clients::Again;
 use super::host::Host;
+use super::http_clients;
 use super::mutants::TakenAway;
 use super::scenario::Scenario;
 use super::trace::Trace;
@@ -206,9 +208,11 @@ fn audit(world: &mut World) {
     world.nemesis.auditing = true;
     world.nemesis.audited_from = world.now;
     let keys: Vec<Vec<u8>> = world.checkers.history.keys().cloned().collect();
-    let readers: Vec<usize> = (world.scenario.stale_clients..world.scenario.clients).collect();
+    let clients = world.scenario.stale_clients..world.scenario.clients;
+    let (http, resp): (Vec<usize>, Vec<usize>) = clients.partition(|client| world.scenario.is_http(*client));
     // Those of one slot to one reader, which asks for them at once.
     for key in keys {
+        let readers = if key.starts_with(http_clients::PREFIX) { &http } else { &resp };
         let reader = readers[usize::from(slot_of(&key)) % readers.len()];
         world.clients[reader].audit.push(key);
     }
@@ -225,6 +229,13 @@ fn audit(world: &mut World) {
 fn judge(world: &mut World) {
     if world.violation.is_some() {
         return;
+    }
+    // What was to be sent again may have been carried out, or not.
+    for client in 0..world.clients.len() {
+        let Some(Again { asked, since, .. }) = world.clients[client].again.take() else { continue };
+        for (key, asked) in asked {
+            world.checkers.history.add(key, client, asked, since, None);
+        }
     }
     let lenient = if world.scenario.beyond_margin() { world.nemesis.audited_from } else { 0 };
     let verdict = world.checkers.history.verdict(lenient);
