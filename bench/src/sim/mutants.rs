@@ -44,6 +44,8 @@ pub struct Known {
     pub kinds: &'static [Kind],
     /// How many clients its runs have.
     pub clients: usize,
+    /// How many of them speak HTTP.
+    pub http_clients: usize,
     /// A seed that has noticed it, where the hunt begins.
     pub first: u64,
 }
@@ -52,7 +54,12 @@ pub struct Known {
 pub const SEEDS: u64 = 60;
 
 const fn known(mutant: Mutant, rule: u8, kinds: &'static [Kind], clients: usize, first: u64) -> Known {
-    Known { mutant, rule, kinds, clients, first }
+    Known { mutant, rule, kinds, clients, http_clients: 0, first }
+}
+
+/// The same, noticed by clients that speak HTTP.
+const fn over_http(known: Known) -> Known {
+    Known { http_clients: known.clients / 2, ..known }
 }
 
 use agency::mutants::Mutant as A;
@@ -88,6 +95,14 @@ const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::FlipBit, Kind::KillNode, Kind::Bla
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
     known(Mutant::Net(N::MixesUpValues), 0, &[Kind::KillNode], 6, 1),
+    over_http(known(
+        Mutant::Net(N::ForgetsRepeats),
+        0,
+        &[Kind::KillNode, Kind::KillNode, Kind::BlockNodes],
+        6,
+        1,
+    )),
+    over_http(known(Mutant::Net(N::SettlesByGuess), 2, CUTS, 6, 1)),
     known(Mutant::StoreLies, 1, DUELS, 8, 231),
     known(Mutant::Agency(A::QuorumOfOne), 1, DUELS, 8, 1),
     known(Mutant::Agency(A::BreaksPromises), 1, DUELS, 8, 29),

@@ -107,6 +107,7 @@ impl Scenario {
         self.drift_ppm = self.drift_ppm.min(4_500);
         // Many requests at each moment: more to be noticed by.
         self.clients = known.clients;
+        self.http_clients = known.http_clients;
         self.think.1 = self.think.1.min(4 * MS);
         self.damages_disks = true;
         self
