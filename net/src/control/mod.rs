@@ -86,22 +86,27 @@ pub fn start(control: Control) -> io::Result<Desk> {
     let mut random = File::open("/dev/urandom")?;
     std::thread::Builder::new().name("baton-worker".into()).spawn(move || {
         let _ = rustix::process::setpriority_process(None, WORKER_NICE);
+        let mut salt = || {
+            let mut salt = Salt::default();
+            random.read_exact(&mut salt).expect("/dev/urandom never ends");
+            salt
+        };
         for Asked { from, ticket, job } in computing {
-            let done = Box::new(compute(job, &config, &mut random));
+            let done = Box::new(compute(job, &config, &mut salt));
             post.send(from, Parcel::Control { ticket, done });
         }
     })?;
     Ok(Desk { quick, slow })
 }
 
-fn compute(job: Job, config: &NodeConfig, random: &mut File) -> JobDone {
+/// Does a job that only computes. `salt` draws a random one, to be used once.
+///
+/// # Panics
+/// If the job is one of the administrators' thread.
+pub fn compute(job: Job, config: &NodeConfig, salt: &mut dyn FnMut() -> Salt) -> JobDone {
     match job {
         Job::Judge(claim) => JobDone::Judged { right: claim.judge(), claim },
-        Job::Seal(change) => {
-            let mut salt = Salt::default();
-            random.read_exact(&mut salt).expect("/dev/urandom never ends");
-            JobDone::Sealed(change.seal(&salt))
-        }
+        Job::Seal(change) => JobDone::Sealed(change.seal(&salt())),
         Job::Plan { mut request, metadata, seed, wall_ms } => {
             let plan = documents::plan(&request, &metadata, seed, wall_ms);
             if !matches!(plan, Plan::Reply(_) | Plan::NotMine) {

@@ -41,6 +41,6 @@ pub use op::{
     Action, Batch, Done, Effect, Expect, Item, Items, Merge, OnExisting, Once, Op, Page, Plan, Returns, Scan,
     ScanBatch, ScanFailure, Selection, Task, Written,
 };
-pub use plan::{database_of, plan};
+pub use plan::{database_of, is_not_mine, plan};
 pub use render::{ImportRender, Kind, Render, conclude};
 pub use scan::{ScanJob, ScanStep};

@@ -168,8 +168,8 @@ fn batch(write: bool, wait_for_sync: bool, ops: Vec<Op>, render: Render) -> Plan
     Ok(Plan::Documents(Batch { write, wait_for_sync, ops, render }))
 }
 
-/// Requests about the node, the group and its users.
-fn is_not_mine(path: &[&str]) -> bool {
+/// Whether a path without its database is about the node, the group and its users.
+pub fn is_not_mine(path: &[&str]) -> bool {
     const API: [&str; 8] = ["version", "engine", "cluster", "replication", "wal", "user", "token", "baton"];
     match path {
         [] | [""] | ["_admin" | "_open", ..] => true,

@@ -258,6 +258,11 @@ impl Node {
             taken += more;
             match progress {
                 Progress::More { send_continue } => {
+                    let coming = client.parser.coming();
+                    if coming.is_some_and(|(request, bytes)| requests::is_too_large(request, bytes)) {
+                        self.http_end(client, requests::too_large());
+                        break;
+                    }
                     if send_continue {
                         client.places.push_back(Place::go_on());
                     }

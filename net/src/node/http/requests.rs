@@ -21,6 +21,10 @@ use engine::ids::ShardId;
 
 /// A body above this size is planned by the control threads: parsing it would hold up everybody else.
 const LARGE_BODY_BYTES: usize = 64 << 10;
+/// Largest body of a request that is not about documents: it is parsed on the shard's thread, at the very least
+/// for `/_open/auth`, which anybody may ask.
+const MAX_ADMINISTRATION_BODY_BYTES: usize = 64 << 10;
+const _: () = assert!(MAX_ADMINISTRATION_BODY_BYTES <= LARGE_BODY_BYTES);
 /// How long a request waits for the metadata, or for its password to be judged.
 const PATIENCE: Nanos = Nanos(5_000_000_000);
 
@@ -69,7 +73,11 @@ impl Node {
         self.clients.stats.commands_processed += 1;
         let id = self.ticket();
         let (head, keep_alive) = (request.method == Method::Head, request.keep_alive);
-        match Intent::of(&request) {
+        let intent = match is_too_large(&request, request.body.len()) {
+            true => Err(too_large()),
+            false => Intent::of(&request),
+        };
+        match intent {
             Ok(intent) => {
                 client.places.push_back(Place::new(id, intent, request, self.now));
                 self.http_begin(client, id, out);
@@ -418,6 +426,21 @@ fn is_for_nobody(request: &Request) -> bool {
     let Some((_, segments)) = database_of(request) else { return false };
     let path = format!("/{}", segments.join("/"));
     auth::requirement(request.method.as_str(), &path, false) == auth::Requirement::Nothing
+}
+
+/// Whether a body of this length is more than such a request may have.
+pub(super) fn is_too_large(request: &Request, bytes: usize) -> bool {
+    let administers = |(_, segments): (String, Vec<String>)| {
+        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        documents::is_not_mine(&path)
+    };
+    bytes > MAX_ADMINISTRATION_BODY_BYTES && database_of(request).is_some_and(administers)
+}
+
+/// The answer to that.
+pub(super) fn too_large() -> Response {
+    let text = format!("the body of such a request has at most {MAX_ADMINISTRATION_BODY_BYTES} bytes");
+    Response::error(413, 413, &text)
 }
 
 fn told(answer: Answer) -> Response {
