@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "the other stories use the rest")]
 mod world;
 
-use world::{A, World};
+use world::{A, PASSWORD, World};
 
 /// Base64 of `root:swordfish`.
 const ROOT: &str = "Authorization: Basic cm9vdDpzd29yZGZpc2g=\r\n";
@@ -43,4 +43,53 @@ fn a_large_body_is_refused_before_it_is_parsed_where_only_a_small_one_makes_sens
     }
     let large = format!(r#"{{"username":"root","password":"swordfish"{}}}"#, " ".repeat(60_000));
     assert_eq!(status(&world.ask_http(A, "POST /_open/auth", "", &large)), "200");
+}
+
+#[test]
+fn nobody_has_a_long_name_and_nothing_is_computed_about_it() {
+    let mut world = World::with_users();
+    world.works = false;
+    let long = "x".repeat(129);
+    world.open_client(A);
+    for line in
+        [format!("AUTH {long} pw"), format!("HELLO 3 AUTH {long} pw"), format!("AUTH {}", "p".repeat(1025))]
+    {
+        assert!(world.ask(A, &line).starts_with("-WRONGPASS "), "{line}");
+    }
+    let login = format!(r#"{{"username":"{long}","password":"pw"}}"#);
+    assert_eq!(status(&world.ask_http(A, "POST /_open/auth", "", &login)), "401");
+    let basic = format!("Authorization: Basic {}\r\n", "eHh4".repeat(1000));
+    assert_eq!(status(&world.ask_http(A, "GET /_api/version", &basic, "")), "401");
+    assert!(world.jobs.is_empty());
+}
+
+#[test]
+fn who_waits_for_a_verdict_looks_again_when_there_is_one_and_not_for_ever() {
+    let mut world = World::with_users();
+    world.works = false;
+    world.open_client(A);
+    world.send(A, "AUTH wrong");
+    world.open_http(A);
+    world.request_http(A, "GET /_api/version", "Authorization: Basic cm9vdDp3cm9uZw==\r\n", "");
+    assert_eq!(world.jobs.len(), 1, "one password, one job");
+    world.run_ms(4_900);
+    assert_eq!((world.take_replies(A), world.take_responses(A)), (String::new(), String::new()));
+    world.run_ms(200);
+    assert!(world.take_replies(A).starts_with("-TRYAGAIN "));
+    assert_eq!(status(&world.take_responses(A)), "503");
+    // Each turn of these five seconds would have been a command.
+    world.jobs.clear();
+    world.works = true;
+    assert_eq!(world.ask(A, &format!("AUTH {PASSWORD}")), "+OK\r\n");
+    let info = world.ask(A, "INFO stats");
+    let count = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap();
+    assert!(count.parse::<u32>().unwrap() < 20, "{count}");
+
+    world.works = false;
+    world.open_client(A);
+    world.send(A, "AUTH other");
+    world.run_ms(100);
+    world.do_jobs();
+    world.run_until("the verdict", |w| !w.hosts[0].replies.is_empty());
+    assert!(world.take_replies(A).starts_with("-WRONGPASS "));
 }

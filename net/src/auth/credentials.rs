@@ -5,6 +5,7 @@
 //! verdict is there. A verdict is bound to the user's stored hash: it is forgotten with the old password.
 //! Memory is bounded; what does not fit is judged again.
 
+use super::api::MAX_NAME_BYTES;
 use super::password::{self, MAX_PASSWORD_BYTES, Secret};
 use super::token;
 use super::user::Users;
@@ -18,6 +19,9 @@ use std::collections::HashMap;
 const MAX_VERDICTS: usize = 1024;
 /// Claims that are being judged at a time; further ones wait for their turn.
 const MAX_JUDGED_AT_ONCE: usize = 16;
+
+/// Longest text of basic authentication that is decoded: name, colon and password in base64.
+const MAX_BASIC_BYTES: usize = (MAX_NAME_BYTES + 1 + MAX_PASSWORD_BYTES).div_ceil(3) * 4;
 
 /// What a client says about who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +38,7 @@ impl Credentials {
         if scheme.eq_ignore_ascii_case("bearer") {
             return Some(Credentials::Token(Secret(rest.to_owned())));
         }
-        if !scheme.eq_ignore_ascii_case("basic") {
+        if !scheme.eq_ignore_ascii_case("basic") || rest.len() > MAX_BASIC_BYTES {
             return None;
         }
         let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
@@ -95,7 +99,8 @@ impl CredentialCache {
 
     /// Whether this is the password of an active user, as far as it is known.
     pub fn ask(&mut self, users: &Users, user: &str, password: &Secret) -> Asked {
-        if password.0.len() > MAX_PASSWORD_BYTES {
+        // Nobody has these; and whoever waits is asked about again and again.
+        if user.len() > MAX_NAME_BYTES || password.0.len() > MAX_PASSWORD_BYTES {
             return Asked::Wrong;
         }
         // One who is unknown or inactive costs the same time as one whose password is wrong.
@@ -202,6 +207,12 @@ mod tests {
         for bad in ["", "Basic", "Basic !!!", "Digest x", "Basic YWJj"] {
             assert_eq!(Credentials::of_header(bad), None, "{bad}");
         }
+        let long = |bytes| "x".repeat(bytes);
+        assert!(Credentials::of_header(&basic(&long(MAX_NAME_BYTES), &long(MAX_PASSWORD_BYTES))).is_some());
+        assert_eq!(Credentials::of_header(&basic("ann", &long(2 * MAX_PASSWORD_BYTES))), None);
+        let mut cache = CredentialCache::new([9; 32]);
+        let asked = cache.ask(&Users::new(), &long(MAX_NAME_BYTES + 1), &secret("pw"));
+        assert_eq!(asked, Asked::Wrong, "nothing is judged, nothing is kept");
     }
 
     #[test]

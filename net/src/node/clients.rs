@@ -29,14 +29,24 @@ pub(super) enum Wait {
     Parked { since: Nanos },
     /// Values are on their way from the disk.
     Reads { outstanding: usize, fetched: Vec<Fetched> },
-    /// It is not known yet who may connect, or a password is being judged.
-    Users,
+    /// It is not known yet who may connect, or a password is being judged; `seen` is what was known.
+    Users { since: Nanos, seen: u64 },
     /// The log buffer is full.
     Room,
     /// The client reads its replies too slowly.
     Backlog,
     /// `WAIT` or `WAITAOF`: already taken from the inbox, its reply is due.
     Copies { lsn: Lsn, local: u32, replicas: u32, aof: bool, until: Option<Nanos> },
+}
+
+impl Wait {
+    /// Since when it waits for what is known of users, if it does.
+    pub(super) fn for_users(&self) -> Option<Nanos> {
+        match self {
+            Wait::Users { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
 }
 
 /// What must hold before a reply may leave.
@@ -374,7 +384,10 @@ impl Node {
             client.held = false;
             match client.wait {
                 Wait::No => self.serve_inbox(&mut client, out),
-                Wait::Parked { .. } | Wait::Room | Wait::Users => self.serve_again(&mut client, out),
+                Wait::Parked { .. } | Wait::Room => self.serve_again(&mut client, out),
+                Wait::Users { since, seen } if self.known.is_due(self.now, since, seen) => {
+                    self.serve_again(&mut client, out);
+                }
                 Wait::Copies { .. } => {
                     if self.count_copies(&mut client) {
                         client.wait = Wait::No;
@@ -385,7 +398,7 @@ impl Node {
                     client.wait = Wait::No;
                     self.serve_inbox(&mut client, out);
                 }
-                Wait::Reads { .. } | Wait::Backlog => {}
+                Wait::Reads { .. } | Wait::Backlog | Wait::Users { .. } => {}
             }
             self.put_back(client, out);
         }

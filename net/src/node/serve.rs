@@ -2,6 +2,7 @@
 
 use super::access::{Access, Fetched, FetchedValue};
 use super::clients::{Client, Wait};
+use super::known::is_over;
 use super::repair::Fault;
 use super::{Node, ReadFor, Reader, Role};
 use crate::auth::Asked;
@@ -25,6 +26,8 @@ pub(super) const PARK_LIMIT: Nanos = Nanos(200_000_000);
 const LEADER_PARK_LIMIT: Nanos = Nanos(3_000_000_000);
 /// What a writer is told while clients may only read.
 const READ_ONLY: &[u8] = b"-READONLY the group is in read-only mode\r\n";
+/// What is told to one whose password was not judged in time, or who came before the users were known.
+const NOT_JUDGED: &[u8] = b"-TRYAGAIN it could not be found out in time who may connect\r\n";
 /// Most expired keys deleted in one turn.
 const EXPIRED_PER_TURN: usize = 64;
 
@@ -84,8 +87,8 @@ impl Node {
         }
         if self.options.config.auth {
             let Some(metadata) = &self.known.metadata else {
-                client.wait = Wait::Users;
-                return Flow::Hold;
+                let since = client.wait.for_users();
+                return self.wait_for_users(client, since);
             };
             let is_database = |name: &str| metadata.databases.contains_key(name);
             if let Some(text) = resp::refusal(request, &client.session, &metadata.users, &is_database) {
@@ -212,16 +215,27 @@ impl Node {
         }
     }
 
+    /// Holds a request back until more is known of users; it has waited `since` then. In the end it is refused.
+    fn wait_for_users(&self, client: &mut Client, since: Option<Nanos>) -> Flow {
+        let since = since.unwrap_or(self.now);
+        if is_over(self.now, since) {
+            client.wait = Wait::No;
+            client.reply(self.turns, NOT_JUDGED);
+            return Flow::Next;
+        }
+        client.wait = Wait::Users { since, seen: self.known.generation };
+        Flow::Hold
+    }
+
     /// Finds out whether the password in a request is right, then runs the request.
     fn judge(
         &mut self,
         client: &mut Client,
         request: &Request<'_>,
-        view: Option<View>,
+        since: Option<Nanos>,
         out: &mut Vec<Action>,
     ) -> Flow {
-        client.wait = Wait::Users;
-        let Some(metadata) = self.known.metadata.clone() else { return Flow::Hold };
+        let Some(metadata) = self.known.metadata.clone() else { return self.wait_for_users(client, since) };
         let claimed = resp::claimed(request, &metadata.users);
         let (user, password) = claimed.expect("only a request with a password is judged");
         let right = match self.known.passwords.ask(&metadata.users, &user, &password) {
@@ -229,11 +243,11 @@ impl Node {
             Asked::Wrong => false,
             Asked::Judge(claim) => {
                 self.hand_in(client.conn, Job::Judge(claim), out);
-                return Flow::Hold;
+                return self.wait_for_users(client, since);
             }
-            Asked::Wait => return Flow::Hold,
+            Asked::Wait => return self.wait_for_users(client, since),
         };
-        self.execute(client, request, view, Some(&Verdict { user, right }), out)
+        self.execute(client, request, None, Some(&Verdict { user, right }), out)
     }
 
     /// Runs a command. `view` is `None` for commands without keys, which any node answers; `verdict` is on the
@@ -246,6 +260,7 @@ impl Node {
         verdict: Option<&Verdict>,
         out: &mut Vec<Action>,
     ) -> Flow {
+        let since = client.wait.for_users();
         let fetched = match std::mem::take(&mut client.wait) {
             Wait::Reads { fetched, .. } => fetched,
             _ => Vec::new(),
@@ -314,7 +329,7 @@ impl Node {
         match outcome {
             Outcome::Done => {}
             Outcome::Close => client.closing = true,
-            Outcome::Judge => return self.judge(client, request, view, out),
+            Outcome::Judge => return self.judge(client, request, since, out),
             Outcome::Shutdown => out.push(Action::StopNode),
             Outcome::Wait { replicas, timeout_ms } => {
                 self.wait_for_copies(client, 0, replicas, false, timeout_ms)

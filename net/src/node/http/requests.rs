@@ -12,7 +12,7 @@ use crate::control::job::{Job, JobDone};
 use crate::documents::{self, Plan, ScanBatch, database_of};
 use crate::http::{Method, Request, Response};
 use crate::mail::{Edit, Errand, Mail, Refusal, Staleness, Work};
-use crate::node::known::KEEPER;
+use crate::node::known::{KEEPER, is_over};
 use crate::node::shares::{Share, Wanted};
 use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
@@ -25,8 +25,6 @@ const LARGE_BODY_BYTES: usize = 64 << 10;
 /// for `/_open/auth`, which anybody may ask.
 const MAX_ADMINISTRATION_BODY_BYTES: usize = 64 << 10;
 const _: () = assert!(MAX_ADMINISTRATION_BODY_BYTES <= LARGE_BODY_BYTES);
-/// How long a request waits for the metadata, or for its password to be judged.
-const PATIENCE: Nanos = Nanos(5_000_000_000);
 
 /// What a request's header says about how it is to be answered.
 #[derive(Clone, Debug, Default)]
@@ -79,12 +77,12 @@ impl Node {
         };
         match intent {
             Ok(intent) => {
-                client.places.push_back(Place::new(id, intent, request, self.now));
+                client.places.push_back(Place::new(id, intent, request, self.http_waiting()));
                 self.http_begin(client, id, out);
             }
             Err(response) => {
                 let intent = Intent { head, keep_alive, ..Intent::default() };
-                let mut place = Place::new(id, intent, request, self.now);
+                let mut place = Place::new(id, intent, request, self.http_waiting());
                 place.answer(response);
                 client.places.push_back(place);
             }
@@ -93,16 +91,15 @@ impl Node {
 
     /// Tries again what could not be begun.
     pub(super) fn http_try_again(&mut self, client: &mut HttpClient, out: &mut Vec<Action>) {
-        let waiting: Vec<(u64, Nanos)> = client
-            .places
-            .iter()
-            .filter_map(|place| match place.state {
-                State::Waiting { since } => Some((place.id, since)),
-                _ => None,
-            })
-            .collect();
+        let mut waiting: Vec<(u64, Nanos)> = Vec::new();
+        for place in &mut client.places {
+            if let State::Waiting { since, seen } = &mut place.state {
+                *seen = self.known.generation;
+                waiting.push((place.id, *since));
+            }
+        }
         for (id, since) in waiting {
-            if self.now.0 > since.0 + PATIENCE.0 {
+            if is_over(self.now, since) {
                 self.http_refuse(client, id, Refusal::NotNow);
             } else {
                 self.http_begin(client, id, out);
@@ -344,14 +341,16 @@ impl Node {
         if let JobDone::Judged { claim, right } = &done {
             // Those who wait for it ask again by themselves.
             self.known.passwords.learn(claim, *right);
+            self.known.generation += 1;
             self.errands.hungry = true;
             return;
         }
         let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        let waiting = self.http_waiting();
         let waits = |place: &&mut Place| matches!(place.state, State::Job(known) if known == ticket);
         if let Some(place) = client.places.iter_mut().find(waits) {
             let id = place.id;
-            place.state = State::Waiting { since: self.now };
+            place.state = waiting;
             match done {
                 JobDone::Planned { request, wanted } => {
                     self.http_planned(&mut client, id, request, *wanted, out)
