@@ -93,3 +93,38 @@ fn who_waits_for_a_verdict_looks_again_when_there_is_one_and_not_for_ever() {
     world.run_until("the verdict", |w| !w.hosts[0].replies.is_empty());
     assert!(world.take_replies(A).starts_with("-WRONGPASS "));
 }
+
+#[test]
+fn strangers_are_given_little_memory_and_users_as_much_as_ever() {
+    let mut world = World::with_users();
+    world.open_client(A);
+    assert!(world.ask(A, "GET k").starts_with("-NOAUTH "));
+    for (bytes, error) in [("*11\r\n", "multibulk"), ("*2\r\n$3\r\nGET\r\n$20000\r\n", "bulk")] {
+        world.open_client(A);
+        world.send_bytes(A, bytes.as_bytes());
+        assert_eq!(world.take_replies(A), format!("-ERR Protocol error: unauthenticated {error} length\r\n"));
+        assert!(world.hosts[0].client_closed);
+    }
+
+    // While a password is being judged, little is kept of what comes behind it; then nothing of it is lost.
+    world.open_client(A);
+    world.works = false;
+    let value = "v".repeat(60_000);
+    let sets: String = ["a", "b"]
+        .iter()
+        .map(|key| format!("*3\r\n$3\r\nSET\r\n$1\r\n{key}\r\n$60000\r\n{value}\r\n"))
+        .collect();
+    world.send(A, &format!("AUTH {PASSWORD}2"));
+    world.send_bytes(A, sets.as_bytes());
+    assert!(world.hosts[0].client_paused);
+    world.do_jobs();
+    world.run_until("a refusal", |w| w.hosts[0].client_closed);
+    assert!(world.take_replies(A).ends_with("-ERR Protocol error: unauthenticated bulk length\r\n"));
+    world.open_client(A);
+    world.send(A, &format!("AUTH {PASSWORD}"));
+    world.send_bytes(A, sets.as_bytes());
+    world.do_jobs();
+    world.run_until("all replies", |w| w.hosts[0].replies.len() >= 15);
+    assert_eq!(world.take_replies(A), "+OK\r\n+OK\r\n+OK\r\n");
+    assert!(!world.hosts[0].client_paused);
+}

@@ -49,8 +49,14 @@ impl Node {
     /// Serves requests from the front of `bytes` as far as possible; returns how many bytes were taken.
     pub(super) fn serve_all(&mut self, client: &mut Client, bytes: &[u8], out: &mut Vec<Action>) -> usize {
         let mut at = 0;
-        while !client.closing && Node::has_reply_room(client) {
-            match parse(&bytes[at..], &self.clients.limits, &mut client.parse) {
+        while !client.closing {
+            client.stranger = self.options.config.auth && client.session.user.is_none();
+            if !client.has_reply_room() {
+                client.wait = Wait::Backlog;
+                break;
+            }
+            let limits = if client.stranger { &self.clients.strangers } else { &self.clients.limits };
+            match parse(&bytes[at..], limits, &mut client.parse) {
                 Parsed::Incomplete => break,
                 Parsed::Skipped { consumed } => at += consumed,
                 Parsed::Bad { consumed, reply, fatal } => {
