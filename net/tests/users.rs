@@ -128,3 +128,32 @@ fn strangers_are_given_little_memory_and_users_as_much_as_ever() {
     assert_eq!(world.take_replies(A), "+OK\r\n+OK\r\n+OK\r\n");
     assert!(!world.hosts[0].client_paused);
 }
+
+#[test]
+fn a_large_request_keeps_its_body_whatever_becomes_of_its_user_meanwhile() {
+    let mut world = World::with_users();
+    assert_eq!(status(&as_root(&mut world, "POST /_api/collection", r#"{"name":"c"}"#)), "200");
+    let documents: String =
+        (0..3000).map(|i| format!("{{\"_key\":\"k{i}\",\"n\":\"0123456789\"}}\n")).collect();
+    let import = "POST /_api/import?type=documents&collection=c&overwrite=true";
+    let created = |response: &str| response.contains(r#""created":3000,"#);
+    assert!(created(&as_root(&mut world, import, &documents)));
+
+    world.works = false;
+    let conn = world.open_http(A);
+    world.request_http(A, import, ROOT, &documents);
+    world.run_until("the request to be handed in", |w| !w.jobs.is_empty());
+    let planning = std::mem::take(&mut world.jobs);
+    world.works = true;
+    // The same password again, but the verdict on it is gone.
+    let changed = as_root(&mut world, "PATCH /_api/user/root", r#"{"passwd":"swordfish"}"#);
+    assert_eq!(status(&changed), "200");
+    world.listen_http(A, conn);
+    world.jobs = planning;
+    world.do_jobs();
+    world.run_until("a response", |w| !w.hosts[0].responses.is_empty());
+    let response = world.take_responses(A);
+    assert!(created(&response), "{response}");
+    let count = as_root(&mut world, "GET /_api/collection/c/count", "");
+    assert!(count.contains(r#""count":3000"#), "{count}");
+}

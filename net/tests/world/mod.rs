@@ -286,7 +286,7 @@ impl World {
     }
 
     /// Opens an HTTP connection; an earlier one stays as it is, and nobody listens to it.
-    pub fn open_http(&mut self, node: NodeId) {
+    pub fn open_http(&mut self, node: NodeId) -> ConnId {
         self.sequence += 1;
         let conn = ConnId(CLIENT.0 + self.sequence);
         let host = &mut self.hosts[node.0 as usize];
@@ -294,6 +294,13 @@ impl World {
         host.responses.clear();
         let (peer, local) = ("127.0.0.1:1".into(), "127.0.0.1:7480".into());
         self.deliver(node, Event::ClientOpened { conn, face: Face::Http, peer, local });
+        conn
+    }
+
+    /// Listens to an earlier HTTP connection again.
+    pub fn listen_http(&mut self, node: NodeId, conn: ConnId) {
+        let host = &mut self.hosts[node.0 as usize];
+        (host.http, host.http_closed) = (conn, false);
     }
 
     /// Sends bytes on the HTTP connection.

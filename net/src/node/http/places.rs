@@ -59,6 +59,8 @@ pub(super) struct Place {
     pub(super) intent: Intent,
     /// Kept as long as it may have to be planned again.
     pub(super) request: Option<Box<Request>>,
+    /// Who asks, as it was judged before the request was planned; `None`: nobody in particular.
+    pub(super) asker: Option<String>,
     pub(super) body_bytes: usize,
     pub(super) state: State,
     /// No further request is read before this one is answered.
@@ -77,6 +79,7 @@ impl Place {
             id,
             intent,
             request: Some(request),
+            asker: None,
             body_bytes,
             state: waiting,
             barrier: false,
@@ -93,6 +96,7 @@ impl Place {
             id: 0,
             intent: Intent::default(),
             request: None,
+            asker: None,
             body_bytes: 0,
             state: State::Ready(bytes),
             barrier: false,

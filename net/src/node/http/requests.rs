@@ -120,7 +120,12 @@ impl Node {
                 Some(None) if !is_for_nobody(&request) => {
                     return self.http_answer(client, id, unauthorized());
                 }
-                Some(_) => {}
+                // Judged once and for all: a request that has been planned may have lost its body.
+                Some(asker) => {
+                    if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
+                        place.asker = asker;
+                    }
+                }
             }
         }
         let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
@@ -203,9 +208,7 @@ impl Node {
                     && !wanted.writes();
             let path = format!("/{}", segments.join("/"));
             let needed = auth::requirement(request.method.as_str(), &path, reads);
-            let Some(asker) = self.http_asker(client.conn, &request, out) else {
-                return self.http_keep(client, id, request);
-            };
+            let asker = client.places.iter().find(|place| place.id == id).and_then(|p| p.asker.clone());
             let users = self.known.metadata.as_ref().map(|metadata| &metadata.users);
             let allowed =
                 users.is_some_and(|users| auth::permitted(users, asker.as_deref(), &database, &needed));
