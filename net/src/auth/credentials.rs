@@ -3,7 +3,8 @@
 //! Promises: [`authenticate`] and [`CredentialCache::ask`] cost some microseconds. A password that nobody
 //! has judged yet becomes one [`Claim`], however many requests carry it; they wait and ask again when its
 //! verdict is there. A verdict is bound to the user's stored hash: it is forgotten with the old password.
-//! Memory is bounded; what does not fit is judged again.
+//! Memory is bounded; what does not fit is judged again. Whoever guesses cannot push out what is known to be
+//! right: that is kept apart.
 
 use super::api::MAX_NAME_BYTES;
 use super::password::{self, MAX_PASSWORD_BYTES, Secret};
@@ -13,10 +14,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-/// Verdicts kept; with one more all are forgotten.
-const MAX_VERDICTS: usize = 1024;
+/// Right passwords that are kept in mind; with one more all are forgotten. There is one per user.
+const MAX_RIGHT: usize = 1024;
+/// The same of wrong ones.
+const MAX_WRONG: usize = 256;
 /// Claims that are being judged at a time; further ones wait for their turn.
 const MAX_JUDGED_AT_ONCE: usize = 16;
 
@@ -66,13 +69,6 @@ impl Claim {
 /// A keyed hash of stored hash, user and password.
 type Print = [u8; 32];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Pending,
-    Right,
-    Wrong,
-}
-
 /// What is known about a password.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -87,14 +83,15 @@ pub enum Asked {
 /// The verdicts of one thread.
 pub struct CredentialCache {
     key: [u8; 32],
-    verdicts: HashMap<Print, Verdict>,
-    pending: usize,
+    right: HashSet<Print>,
+    wrong: HashSet<Print>,
+    pending: HashSet<Print>,
 }
 
 impl CredentialCache {
     /// Empty. `key` is random and lives only in this process.
     pub fn new(key: [u8; 32]) -> CredentialCache {
-        CredentialCache { key, verdicts: HashMap::new(), pending: 0 }
+        CredentialCache { key, right: HashSet::new(), wrong: HashSet::new(), pending: HashSet::new() }
     }
 
     /// Whether this is the password of an active user, as far as it is known.
@@ -106,30 +103,26 @@ impl CredentialCache {
         // One who is unknown or inactive costs the same time as one whose password is wrong.
         let hashed = users.get(user).filter(|found| found.active).map(|found| found.password.clone());
         let print = self.print(hashed.as_deref().unwrap_or(""), user, &password.0);
-        match self.verdicts.get(&print) {
-            Some(Verdict::Right) => Asked::Right,
-            Some(Verdict::Wrong) => Asked::Wrong,
-            Some(Verdict::Pending) => Asked::Wait,
-            None if self.pending >= MAX_JUDGED_AT_ONCE => Asked::Wait,
-            None => {
-                self.keep(print, Verdict::Pending);
-                self.pending += 1;
-                Asked::Judge(Claim { password: password.clone(), hashed, print })
-            }
+        if self.right.contains(&print) {
+            Asked::Right
+        } else if self.wrong.contains(&print) {
+            Asked::Wrong
+        } else if self.pending.contains(&print) || self.pending.len() >= MAX_JUDGED_AT_ONCE {
+            Asked::Wait
+        } else {
+            self.pending.insert(print);
+            Asked::Judge(Claim { password: password.clone(), hashed, print })
         }
     }
 
     /// The verdict on a claim that [`CredentialCache::ask`] gave out. Those who wait ask again now.
     pub fn learn(&mut self, claim: &Claim, right: bool) {
-        self.pending = self.pending.saturating_sub(1);
-        self.keep(claim.print, if right { Verdict::Right } else { Verdict::Wrong });
-    }
-
-    fn keep(&mut self, print: Print, verdict: Verdict) {
-        if self.verdicts.len() >= MAX_VERDICTS {
-            self.verdicts.retain(|_, verdict| *verdict == Verdict::Pending);
+        self.pending.remove(&claim.print);
+        let (known, most) = if right { (&mut self.right, MAX_RIGHT) } else { (&mut self.wrong, MAX_WRONG) };
+        if known.len() >= most {
+            known.clear();
         }
-        self.verdicts.insert(print, verdict);
+        known.insert(claim.print);
     }
 
     fn print(&self, hashed: &str, user: &str, password: &str) -> Print {
@@ -259,9 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_bounded() {
-        let users = Users::new();
+    fn guesses_are_bounded_and_do_not_push_out_what_is_right() {
+        let users = users("pw");
         let mut cache = CredentialCache::new([9; 32]);
+        let Asked::Judge(right) = cache.ask(&users, "ann", &secret("pw")) else {
+            panic!("nobody knows it yet")
+        };
+        cache.learn(&right, true);
         let mut claims = Vec::new();
         for guess in 0..2 * MAX_JUDGED_AT_ONCE {
             match cache.ask(&users, "ann", &secret(&guess.to_string())) {
@@ -271,11 +268,12 @@ mod tests {
         }
         assert_eq!(claims.len(), MAX_JUDGED_AT_ONCE);
         claims.iter().for_each(|claim| cache.learn(claim, false));
-        for guess in 0..2 * MAX_VERDICTS {
+        for guess in 0..2 * MAX_RIGHT {
             if let Asked::Judge(claim) = cache.ask(&users, "eve", &secret(&guess.to_string())) {
                 cache.learn(&claim, false);
             }
         }
-        assert!(cache.verdicts.len() <= MAX_VERDICTS);
+        assert!(cache.wrong.len() <= MAX_WRONG && cache.pending.is_empty());
+        assert_eq!(cache.ask(&users, "ann", &secret("pw")), Asked::Right);
     }
 }
