@@ -157,3 +157,55 @@ fn a_large_request_keeps_its_body_whatever_becomes_of_its_user_meanwhile() {
     let count = as_root(&mut world, "GET /_api/collection/c/count", "");
     assert!(count.contains(r#""count":3000"#), "{count}");
 }
+
+fn token(world: &mut World, user: &str, password: &str) -> String {
+    let login = format!(r#"{{"username":"{user}","password":"{password}"}}"#);
+    let answer = world.ask_http(A, "POST /_open/auth", "", &login);
+    let jwt = answer.split(r#""jwt":""#).nth(1).and_then(|rest| rest.split('"').next());
+    jwt.unwrap_or_else(|| panic!("no token in {answer}")).to_owned()
+}
+
+fn version_by(world: &mut World, token: &str) -> String {
+    let answer = world.ask_http(A, "GET /_api/version", &format!("Authorization: bearer {token}\r\n"), "");
+    status(&answer).to_owned()
+}
+
+#[test]
+fn a_new_password_ends_tokens_and_connections_and_so_does_a_new_user_of_the_same_name() {
+    let mut world = World::with_users();
+    let ann = r#"{"user":"ann","passwd":"pw"}"#;
+    assert_eq!(status(&as_root(&mut world, "POST /_api/user", ann)), "201");
+    let grant = "PUT /_api/user/ann/database/_system";
+    assert_eq!(status(&as_root(&mut world, grant, r#"{"grant":"ro"}"#)), "200");
+    world.open_client(A);
+    assert_eq!(world.ask(A, "AUTH ann pw"), "+OK\r\n");
+    let first = token(&mut world, "ann", "pw");
+    // A right, and even the data that the application keeps, may change.
+    assert_eq!(status(&as_root(&mut world, "PATCH /_api/user/ann", r#"{"extra":{"a":1}}"#)), "200");
+    assert_eq!(version_by(&mut world, &first), "200");
+    assert_eq!(world.ask(A, "GET k"), "$-1\r\n");
+
+    assert_eq!(status(&as_root(&mut world, "PATCH /_api/user/ann", r#"{"passwd":"new"}"#)), "200");
+    assert_eq!(version_by(&mut world, &first), "401");
+    assert!(world.ask(A, "GET k").starts_with("-NOAUTH "));
+    assert_eq!(world.ask(A, "AUTH ann new"), "+OK\r\n");
+    assert_eq!(world.ask(A, "GET k"), "$-1\r\n");
+
+    let second = token(&mut world, "ann", "new");
+    assert_eq!(version_by(&mut world, &second), "200");
+    assert_eq!(status(&as_root(&mut world, "DELETE /_api/user/ann", "")), "202");
+    assert_eq!(status(&as_root(&mut world, "POST /_api/user", &ann.replace("pw", "new"))), "201");
+    assert_eq!(version_by(&mut world, &second), "401");
+    assert!(world.ask(A, "GET k").starts_with("-NOAUTH "));
+}
+
+#[test]
+fn a_token_of_a_group_without_users_is_good_nowhere() {
+    let mut world = World::new();
+    let jwt = token(&mut world, "whoever", "whatever");
+    let now_s = world.now / 1_000_000_000;
+    assert_eq!(net::auth::token::verify(b"", &jwt, now_s), Err(net::auth::token::TokenError::Signature));
+    assert_eq!(version_by(&mut world, &jwt), "200", "nobody looks at it");
+    let mut users = World::with_users();
+    assert_eq!(version_by(&mut users, &jwt), "401");
+}

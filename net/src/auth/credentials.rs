@@ -8,7 +8,7 @@
 
 use super::api::MAX_NAME_BYTES;
 use super::password::{self, MAX_PASSWORD_BYTES, Secret};
-use super::token;
+use super::token::{self, Holder};
 use super::user::Users;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -150,20 +150,28 @@ pub enum Gate {
     Refused,
 }
 
-/// Who sends a request with this `Authorization` header. `now_s` is wall time in seconds.
+/// Who sends a request with this `Authorization` header. A token is good as long as the user has the password
+/// that it was issued for; without a `token_key` no token is good. `now_s` is wall time in seconds.
 pub fn authenticate(
     header: Option<&str>,
     users: &Users,
-    token_key: &[u8],
+    token_key: Option<&[u8]>,
     cache: &mut CredentialCache,
     now_s: u64,
 ) -> Gate {
     let Some(header) = header else { return Gate::Nobody };
     match Credentials::of_header(header) {
-        Some(Credentials::Token(token)) => match token::verify(token_key, &token.0, now_s) {
-            Ok(user) if users.get(&user).is_some_and(|found| found.active) => Gate::User(user),
-            Ok(_) | Err(_) => Gate::Refused,
-        },
+        Some(Credentials::Token(token)) => {
+            let Some(key) = token_key else { return Gate::Refused };
+            let Ok(Holder { user, credential }) = token::verify(key, &token.0, now_s) else {
+                return Gate::Refused;
+            };
+            let found = users.get(&user).filter(|found| found.active);
+            match found.is_some_and(|found| token::fingerprint(key, &found.password) == credential) {
+                true => Gate::User(user),
+                false => Gate::Refused,
+            }
+        }
         Some(Credentials::Password { user, password }) => match cache.ask(users, &user, &password) {
             Asked::Right => Gate::User(user),
             Asked::Wrong => Gate::Refused,
@@ -213,13 +221,13 @@ mod tests {
         let users = users("pw");
         let mut cache = CredentialCache::new([9; 32]);
         let header = basic("ann", "pw");
-        let mut gate = || authenticate(Some(&header), &users, &[], &mut cache, 0);
+        let mut gate = || authenticate(Some(&header), &users, None, &mut cache, 0);
         let Gate::Judge(claim) = gate() else { panic!("nobody knows it yet") };
         assert_eq!(gate(), Gate::Wait);
         assert!(claim.judge());
         cache.learn(&claim, true);
-        assert_eq!(authenticate(Some(&header), &users, &[], &mut cache, 0), Gate::User("ann".into()));
-        assert_eq!(authenticate(None, &users, &[], &mut cache, 0), Gate::Nobody);
+        assert_eq!(authenticate(Some(&header), &users, None, &mut cache, 0), Gate::User("ann".into()));
+        assert_eq!(authenticate(None, &users, None, &mut cache, 0), Gate::Nobody);
     }
 
     #[test]
@@ -241,14 +249,31 @@ mod tests {
     }
 
     #[test]
-    fn a_token_needs_a_living_user() {
-        let mut known = users("pw");
+    fn a_token_needs_its_user_and_its_password() {
+        let known = users("pw");
         let mut cache = CredentialCache::new([9; 32]);
-        let header = format!("BEARER {}", token::issue(b"key", "ann", 1000));
-        assert_eq!(authenticate(Some(&header), &known, b"key", &mut cache, 1000), Gate::User("ann".into()));
-        assert_eq!(authenticate(Some(&header), &known, b"key", &mut cache, 9000), Gate::Refused);
-        known.clear();
-        assert_eq!(authenticate(Some(&header), &known, b"key", &mut cache, 1000), Gate::Refused);
+        let mut gate = |key: &[u8], users: &Users, now_s| {
+            let header = format!("BEARER {}", token::issue(key, "ann", &known["ann"].password, 1000));
+            authenticate(Some(&header), users, Some(b"key"), &mut cache, now_s)
+        };
+        assert_eq!(gate(b"key", &known, 1000), Gate::User("ann".into()));
+        assert_eq!(gate(b"key", &known, 9000), Gate::Refused);
+        assert_eq!(gate(b"", &known, 1000), Gate::Refused);
+        assert_eq!(gate(b"key", &Users::new(), 1000), Gate::Refused);
+        let mut changed = known.clone();
+        changed.get_mut("ann").unwrap().active = false;
+        assert_eq!(gate(b"key", &changed, 1000), Gate::Refused);
+        // The same password again is another hash: one who was removed and made anew is somebody else.
+        changed.insert("ann".to_owned(), User::administrator(password::hash(&secret("pw"), &[2; 16])));
+        assert_eq!(gate(b"key", &changed, 1000), Gate::Refused);
+    }
+
+    #[test]
+    fn without_a_key_no_token_is_good() {
+        let known = users("pw");
+        let mut cache = CredentialCache::new([9; 32]);
+        let header = format!("bearer {}", token::issue(b"", "ann", &known["ann"].password, 1000));
+        assert_eq!(authenticate(Some(&header), &known, None, &mut cache, 1000), Gate::Refused);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::access::{Fetched, FetchedValue};
 use super::{Node, ReadFor, Reader, Role};
-use crate::auth::CredentialCache;
+use crate::auth::{CredentialCache, token};
 use crate::documents::{METADATA_KEY, Metadata};
 use crate::mail::{Edit, Errand, Mail, Work};
 use crate::resp::Ack;
@@ -184,7 +184,8 @@ impl Node {
             return;
         }
         self.known.found_at = Nanos(self.now.0 + FOUND_AGAIN.0);
-        let token_key = self.options.secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token_key = token::derived_key(&self.options.secret, "the group's tokens");
+        let token_key = token_key.iter().map(|byte| format!("{byte:02x}")).collect();
         let edit = Edit::FirstUser { root_password_hash: hash.clone(), token_key };
         let ticket = self.ticket();
         let (from, conn, work) = (KEEPER, OWN, Work::Edit(edit));

@@ -99,6 +99,9 @@ impl Node {
             let is_database = |name: &str| metadata.databases.contains_key(name);
             if let Some(text) = resp::refusal(request, &client.session, &metadata.users, &is_database) {
                 client.wait = Wait::No;
+                if !client.session.user.as_ref().is_some_and(|login| login.holds(&metadata.users)) {
+                    client.session.user = None;
+                }
                 client.reply(self.turns, format!("-{text}\r\n").as_bytes());
                 return Flow::Next;
             }

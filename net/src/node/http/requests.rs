@@ -6,7 +6,7 @@
 use super::places::{Gathering, Part, Place, State, Then};
 use super::{HttpClient, Node};
 use crate::auth::api::{self, Answer};
-use crate::auth::{self, Asked, Gate};
+use crate::auth::{self, Asked, Gate, token};
 use crate::config;
 use crate::control::job::{Job, JobDone};
 use crate::documents::{self, Plan, ScanBatch, database_of};
@@ -171,11 +171,11 @@ impl Node {
         out: &mut Vec<Action>,
     ) -> Option<Option<String>> {
         let metadata = self.known.metadata.clone()?;
-        let token_key = metadata.token_key.as_deref().unwrap_or_default();
+        let token_key = metadata.token_key.as_deref().map(str::as_bytes);
         let now_s = self.wall_ms / 1000;
         let header = request.headers.get("authorization");
         let passwords = &mut self.known.passwords;
-        match auth::authenticate(header, &metadata.users, token_key.as_bytes(), passwords, now_s) {
+        match auth::authenticate(header, &metadata.users, token_key, passwords, now_s) {
             Gate::User(user) => Some(Some(user)),
             Gate::Nobody | Gate::Refused => Some(None),
             Gate::Judge(claim) => {
@@ -395,17 +395,23 @@ impl Node {
                 self.http_carry_out(client, id, Wanted::Other(Plan::Reply(told(answer))), out);
             }
             api::Plan::Login { .. } if !self.options.config.auth => {
-                // Nobody is asked for a token, but drivers that were given a password ask for one.
-                let token = auth::token::issue(b"", auth::ROOT, self.wall_ms / 1000);
+                // Nobody is asked for a token, but drivers that were given a password ask for one. It must never
+                // become good, should the group have users later: its key ends with this process.
+                let key = token::derived_key(&self.options.secret, "a token for nobody");
+                let token = token::issue(&key, auth::ROOT, "", self.wall_ms / 1000);
                 self.http_answer(client, id, told(Answer::token(&token)));
             }
             api::Plan::Login { user, password } => {
                 match self.known.passwords.ask(&metadata.users, &user, &password) {
-                    Asked::Right => {
-                        let key = metadata.token_key.as_deref().unwrap_or_default();
-                        let token = auth::token::issue(key.as_bytes(), &user, self.wall_ms / 1000);
-                        self.http_answer(client, id, told(Answer::token(&token)));
-                    }
+                    Asked::Right => match (&metadata.token_key, metadata.users.get(&user)) {
+                        (Some(key), Some(found)) => {
+                            let now_s = self.wall_ms / 1000;
+                            let token = token::issue(key.as_bytes(), &user, &found.password, now_s);
+                            self.http_answer(client, id, told(Answer::token(&token)));
+                        }
+                        // The leader is about to make the key.
+                        (None, _) | (_, None) => self.http_refuse(client, id, Refusal::NotNow),
+                    },
                     Asked::Wrong => self.http_answer(client, id, told(Answer::wrong_credentials())),
                     Asked::Judge(claim) => {
                         self.hand_in(client.conn, Job::Judge(claim), out);
