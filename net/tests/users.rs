@@ -209,3 +209,35 @@ fn a_token_of_a_group_without_users_is_good_nowhere() {
     let mut users = World::with_users();
     assert_eq!(version_by(&mut users, &jwt), "401");
 }
+
+#[test]
+fn a_web_page_cannot_make_a_browser_write() {
+    let mut world = World::new();
+    let attack = "POST / HTTP/1.1\r\nHost: 127.0.0.1:7400\r\nContent-Length: 9\r\n\r\nSET k v\r\n";
+    for bytes in [attack, &attack["POST / HTTP/1.1\r\n".len()..], "*1\r\n$4\r\npost\r\nSET k v\r\n"] {
+        world.open_client(A);
+        world.send_bytes(A, bytes.as_bytes());
+        assert!(world.hosts[0].client_closed && world.take_replies(A).is_empty(), "{bytes}");
+    }
+    assert_eq!(world.hosts[0].warnings.len(), 1, "told once a minute");
+    assert!(world.hosts[0].warnings[0].contains("127.0.0.1:1"));
+    world.open_client(A);
+    assert_eq!(world.ask(A, "GET k"), "$-1\r\n");
+
+    let create = |world: &mut World, origin: &str, name: &str| {
+        let header = format!("Origin: {origin}\r\n");
+        let answer = world.ask_http(A, "POST /_api/collection", &header, &format!(r#"{{"name":"{name}"}}"#));
+        status(&answer).to_owned()
+    };
+    // The world's requests say `Host: x`.
+    for origin in ["http://evil.example", "null", "http://x.evil.example", "http://x:81"] {
+        assert_eq!(create(&mut world, origin, "c"), "403", "{origin}");
+    }
+    assert_eq!(create(&mut world, "http://X", "c"), "200");
+    let read = world.ask_http(A, "GET /_api/collection/c", "Origin: http://evil.example\r\n", "");
+    assert_eq!(status(&read), "200");
+    let mut users = World::with_users();
+    let headers = format!("{ROOT}Origin: http://app.example\r\n");
+    let create = users.ask_http(A, "POST /_api/collection", &headers, r#"{"name":"c"}"#);
+    assert_eq!(status(&create), "200", "whoever has a password has it");
+}

@@ -209,6 +209,8 @@ pub(super) struct Clients {
     pub(super) map: BTreeMap<ConnId, Client>,
     pub(super) limits: Limits,
     pub(super) strangers: Limits,
+    /// When an attack by way of a browser was told last.
+    pub(super) warned_at: Option<Nanos>,
     pub(super) stats: Stats,
     /// Keys seen to have expired in this turn.
     pub(super) expired: Vec<Box<[u8]>>,
@@ -252,6 +254,7 @@ impl Clients {
             map: BTreeMap::new(),
             limits,
             strangers: Limits { stranger: true, ..limits },
+            warned_at: None,
             stats,
             expired: Vec::new(),
             guests: BTreeMap::new(),

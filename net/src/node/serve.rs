@@ -28,6 +28,8 @@ const LEADER_PARK_LIMIT: Nanos = Nanos(3_000_000_000);
 const READ_ONLY: &[u8] = b"-READONLY the group is in read-only mode\r\n";
 /// What is told to one whose password was not judged in time, or who came before the users were known.
 const NOT_JUDGED: &[u8] = b"-TRYAGAIN it could not be found out in time who may connect\r\n";
+/// A possible attack is told at most this often.
+const WARNING_INTERVAL: Nanos = Nanos(60_000_000_000);
 /// Most expired keys deleted in one turn.
 const EXPIRED_PER_TURN: usize = 64;
 
@@ -79,6 +81,19 @@ impl Node {
         if client.closing { bytes.len() } else { at }
     }
 
+    fn warn_of_attack(&mut self, client: &Client, out: &mut Vec<Action>) {
+        if self.clients.warned_at.is_some_and(|at| self.now.0 < at.0 + WARNING_INTERVAL.0) {
+            return;
+        }
+        self.clients.warned_at = Some(self.now);
+        let peer = &client.session.peer;
+        let text = format!(
+            "possible attack: {peer} sent an HTTP request to a port for Redis clients, as a web page can make a \
+             browser do; its connection is closed"
+        );
+        out.push(Action::Warn { text });
+    }
+
     fn serve(
         &mut self,
         client: &mut Client,
@@ -88,6 +103,11 @@ impl Node {
     ) -> Flow {
         let routed = route(request);
         if let Route::Error(reply) = &routed {
+            if is_http(request) {
+                client.closing = true;
+                self.warn_of_attack(client, out);
+                return Flow::Next;
+            }
             client.reply(self.turns, reply);
             return Flow::Next;
         }
@@ -515,6 +535,12 @@ impl Node {
             self.forward(client, ShardId(owner.0), ticket, bytes, out);
         }
     }
+}
+
+/// Whether this is a line of an HTTP request: what follows it may be commands in a body that a web page made up.
+fn is_http(request: &Request<'_>) -> bool {
+    let word = request.arg(0);
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }
 
 /// The acknowledgement level of the configuration file as the protocol names it.

@@ -59,6 +59,7 @@ pub struct Host {
     pub replies: Vec<u8>,
     pub client_closed: bool,
     pub client_paused: bool,
+    pub warnings: Vec<String>,
     /// What its newest HTTP client was sent.
     pub responses: Vec<u8>,
     pub http_closed: bool,
@@ -141,6 +142,7 @@ impl World {
             replies: Vec::new(),
             client_closed: false,
             client_paused: false,
+            warnings: Vec::new(),
             responses: Vec::new(),
             http_closed: true,
             http: ConnId(0),
@@ -440,6 +442,7 @@ impl World {
             }
             Action::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
             Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped => {}
+            Action::Warn { text } => self.hosts[host].warnings.push(text),
             Action::StopNode => self.later(0, Delivery::Stop(host)),
             Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
             Action::LinkReceive { link, into } => {

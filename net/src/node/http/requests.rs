@@ -71,9 +71,13 @@ impl Node {
         self.clients.stats.commands_processed += 1;
         let id = self.ticket();
         let (head, keep_alive) = (request.method == Method::Head, request.keep_alive);
-        let intent = match is_too_large(&request, request.body.len()) {
-            true => Err(too_large()),
-            false => Intent::of(&request),
+        let intent = if is_too_large(&request, request.body.len()) {
+            Err(too_large())
+        } else if !self.options.config.auth && is_of_another_site(&request) {
+            let text = "without users, no web page of another site may change anything (Origin is not Host)";
+            Err(Response::error(403, 11, text))
+        } else {
+            Intent::of(&request)
         };
         match intent {
             Ok(intent) => {
@@ -449,6 +453,14 @@ pub(super) fn is_too_large(request: &Request, bytes: usize) -> bool {
 pub(super) fn too_large() -> Response {
     let text = format!("the body of such a request has at most {MAX_ADMINISTRATION_BODY_BYTES} bytes");
     Response::error(413, 413, &text)
+}
+
+/// Whether a browser says that a page from elsewhere made this request, which may change something.
+fn is_of_another_site(request: &Request) -> bool {
+    let reads = matches!(request.method, Method::Get | Method::Head | Method::Options);
+    let host = request.headers.get("host").unwrap_or_default();
+    let is_host = |(_, site): (&str, &str)| site.eq_ignore_ascii_case(host);
+    !reads && request.headers.all("origin").any(|origin| !origin.split_once("://").is_some_and(is_host))
 }
 
 fn told(answer: Answer) -> Response {
