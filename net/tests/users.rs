@@ -241,3 +241,37 @@ fn a_web_page_cannot_make_a_browser_write() {
     let create = users.ask_http(A, "POST /_api/collection", &headers, r#"{"name":"c"}"#);
     assert_eq!(status(&create), "200", "whoever has a password has it");
 }
+
+#[test]
+fn a_new_database_comes_with_its_users_and_each_sees_only_its_own() {
+    let mut world = World::with_users();
+    assert_eq!(status(&as_root(&mut world, "POST /_api/user", r#"{"user":"ann","passwd":"pw"}"#)), "201");
+    let shop = r#"{"name":"shop","users":[{"username":"ann"},{"username":"bob","passwd":"secret"}]}"#;
+    let made = as_root(&mut world, "POST /_api/database", shop);
+    assert_eq!(status(&made), "201", "{made}");
+    assert_eq!(status(&as_root(&mut world, "POST /_api/database", r#"{"name":"bank"}"#)), "201");
+    for (user, password) in [("ann", "pw"), ("bob", "secret")] {
+        let bearer = format!("Authorization: bearer {}\r\n", token(&mut world, user, password));
+        let create =
+            world.ask_http(A, "POST /_db/shop/_api/collection", &bearer, &format!(r#"{{"name":"{user}"}}"#));
+        assert_eq!(status(&create), "200", "{create}");
+        let mine = world.ask_http(A, "GET /_db/shop/_api/database/user", &bearer, "");
+        assert!(mine.contains(r#""result":["shop"]"#), "{mine}");
+    }
+    let all = as_root(&mut world, "GET /_api/database/user", "");
+    assert!(all.contains(r#""result":["_system","bank","shop"]"#), "{all}");
+
+    // All of it or nothing.
+    for (users, expected) in [
+        (r#"[{"username":"eve"},{"username":"eve"}]"#, "409"),
+        (r#"[{"username":"eve"},{}]"#, "400"),
+        (r#"["eve"]"#, "400"),
+        (r#"{"username":"eve"}"#, "400"),
+        (r#"[{"username":"eve","passwd":7}]"#, "400"),
+    ] {
+        let body = format!(r#"{{"name":"other","users":{users}}}"#);
+        assert_eq!(status(&as_root(&mut world, "POST /_api/database", &body)), expected, "{users}");
+    }
+    assert_eq!(status(&as_root(&mut world, "POST /_api/database", &shop.replace("bob", "eve"))), "409");
+    assert_eq!(status(&as_root(&mut world, "GET /_api/user/eve", "")), "404");
+}

@@ -67,7 +67,7 @@ impl Desk {
         let queue = match job {
             Job::Status | Job::HandOver { .. } => &self.quick,
             Job::Plan { .. } | Job::Conclude { .. } => &self.slow,
-            Job::Judge(_) | Job::Seal(_) => &self.secret,
+            Job::Judge(_) | Job::Seal { .. } => &self.secret,
         };
         // The threads end only with the process.
         let _ = queue.send(Asked { from, ticket, job });
@@ -117,7 +117,10 @@ fn computing(name: &str, post: Post, config: Arc<NodeConfig>) -> io::Result<Send
 pub fn compute(job: Job, config: &NodeConfig, salt: &mut dyn FnMut() -> Salt) -> JobDone {
     match job {
         Job::Judge(claim) => JobDone::Judged { right: claim.judge(), claim },
-        Job::Seal(change) => JobDone::Sealed(change.seal(&salt())),
+        Job::Seal { users, then } => {
+            let users = users.into_iter().map(|change| change.seal(&salt())).collect();
+            JobDone::Sealed { users, then }
+        }
         Job::Plan { mut request, metadata, seed, wall_ms } => {
             let plan = documents::plan(&request, &metadata, seed, wall_ms);
             if !matches!(plan, Plan::Reply(_) | Plan::NotMine) {

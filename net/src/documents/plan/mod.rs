@@ -19,6 +19,7 @@ use super::once::{IDEMPOTENCY_KEY, MAX_ONCE_BYTES, is_once};
 use super::op::{Batch, Done, Once, Op, Plan, ScanBatch, Selection, Task};
 use super::render::{Render, conclude};
 use crate::http::{Method, Request};
+pub use databases::databases_of;
 use engine::ids::GroupId;
 use engine::key::KeyHasher;
 use engine::slot::slot_of;

@@ -9,7 +9,7 @@ use crate::auth::api::{self, Answer};
 use crate::auth::{self, Asked, Gate, token};
 use crate::config;
 use crate::control::job::{Job, JobDone};
-use crate::documents::{self, Plan, ScanBatch, database_of};
+use crate::documents::{self, MetadataChange, Plan, ScanBatch, database_of};
 use crate::http::{Method, Request, Response};
 use crate::mail::{Edit, Errand, Mail, Refusal, Staleness, Work};
 use crate::node::known::{KEEPER, is_over};
@@ -196,7 +196,7 @@ impl Node {
         client: &mut HttpClient,
         id: u64,
         request: Box<Request>,
-        wanted: Wanted,
+        mut wanted: Wanted,
         out: &mut Vec<Action>,
     ) {
         let Some((database, segments)) = database_of(&request) else {
@@ -213,10 +213,15 @@ impl Node {
             let path = format!("/{}", segments.join("/"));
             let needed = auth::requirement(request.method.as_str(), &path, reads);
             let asker = client.places.iter().find(|place| place.id == id).and_then(|p| p.asker.clone());
-            let users = self.known.metadata.as_ref().map(|metadata| &metadata.users);
-            let allowed =
-                users.is_some_and(|users| auth::permitted(users, asker.as_deref(), &database, &needed));
-            if !allowed {
+            let Some(metadata) = self.known.metadata.as_deref() else { return };
+            if auth::permitted(&metadata.users, asker.as_deref(), &database, &needed) {
+                if let Some(user) = &asker
+                    && path == "/_api/database/user"
+                    && matches!(&wanted, Wanted::Other(Plan::Reply(names)) if names.status == 200)
+                {
+                    wanted = Wanted::Other(Plan::Reply(documents::databases_of(metadata, user)));
+                }
+            } else {
                 let response = match asker {
                     Some(_) => told(Answer::forbidden()),
                     None => unauthorized(),
@@ -272,10 +277,26 @@ impl Node {
                 self.http_send(client, id, work, then, write, ack, out);
             }
             Wanted::Other(Plan::Metadata(change)) => self.http_edit(client, id, Edit::Documents(change), out),
+            Wanted::Other(Plan::WithUsers { users, change }) => {
+                self.http_seal(client, id, users, Some(change), out);
+            }
             Wanted::Other(Plan::NotMine | Plan::Documents(_)) => {
                 unreachable!("administration begins with a request, operations are sorted")
             }
         }
+    }
+
+    /// Has the passwords of users hashed; then the users are changed, and the rest with them.
+    fn http_seal(
+        &mut self,
+        client: &mut HttpClient,
+        id: u64,
+        users: Vec<api::Change>,
+        then: Option<MetadataChange>,
+        out: &mut Vec<Action>,
+    ) {
+        let ticket = self.hand_in(client.conn, Job::Seal { users, then }, out);
+        self.http_state(client, id, State::Job(ticket));
     }
 
     /// Has the metadata changed; the answer is the response.
@@ -364,7 +385,9 @@ impl Node {
                 }
                 JobDone::Concluded(wanted) => self.http_carry_out(&mut client, id, *wanted, out),
                 JobDone::HandedOver(response) => place.answer(*response),
-                JobDone::Sealed(sealed) => self.http_edit(&mut client, id, Edit::User(sealed), out),
+                JobDone::Sealed { users, then } => {
+                    self.http_edit(&mut client, id, Edit::Users { users, then }, out);
+                }
                 JobDone::Status(status) => self.http_status(&mut client, id, &status),
                 JobDone::Judged { .. } => unreachable!("dealt with above"),
             }
@@ -425,8 +448,7 @@ impl Node {
                 }
             }
             api::Plan::Change(change) => {
-                let ticket = self.hand_in(client.conn, Job::Seal(change), out);
-                self.http_state(client, id, State::Job(ticket));
+                self.http_seal(client, id, vec![change], None, out);
             }
         }
         None
