@@ -265,6 +265,7 @@ fn a_new_database_comes_with_its_users_and_each_sees_only_its_own() {
     for (users, expected) in [
         (r#"[{"username":"eve"},{"username":"eve"}]"#, "409"),
         (r#"[{"username":"eve"},{}]"#, "400"),
+        (&format!("[{}{{}}]", "{},".repeat(16)), "400"),
         (r#"["eve"]"#, "400"),
         (r#"{"username":"eve"}"#, "400"),
         (r#"[{"username":"eve","passwd":7}]"#, "400"),

@@ -63,7 +63,7 @@ impl Asked<'_> {
         let given = match object.get("users") {
             None | Some(Value::Null) => &[],
             Some(Value::Array(given)) if given.len() > MAX_USERS => {
-                return Err(Failure::TooMany { limit: MAX_USERS });
+                return Err(Failure::BadParameter(format!("users may be {MAX_USERS} in one request")));
             }
             Some(Value::Array(given)) => given.as_slice(),
             Some(_) => return Err(wrong()),
