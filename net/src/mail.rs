@@ -110,7 +110,7 @@ pub enum Report {
     Outdated,
     /// [`Work::Edit`]
     Edited(Box<Response>),
-    /// Nothing was done.
+    /// Nothing was done, or, of a truncation, only a part: done again at the right place it does the rest.
     Refused(Refusal),
 }
 

@@ -432,6 +432,9 @@ impl Node {
     /// Hands over the replies whose conditions hold, in order.
     pub(super) fn release_replies(&mut self, out: &mut Vec<Action>) {
         let allowed = self.allowed();
+        if self.lease_is_not_to_be_had() {
+            self.reset_leaseless_clients(out);
+        }
         for conn in std::mem::take(&mut self.clients.owed) {
             let Some(mut client) = self.clients.map.remove(&conn) else { continue };
             client.owed = false;
@@ -472,6 +475,18 @@ impl Node {
                     }
                 }
             } else {
+                self.reset(conn, out);
+            }
+        }
+    }
+
+    /// Replies that may leave only under a lease do not wait for one for ever. They can be taken back only as a
+    /// whole: the client is reset, and asks again.
+    fn reset_leaseless_clients(&mut self, out: &mut Vec<Action>) {
+        for conn in self.clients.owed.clone() {
+            let Some(client) = self.clients.map.get(&conn) else { continue };
+            let waits = |reply: &Reply| matches!(reply, Reply::Chunk(chunk) if chunk.needs.leased);
+            if client.replies.iter().any(waits) {
                 self.reset(conn, out);
             }
         }

@@ -419,7 +419,7 @@ impl Node {
             Some(Decoded::Corrupt) => return self.repair_value(reader, at, key, Fault::Checksum, out),
             None => return self.repair_value(reader, at, key, Fault::Unreadable, out),
         };
-        self.hand_over(reader, Fetched { at, found }, out);
+        self.hand_over(reader, Fetched { at, key, found }, out);
     }
 
     /// Gives a value to whoever wants it.

@@ -124,6 +124,8 @@ impl World {
         config.segment_bytes = ByteSize(256 << 10);
         config.max_value_bytes = ByteSize(64 << 10);
         config.log_buffer_bytes = ByteSize(512 << 10);
+        // Values that were just read have often gone again when the next one comes from the disk.
+        config.cache_bytes = ByteSize(16 << 10);
         change(&mut config);
         let configuration = Configuration {
             epoch: agency::ids::Epoch(1),
@@ -182,6 +184,7 @@ impl World {
         let options = ShardOptions {
             segment_bytes: self.config.segment_bytes.0,
             max_value_bytes: self.config.max_value_bytes.0 as usize,
+            cache_bytes: self.config.cache_bytes.0 as usize,
             ..ShardOptions::new(GROUP, ShardId(0))
         };
         let buffer = MirrorBuffer::new(self.config.log_buffer_bytes.0 as usize).unwrap();
