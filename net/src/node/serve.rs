@@ -1,9 +1,10 @@
 //! What becomes of one request: executed here, forwarded to another shard, redirected, parked or refused.
 
 use super::access::{Access, Fetched, FetchedValue};
-use super::clients::{Client, Wait};
+use super::clients::Client;
 use super::known::is_over;
 use super::repair::Fault;
+use super::waiting::Wait;
 use super::{Node, ReadFor, Reader, Role};
 use crate::auth::Asked;
 use crate::config;
