@@ -88,7 +88,11 @@ pub struct Staleness {
 #[derive(Debug)]
 pub enum Edit {
     Documents(MetadataChange),
-    User(Sealed),
+    /// Users, and what is changed together with them.
+    Users {
+        users: Vec<Sealed>,
+        then: Option<MetadataChange>,
+    },
     /// Whether clients may only read.
     ReadOnly(bool),
     /// Make the user root with this password hash, and sign tokens with this key, unless there are users.

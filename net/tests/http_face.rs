@@ -1,6 +1,7 @@
 //! The HTTP face's promises, each as a story of two nodes (see `replication.rs`). Shards are one: what goes
 //! between shards is tested with real processes.
 
+#[allow(dead_code, reason = "the stories of users use the rest")]
 mod world;
 
 use agency::ids::NodeId;

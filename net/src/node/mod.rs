@@ -8,7 +8,8 @@
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
 //! - `repair`: fetch damaged frames from another member and write them back; `lend`: be that other member.
-//! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
+//! - `clients`: connections and the order of their replies; `serve`: what becomes of one request; `waiting`: why
+//!   one is held back.
 //! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
 //!   `known`: databases, collections and users; `edits`: changes of these.
 //! - `shares`: what a request wants of each shard, and what the shards brought back.
@@ -29,6 +30,7 @@ mod repair;
 mod routing;
 mod serve;
 pub mod shares;
+mod waiting;
 
 use crate::config::NodeConfig;
 use crate::mutants::{Mutant, lacks};
