@@ -8,6 +8,7 @@
 use crate::auth::api::Sealed;
 use crate::documents::{Done, Metadata, MetadataChange, Op, Scan};
 use crate::http::Response;
+use crate::ledger::Entry;
 use crate::resp::Ack;
 use crate::resp::session::Session;
 use crate::seam::ConnId;
@@ -61,6 +62,8 @@ pub struct Errand {
     pub stale: Option<Staleness>,
     /// When its writes count as acknowledged.
     pub ack: Ack,
+    /// What its results weigh.
+    pub answer: Entry,
 }
 
 /// What is to be done.
@@ -125,6 +128,8 @@ pub struct Served {
     pub lag: Option<Nanos>,
     /// What was read may be older than what was acknowledged to others.
     pub stale: bool,
+    /// What the results weigh.
+    pub answer: Entry,
 }
 
 /// Why a shard does not serve.
@@ -142,4 +147,6 @@ pub enum Refusal {
     ReadOnly,
     /// It needs several shards, and no node leads all of them.
     Split,
+    /// The answers under way fill the memory that is meant for them.
+    Crowded,
 }

@@ -360,3 +360,70 @@ fn a_connection_ends_after_what_cannot_be_understood() {
     assert!(close.contains("Connection: Close\r\n"), "{close}");
     assert!(world.hosts[0].http_closed);
 }
+
+/// How many requests the node has begun.
+fn begun(world: &mut World) -> usize {
+    let info = world.ask(A, "INFO stats");
+    let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+    line.expect("INFO counts them").parse().unwrap()
+}
+
+/// A world with a document `users/large` of some 60 KiB.
+fn with_large() -> World {
+    let mut world = with_ann();
+    let body = format!(r#"{{"_key":"large","text":"{}"}}"#, "x".repeat(60_000));
+    assert!(
+        world.ask_http(A, "POST /_api/document/users?silent=true", "", &body).starts_with("HTTP/1.1 201 ")
+    );
+    world
+}
+
+/// Asks for 240 KB: just not so much that the answer is put together elsewhere.
+fn ask_for_much(world: &mut World) {
+    let keys = r#"["large","large","large","large"]"#;
+    world.request_http(A, "PUT /_api/document/users?onlyget=true", "", keys);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_worked_for() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    let before = begun(&mut world);
+    world.open_http(A);
+    for _ in 0..30 {
+        ask_for_much(&mut world);
+    }
+    world.run_ms(10);
+    let done = begun(&mut world) - before;
+    assert!((16..20).contains(&done), "{done} requests were begun, of 4 MiB of answers");
+    world.read_http(A);
+    world.run_until("all responses", |w| {
+        String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 200 ").count() == 30
+    });
+}
+
+#[test]
+fn answers_that_fill_the_memory_meant_for_them_are_waited_for() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    // More than is meant for all: 256 MiB.
+    for _ in 0..80 {
+        world.open_http(A);
+        for _ in 0..20 {
+            ask_for_much(&mut world);
+        }
+    }
+    world.run_ms(200);
+    // What did not fit was refused as it was made; this is the last drop.
+    world.open_http(A);
+    world.request_http(A, "GET /_api/document/users/large", "", "");
+    world.run_ms(1);
+    world.hosts[0].nobody_reads = false;
+    let refused = read(&mut world, A, "ann", "");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("Retry-After: 1\r\n"), "{refused}");
+    assert!(refused.contains("Connection: Keep-Alive\r\n"), "{refused}");
+    assert!(world.ask_http(A, "GET /_api/version", "", "").starts_with("HTTP/1.1 200 "), "brings nothing");
+    world.read_http(A);
+    world.run_ms(10);
+    assert!(read(&mut world, A, "ann", "").starts_with("HTTP/1.1 200 "));
+}

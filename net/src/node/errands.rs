@@ -24,6 +24,8 @@ const STEPS_PER_TURN: usize = 128;
 const BYTES_PER_STEP: usize = 4 << 10;
 /// Most bytes of documents that the errands of one request bring back; what is asked for beyond is refused.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// And of the errands of one that writes, while answers are crowded: what it has begun, it goes on with.
+const CROWDED_ANSWER_BYTES: usize = 1 << 20;
 /// What one step of a scan costs.
 const SCAN_STEP_COST: usize = 64;
 
@@ -97,6 +99,7 @@ impl Running {
         self.id = id;
         self.done.clear();
         self.done_bytes = 0;
+        self.errand.answer.set(0);
         self.scan = None;
         self.edited = None;
         self.outdated = false;
@@ -115,7 +118,8 @@ impl Running {
                     Work::Documents(ops) => ops,
                     Work::Scan(_) | Work::Confirm { .. } | Work::Edit(_) => Vec::new(),
                 };
-                Report::Done(Box::new(Served { done, spent, rest, epoch, lag, stale }))
+                let answer = self.errand.answer;
+                Report::Done(Box::new(Served { done, spent, rest, epoch, lag, stale, answer }))
             }
         }
     }
@@ -279,8 +283,13 @@ impl Node {
                 self.errands.hungry = true;
                 return;
             }
+            let crowded = op.is_some() && running.errand.answer.is_full();
+            if crowded && !running.errand.write {
+                return running.refuse(Refusal::Crowded);
+            }
+            let room = if crowded { CROWDED_ANSWER_BYTES } else { MAX_ANSWER_BYTES };
             if let Some(op) = op
-                && running.done_bytes > MAX_ANSWER_BYTES / usize::from(self.options.config.shards)
+                && running.done_bytes > room / usize::from(self.options.config.shards)
             {
                 let (key, failure) = (op.key.clone(), Failure::AnswerTooLarge);
                 running.done.push(Done::Failed { key, failure });
@@ -320,6 +329,7 @@ impl Node {
             let Access { wanted, wait, wrote, no_room, .. } = access;
             let read = if ended { running.done.last().map_or(0, Done::bytes) } else { 0 };
             running.done_bytes += read;
+            running.errand.answer.add(if ended { read + size_of::<Done>() } else { 0 });
             let moved = read + (self.shard.tail().0 - end_before.0) as usize;
             self.errands.steps = self.errands.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
@@ -361,7 +371,12 @@ impl Node {
                 return;
             }
             self.errands.steps = self.errands.steps.saturating_sub(SCAN_STEP_COST);
-            match job.step(&mut self.shard, wall_ms) {
+            if running.errand.answer.is_full() && !running.errand.write {
+                return running.refuse(Refusal::Crowded);
+            }
+            let step = job.step(&mut self.shard, wall_ms);
+            running.errand.answer.set(job.page_bytes());
+            match step {
                 ScanStep::Again => {}
                 ScanStep::NoRoom => {
                     running.state = Await::Room;

@@ -54,6 +54,10 @@ pub struct Host {
     pub responses: Vec<u8>,
     pub http_closed: bool,
     http: ConnId,
+    /// Its HTTP clients read nothing: what is sent to them stays where it is.
+    pub nobody_reads: bool,
+    /// HTTP connections whose bytes are not out; `true`: to be closed then.
+    unsent: BTreeMap<ConnId, bool>,
     pub failed: Option<String>,
     /// Disk operations take this long, in ns.
     pub disk_delay: u64,
@@ -114,6 +118,8 @@ impl World {
             responses: Vec::new(),
             http_closed: true,
             http: ConnId(0),
+            nobody_reads: false,
+            unsent: BTreeMap::new(),
             failed: None,
             disk_delay: 50_000,
             disk_broken: false,
@@ -144,6 +150,7 @@ impl World {
         host.incarnation += 1;
         host.client_closed = false;
         host.http_closed = true;
+        host.unsent.clear();
         host.replies.clear();
         let options = ShardOptions {
             segment_bytes: self.config.segment_bytes.0,
@@ -260,6 +267,19 @@ impl World {
         self.deliver(node, Event::ClientBytes { conn, bytes });
     }
 
+    /// HTTP clients read again: what was on its way to them is out.
+    pub fn read_http(&mut self, node: NodeId) {
+        let host = &mut self.hosts[node.0 as usize];
+        host.nobody_reads = false;
+        for (conn, closing) in std::mem::take(&mut host.unsent) {
+            if closing {
+                self.hosts[node.0 as usize].http_closed |= conn == self.hosts[node.0 as usize].http;
+            } else {
+                self.deliver(node, Event::ClientSent { conn });
+            }
+        }
+    }
+
     /// Sends a request: a line such as `GET /path`, header lines, a body.
     pub fn request_http(&mut self, node: NodeId, line: &str, headers: &str, body: &str) {
         let length = body.len();
@@ -372,10 +392,17 @@ impl World {
                 } else if conn == self.hosts[host].http {
                     self.hosts[host].responses.extend_from_slice(&bytes);
                 }
+                if conn != CLIENT && self.hosts[host].nobody_reads {
+                    assert_eq!(self.hosts[host].unsent.insert(conn, false), None, "one send at a time");
+                    return;
+                }
                 self.deliver(NodeId(host as u8), Event::ClientSent { conn });
             }
             Action::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
-            Action::ClientClose { conn } => self.hosts[host].http_closed |= conn == self.hosts[host].http,
+            Action::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
+                Some(closing) => *closing = true,
+                None => self.hosts[host].http_closed |= conn == self.hosts[host].http,
+            },
             Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped | Action::Control { .. } => {}
             Action::StopNode => self.later(0, Delivery::Stop(host)),
             Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),

@@ -1,8 +1,8 @@
 //! Connections of the HTTP face: bytes to requests, responses to bytes, in order.
 //!
 //! Promises: responses leave in the order of the requests; what a connection may hold is bounded (requests
-//! under way, bytes of their bodies, unread responses); one that is slow, or silent, or sends no HTTP is closed
-//! in time. An error that ends a connection is sent first, and the client is given a moment to read it.
+//! under way, bytes of their bodies, unread responses), and so is what all connections hold together; one that
+//! is slow, or silent, or sends no HTTP is closed in time. An error that ends a connection is sent first, and the client is given a moment to read it.
 //!
 //! - `requests`: from a request to what is to be done, and to whom it is given.
 //! - `places`: the places of responses in their order; from reports to responses.
@@ -15,6 +15,7 @@ mod requests;
 
 use super::{Node, NodeOptions};
 use crate::http::{HttpLimits, Parser, Progress, Response};
+use crate::ledger::{Entry, Ledger};
 use crate::mail::Mail;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Most requests of one connection that are under way; further ones wait unread.
 const MAX_UNDER_WAY: usize = 32;
-/// Unsent response bytes of a connection above which its further requests wait.
+/// Bytes of responses of a connection, unsent or expected, above which its further requests wait.
 const RESPONSE_BACKLOG_BYTES: usize = 4 << 20;
 /// Unparsed bytes of a connection above which its socket is left unread.
 const UNPARSED_BYTES: usize = 256 << 10;
@@ -83,10 +84,14 @@ struct HttpClient {
     active: bool,
     /// What it counts for in `Http::bodies`.
     body_bytes: usize,
+    /// Bytes that the shell is sending.
+    unsent: usize,
+    /// What its responses weigh that are ready or being sent.
+    ready: Entry,
 }
 
 impl HttpClient {
-    fn new(conn: ConnId, now: Nanos) -> HttpClient {
+    fn new(conn: ConnId, now: Nanos, ready: Entry) -> HttpClient {
         HttpClient {
             conn,
             parser: Parser::default(),
@@ -100,6 +105,8 @@ impl HttpClient {
             forwarded: false,
             active: false,
             body_bytes: 0,
+            unsent: 0,
+            ready,
         }
     }
 
@@ -117,17 +124,15 @@ impl HttpClient {
         }
     }
 
-    /// Whether the next request may be read.
-    fn takes(&self, limits: HttpLimits) -> bool {
-        let ready = |place: &Place| match &place.state {
-            State::Ready(bytes) => bytes.len(),
-            _ => 0,
-        };
+    /// Whether the next request may be read. `crowded`: the answers of all connections are too many; one that
+    /// has nothing under way is told so.
+    fn takes(&self, limits: HttpLimits, crowded: bool) -> bool {
         self.closing == Closing::No
+            && (!crowded || self.places.is_empty())
             && self.places.len() < MAX_UNDER_WAY
             && !self.places.iter().any(Place::is_barrier)
             && self.places.iter().map(|place| place.body_bytes).sum::<usize>() <= limits.max_body_bytes
-            && self.places.iter().map(ready).sum::<usize>() < RESPONSE_BACKLOG_BYTES
+            && self.unsent + self.places.iter().map(Place::weight).sum::<usize>() < RESPONSE_BACKLOG_BYTES
     }
 }
 
@@ -142,6 +147,8 @@ pub(super) struct Http {
     look_at: Nanos,
     /// Bytes of bodies held.
     bodies: usize,
+    /// Bytes of answers held.
+    pub(super) answers: Ledger,
     /// State of the generator of seeds.
     seed: u64,
 }
@@ -156,6 +163,7 @@ impl Http {
             limits: HttpLimits { max_body_bytes: options.config.http.max_body_bytes.0 as usize },
             look_at: Nanos(0),
             bodies: 0,
+            answers: Ledger::default(),
             seed: first,
         }
     }
@@ -176,7 +184,8 @@ impl Http {
 
 impl Node {
     pub(super) fn http_opened(&mut self, conn: ConnId) {
-        self.http.clients.insert(conn, HttpClient::new(conn, self.now));
+        let ready = self.http.answers.open();
+        self.http.clients.insert(conn, HttpClient::new(conn, self.now, ready));
     }
 
     pub(super) fn http_bytes(&mut self, conn: ConnId, bytes: &[u8], out: &mut Vec<Action>) {
@@ -191,6 +200,7 @@ impl Node {
     pub(super) fn http_sent(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         let Some(mut client) = self.http.clients.remove(&conn) else { return };
         client.sending = false;
+        client.unsent = 0;
         self.http_serve(&mut client, out);
         self.http_put_back(client, out);
     }
@@ -236,6 +246,8 @@ impl Node {
         let body_bytes = client.parser.held_bytes() + under_way;
         self.http.bodies = self.http.bodies - client.body_bytes + body_bytes;
         client.body_bytes = body_bytes;
+        let ready = client.unsent + client.places.iter().map(Place::ready_bytes).sum::<usize>();
+        client.ready.set(ready);
         if !client.active && (!client.places.is_empty() || client.closing != Closing::No) {
             client.active = true;
             self.http.active.push(client.conn);
@@ -253,7 +265,7 @@ impl Node {
         let limits = self.http.limits;
         let mut taken = 0;
         let inbox = std::mem::take(&mut client.inbox);
-        while client.takes(limits) && (taken < inbox.len()) {
+        while client.takes(limits, self.http.answers.is_full()) && (taken < inbox.len()) {
             let (more, progress) = client.parser.feed(&inbox[taken..], limits);
             taken += more;
             match progress {
@@ -370,6 +382,7 @@ impl Node {
                 if !bytes.is_empty() {
                     self.clients.stats.net_output_bytes += bytes.len() as u64;
                     client.sending = true;
+                    client.unsent = bytes.len();
                     out.push(Action::ClientSend { conn, bytes });
                 }
             }

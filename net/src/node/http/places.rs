@@ -23,12 +23,18 @@ pub(super) enum State {
     Waiting { since: Nanos },
 }
 
+/// What the result of an operation that reads is taken to weigh before it is there; of one that writes.
+pub(super) const EXPECTED_READ_BYTES: usize = 128 << 10;
+pub(super) const EXPECTED_WRITE_BYTES: usize = 256;
+
 /// Errands under way for one response.
 #[derive(Debug)]
 pub(super) struct Gathering {
     pub(super) first: u64,
     pub(super) parts: Vec<Part>,
     pub(super) then: Then,
+    /// Bytes of results that are expected.
+    pub(super) expected: usize,
 }
 
 /// One errand.
@@ -104,6 +110,29 @@ impl Place {
     /// Tells a client that waits to send its body.
     pub(super) fn go_on() -> Place {
         Place::ready(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())
+    }
+
+    /// Bytes of the response, if it is ready.
+    pub(super) fn ready_bytes(&self) -> usize {
+        match &self.state {
+            State::Ready(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the response, or of what will be made one.
+    pub(super) fn weight(&self) -> usize {
+        match &self.state {
+            State::Ready(bytes) => bytes.len(),
+            State::Gathering(gathering) => {
+                let come = gathering.parts.iter().map(|part| match &part.report {
+                    Some(Report::Done(served)) => served.answer.bytes(),
+                    _ => 0,
+                });
+                come.sum::<usize>().max(gathering.expected)
+            }
+            State::Job(_) | State::Waiting { .. } => 0,
+        }
     }
 
     pub(super) fn is_barrier(&self) -> bool {
@@ -242,6 +271,10 @@ impl Node {
                     --to NODE` gives all of them to one";
                 Response::error(503, 503, text).with("Retry-After", "1")
             }
+            Refusal::Crowded => {
+                let text = "too many large answers at once: ask again in a moment";
+                Response::error(503, 503, text).with("Retry-After", "1")
+            }
             Refusal::ReadOnly => Response::error(403, 1004, "the group is in read-only mode"),
         }
     }
@@ -263,7 +296,7 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
                 served_any = true;
                 written |= write;
                 refused = refused.or(served.rest);
-                results.add(order, served.done, served.spent);
+                results.add(order, *served);
             }
             Some(Report::Refused(refusal)) => refused = refused.or(Some(refusal)),
             Some(Report::Outdated | Report::Edited(_)) | None => {

@@ -3,8 +3,8 @@
 //! The path: who asks (`auth`) → what is to be done (`documents::plan`, or `admin`) → may the user → errands to
 //! the shards. A request that needs something that is not there yet keeps its place and begins again.
 
-use super::places::{Gathering, Part, Place, State, Then};
-use super::{HttpClient, Node};
+use super::places::{EXPECTED_READ_BYTES, EXPECTED_WRITE_BYTES, Gathering, Part, Place, State, Then};
+use super::{HttpClient, Node, RESPONSE_BACKLOG_BYTES};
 use crate::auth::api::{self, Answer};
 use crate::auth::{self, Asked, Gate};
 use crate::config;
@@ -232,6 +232,11 @@ impl Node {
     ) {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
         let ack = place.intent.ack.unwrap_or(crate::node::serve::level(self.options.config.ack));
+        let brings = matches!(wanted, Wanted::Documents { .. } | Wanted::Other(Plan::EveryShard(_)));
+        // What has begun is gone on with.
+        if brings && !place.served && self.http.answers.is_full() {
+            return self.http_refuse(client, id, Refusal::Crowded);
+        }
         match wanted {
             Wanted::Other(Plan::Reply(response)) if place.served => place.answer(response),
             Wanted::Other(Plan::Reply(response)) => {
@@ -294,6 +299,7 @@ impl Node {
         if !matches!(then, Then::Answer(_)) {
             place.request = None;
         }
+        let expected = work.iter().map(|(_, work, _)| expected_bytes(work, write)).sum();
         let mut parts = Vec::with_capacity(work.len());
         let mut errands = Vec::with_capacity(work.len());
         let (from, conn) = (self.options.shard, client.conn);
@@ -302,9 +308,10 @@ impl Node {
             // Where no node leads all shards, nobody could go through all of them otherwise.
             let elsewhere = matches!(work, Work::Scan(_)) && !write && self.leads_first_but_not(shard);
             let stale = asked.or(elsewhere.then_some(Staleness { at_most: None }));
-            errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack }));
+            let answer = self.http.answers.open();
+            errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack, answer }));
         }
-        place.state = State::Gathering(Box::new(Gathering { first, parts, then }));
+        place.state = State::Gathering(Box::new(Gathering { first, parts, then, expected }));
         for (shard, errand) in errands {
             if shard == from {
                 self.errand_came(errand, out);
@@ -410,6 +417,17 @@ impl Node {
             }
         }
         None
+    }
+}
+
+/// What is expected to come of it.
+fn expected_bytes(work: &Work, write: bool) -> usize {
+    match work {
+        Work::Documents(ops) if write => ops.len() * EXPECTED_WRITE_BYTES,
+        Work::Documents(ops) => ops.len() * EXPECTED_READ_BYTES,
+        // One of them at a time, whatever it is.
+        Work::Scan(_) => RESPONSE_BACKLOG_BYTES,
+        Work::Confirm { .. } | Work::Edit(_) => 0,
     }
 }
 
