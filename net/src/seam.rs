@@ -102,6 +102,8 @@ pub enum Action {
     ClientPause { conn: ConnId, paused: bool },
     /// Close after what was handed over for sending is out. No event for it follows.
     ClientClose { conn: ConnId },
+    /// Close at once; what is not out yet is thrown away. No event for it follows.
+    ClientReset { conn: ConnId },
 
     /// Connect to another node's replication address.
     LinkConnect { link: LinkId, to: NodeId },

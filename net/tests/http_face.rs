@@ -396,6 +396,7 @@ fn a_client_that_does_not_read_is_not_worked_for() {
     world.run_ms(10);
     let done = begun(&mut world) - before;
     assert!((16..20).contains(&done), "{done} requests were begun, of 4 MiB of answers");
+    world.hosts[0].nobody_reads = false;
     world.read_http(A);
     world.run_until("all responses", |w| {
         String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 200 ").count() == 30
@@ -426,4 +427,32 @@ fn answers_that_fill_the_memory_meant_for_them_are_waited_for() {
     world.read_http(A);
     world.run_ms(10);
     assert!(read(&mut world, A, "ann", "").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_off_and_one_that_reads_slowly_is_not() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    world.open_http(A);
+    for _ in 0..30 {
+        ask_for_much(&mut world);
+    }
+    // 7 MB, a MiB or so every 50 s.
+    for _ in 0..5 {
+        world.run_ms(50_000);
+        assert!(!world.hosts[0].http_closed);
+        world.read_http(A);
+    }
+    world.run_ms(59_000);
+    assert!(!world.hosts[0].http_closed);
+    world.run_ms(2_000);
+    assert!(world.hosts[0].http_closed, "for a minute nothing was read");
+
+    // Nor may one stay that asked for the end.
+    world.open_http(A);
+    world.request_http(A, "GET /_api/document/users/large", "Connection: close\r\n", "");
+    world.run_ms(59_000);
+    assert!(!world.hosts[0].http_closed, "not all of the answer is out");
+    world.run_ms(2_000);
+    assert!(world.hosts[0].http_closed);
 }

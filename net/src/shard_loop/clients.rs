@@ -2,12 +2,16 @@
 //!
 //! Promises: bytes arrive in order; a reply goes out whole however the socket takes it, then `ClientSent`;
 //! after `ClientClosed` or an [`Action::ClientClose`](crate::seam::Action) no event follows; a socket is
-//! closed only when the kernel holds nothing of it. It does not look into the bytes.
+//! closed only when the kernel holds nothing of it, and one that is to be closed is, within
+//! [`CLOSE_TIMEOUT`]. It does not look into the bytes.
 
 use super::Op;
 use crate::seam::{ConnId, Event, Face};
+use agency::ids::Nanos;
 use engine::io::ring::{Completion, Lent, OpId, Ring};
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 /// What a client too many is told.
 const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -16,6 +20,8 @@ const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: Cl
     Content-Length: 0\r\n\r\n";
 /// Connections beyond the limit that may be told so at a time; more are closed without a word.
 const REFUSALS: usize = 64;
+/// How long a client that is being closed may take to read what it is still sent.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bits of a `ConnId` that say its place; the rest is a serial number.
 const PLACE_BITS: u32 = 21;
 
@@ -39,13 +45,16 @@ pub(super) struct Clients {
     serial: u64,
     limit: usize,
     sending: usize,
+    /// Those that the core gave up while they were being sent something, and when.
+    closing: VecDeque<(Nanos, ConnId)>,
 }
 
 impl Clients {
     /// At most `limit` at a time.
     pub(super) fn new(limit: usize) -> Clients {
         assert!(limit + REFUSALS < 1 << PLACE_BITS, "the limit on clients was checked");
-        Clients { places: Vec::new(), free: Vec::new(), serial: 0, limit, sending: 0 }
+        let (places, free, closing) = (Vec::new(), Vec::new(), VecDeque::new());
+        Clients { places, free, serial: 0, limit, sending: 0, closing }
     }
 
     /// Whether bytes are still on their way out.
@@ -216,10 +225,33 @@ impl Clients {
     }
 
     /// [`Action::ClientClose`](crate::seam::Action).
-    pub(super) fn close(&mut self, ring: &mut Ring<Op>, id: ConnId) {
+    pub(super) fn close(&mut self, ring: &mut Ring<Op>, id: ConnId, now: Nanos) {
         if let Some(client) = self.get(id).filter(|client| !client.dead) {
             client.closing = true;
+            if client.sent.is_some() {
+                self.closing.push_back((now, id));
+            }
             self.settle(ring, id);
+        }
+    }
+
+    /// [`Action::ClientReset`](crate::seam::Action).
+    pub(super) fn reset(&mut self, ring: &mut Ring<Op>, id: ConnId) {
+        if let Some(client) = self.get(id).filter(|client| !client.dead) {
+            client.dead = true;
+            // Else the kernel would go on sending what it holds. Where that fails, it does.
+            let _ = rustix::net::sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO));
+            self.settle(ring, id);
+        }
+    }
+
+    /// Resets those that took too long to be closed.
+    pub(super) fn tick(&mut self, ring: &mut Ring<Op>, now: Nanos) {
+        let late = |(since, _): &(Nanos, ConnId)| now.0 > since.0 + CLOSE_TIMEOUT.as_nanos() as u64;
+        while self.closing.front().is_some_and(late) {
+            if let Some((_, id)) = self.closing.pop_front() {
+                self.reset(ring, id);
+            }
         }
     }
 }

@@ -267,10 +267,9 @@ impl World {
         self.deliver(node, Event::ClientBytes { conn, bytes });
     }
 
-    /// HTTP clients read again: what was on its way to them is out.
+    /// HTTP clients read what was on its way to them.
     pub fn read_http(&mut self, node: NodeId) {
         let host = &mut self.hosts[node.0 as usize];
-        host.nobody_reads = false;
         for (conn, closing) in std::mem::take(&mut host.unsent) {
             if closing {
                 self.hosts[node.0 as usize].http_closed |= conn == self.hosts[node.0 as usize].http;
@@ -403,6 +402,11 @@ impl World {
                 Some(closing) => *closing = true,
                 None => self.hosts[host].http_closed |= conn == self.hosts[host].http,
             },
+            Action::ClientReset { conn: CLIENT } => self.hosts[host].client_closed = true,
+            Action::ClientReset { conn } => {
+                self.hosts[host].unsent.remove(&conn);
+                self.hosts[host].http_closed |= conn == self.hosts[host].http;
+            }
             Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped | Action::Control { .. } => {}
             Action::StopNode => self.later(0, Delivery::Stop(host)),
             Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),

@@ -35,7 +35,9 @@ const ALL_BODIES_BYTES: usize = 256 << 20;
 const LOOK_INTERVAL: Nanos = Nanos(100_000_000);
 /// A body must come at least this fast on top of its time-out.
 const BODY_BYTES_PER_S: u64 = 16 << 10;
-/// A client may take as long to read its responses before it is cut off.
+/// Most bytes of responses that are handed over for sending at a time.
+const SEND_BYTES: usize = 1 << 20;
+/// A client may take as long to read as much before it is cut off.
 const SEND_TIMEOUT: Nanos = Nanos(60_000_000_000);
 /// How long a client that sent too much is listened to after its last response, so that it can read that.
 const LINGER: Nanos = Nanos(1_000_000_000);
@@ -84,7 +86,10 @@ struct HttpClient {
     active: bool,
     /// What it counts for in `Http::bodies`.
     body_bytes: usize,
-    /// Bytes that the shell is sending.
+    /// Responses that are being sent, and how much of them was handed over.
+    outbox: Vec<u8>,
+    handed_over: usize,
+    /// Bytes of them that are not out.
     unsent: usize,
     /// What its responses weigh that are ready or being sent.
     ready: Entry,
@@ -105,6 +110,8 @@ impl HttpClient {
             forwarded: false,
             active: false,
             body_bytes: 0,
+            outbox: Vec::new(),
+            handed_over: 0,
             unsent: 0,
             ready,
         }
@@ -122,6 +129,33 @@ impl HttpClient {
         } else {
             Phase::Idle
         }
+    }
+
+    /// The next bytes for the shell. A piece at a time, so that a client that reads is told from one that
+    /// does not.
+    fn next_to_send(&mut self) -> Option<Vec<u8>> {
+        if self.handed_over == self.outbox.len() {
+            (self.outbox, self.handed_over) = (Vec::new(), 0);
+            while let Some(Place { state: State::Ready(part), .. }) = self.places.front_mut() {
+                if self.outbox.is_empty() {
+                    self.outbox = std::mem::take(part);
+                } else {
+                    self.outbox.extend_from_slice(part);
+                }
+                self.places.pop_front();
+                if self.outbox.len() >= SEND_BYTES {
+                    break;
+                }
+            }
+        }
+        self.unsent = self.outbox.len() - self.handed_over;
+        if self.handed_over == 0 && self.unsent <= SEND_BYTES {
+            return Some(std::mem::take(&mut self.outbox)).filter(|bytes| !bytes.is_empty());
+        }
+        let piece = self.unsent.min(SEND_BYTES);
+        let from = self.handed_over;
+        self.handed_over += piece;
+        Some(self.outbox[from..from + piece].to_vec())
     }
 
     /// Whether the next request may be read. `crowded`: the answers of all connections are too many; one that
@@ -200,7 +234,7 @@ impl Node {
     pub(super) fn http_sent(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         let Some(mut client) = self.http.clients.remove(&conn) else { return };
         client.sending = false;
-        client.unsent = 0;
+        client.unsent = client.outbox.len() - client.handed_over;
         self.http_serve(&mut client, out);
         self.http_put_back(client, out);
     }
@@ -213,6 +247,11 @@ impl Node {
 
     fn http_forget(&mut self, client: &HttpClient, out: &mut Vec<Action>) {
         self.http.bodies -= client.body_bytes;
+        self.http_call_back(client, out);
+    }
+
+    /// Nobody waits for the errands of a client any more.
+    fn http_call_back(&mut self, client: &HttpClient, out: &mut Vec<Action>) {
         let (from, conn) = (self.options.shard, client.conn);
         self.errands.forget((from, conn));
         if client.forwarded {
@@ -222,17 +261,37 @@ impl Node {
         }
     }
 
-    /// Closes a connection whose outcome is uncertain, or that failed us.
-    fn http_reset(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+    fn http_close(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(client) = self.http.clients.remove(&conn) {
             out.push(Action::ClientClose { conn });
             self.http_forget(&client, out);
         }
     }
 
+    /// Cuts off a client that does not read.
+    fn http_reset(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        if let Some(client) = self.http.clients.remove(&conn) {
+            out.push(Action::ClientReset { conn });
+            self.http_forget(&client, out);
+        }
+    }
+
+    /// Nobody here knows what became of a request: its client gets the responses that are certain, and no more.
+    fn http_break_off(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        self.http_call_back(&client, out);
+        let certain = client.places.iter().take_while(|place| matches!(place.state, State::Ready(_))).count();
+        client.places.truncate(certain);
+        client.forwarded = false;
+        client.parser = Parser::default();
+        client.inbox = Vec::new();
+        client.closing = Closing::Answered;
+        self.http_put_back(client, out);
+    }
+
     pub(super) fn close_all_http(&mut self, out: &mut Vec<Action>) {
         for conn in self.http.clients.keys().copied().collect::<Vec<_>>() {
-            self.http_reset(conn, out);
+            self.http_close(conn, out);
         }
     }
 
@@ -336,7 +395,8 @@ impl Node {
                     client.inbox = Vec::new();
                     self.http_put_back(client, out);
                 }
-                Phase::Idle | Phase::Sending | Phase::Answering => self.http_reset(conn, out),
+                Phase::Sending => self.http_reset(conn, out),
+                Phase::Idle | Phase::Answering => self.http_close(conn, out),
             }
         }
     }
@@ -366,35 +426,21 @@ impl Node {
         for conn in std::mem::take(&mut self.http.active) {
             let Some(mut client) = self.http.clients.remove(&conn) else { continue };
             client.active = false;
-            if !client.sending {
-                let mut bytes = Vec::new();
-                while let Some(Place { state: State::Ready(part), .. }) = client.places.front_mut() {
-                    if bytes.is_empty() {
-                        bytes = std::mem::take(part);
-                    } else {
-                        bytes.extend_from_slice(part);
-                    }
-                    client.places.pop_front();
-                    if bytes.len() >= RESPONSE_BACKLOG_BYTES {
-                        break;
-                    }
-                }
-                if !bytes.is_empty() {
-                    self.clients.stats.net_output_bytes += bytes.len() as u64;
-                    client.sending = true;
-                    client.unsent = bytes.len();
-                    out.push(Action::ClientSend { conn, bytes });
-                }
+            if !client.sending
+                && let Some(bytes) = client.next_to_send()
+            {
+                self.clients.stats.net_output_bytes += bytes.len() as u64;
+                client.sending = true;
+                out.push(Action::ClientSend { conn, bytes });
             }
-            if client.places.is_empty() {
+            if client.places.is_empty() && !client.sending {
                 match client.closing {
-                    // The shell closes when everything is out.
                     Closing::Answered => {
                         out.push(Action::ClientClose { conn });
                         self.http_forget(&client, out);
                         continue;
                     }
-                    Closing::Lingering if !client.sending => {
+                    Closing::Lingering => {
                         client.closing = Closing::At(Nanos(self.now.0 + LINGER.0));
                     }
                     Closing::At(at) if self.now >= at => {
@@ -402,7 +448,7 @@ impl Node {
                         self.http_forget(&client, out);
                         continue;
                     }
-                    Closing::No | Closing::Lingering | Closing::At(_) => {}
+                    Closing::No | Closing::At(_) => {}
                 }
             }
             self.http_serve(&mut client, out);

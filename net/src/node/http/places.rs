@@ -181,7 +181,7 @@ impl Node {
         report: Option<Report>,
         out: &mut Vec<Action>,
     ) {
-        let Some(report) = report else { return self.http_reset(conn, out) };
+        let Some(report) = report else { return self.http_break_off(conn, out) };
         let Some(mut client) = self.http.clients.remove(&conn) else { return };
         let mut complete = None;
         for place in &mut client.places {
