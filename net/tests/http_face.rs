@@ -456,3 +456,22 @@ fn a_client_that_never_reads_is_cut_off_and_one_that_reads_slowly_is_not() {
     world.run_ms(2_000);
     assert!(world.hosts[0].http_closed);
 }
+
+#[test]
+fn a_body_is_waited_for_as_long_as_it_makes_progress() {
+    let mut world = with_ann();
+    let head = "POST /_api/document/users HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n";
+    let piece = vec![b' '; 500_000];
+    world.open_http(A);
+    world.send_http(A, head.as_bytes());
+    for _ in 0..6 {
+        world.run_ms(29_000);
+        assert_eq!(world.take_responses(A), "", "as fast as it must be");
+        world.send_http(A, &piece);
+    }
+    world.run_ms(29_000);
+    world.send_http(A, b" ");
+    world.run_ms(2_000);
+    let response = world.take_responses(A);
+    assert!(response.starts_with("HTTP/1.1 408 "), "3 MB are no reason to wait for 3 minutes: {response}");
+}

@@ -33,8 +33,8 @@ const UNPARSED_BYTES: usize = 256 << 10;
 const ALL_BODIES_BYTES: usize = 256 << 20;
 /// How often connections are looked at for their time-outs.
 const LOOK_INTERVAL: Nanos = Nanos(100_000_000);
-/// A body must come at least this fast on top of its time-out.
-const BODY_BYTES_PER_S: u64 = 16 << 10;
+/// A body must come at least this fast: as much in every time-out.
+const BODY_BYTES_PER_S: usize = 16 << 10;
 /// Most bytes of responses that are handed over for sending at a time.
 const SEND_BYTES: usize = 1 << 20;
 /// A client may take as long to read as much before it is cut off.
@@ -79,7 +79,10 @@ struct HttpClient {
     sending: bool,
     paused: bool,
     phase: Phase,
+    /// Since when, or since its body last made progress.
     since: Nanos,
+    /// How much of a body was there then.
+    body_then: usize,
     /// Errands were sent to other shards.
     forwarded: bool,
     /// Is in `Http::active`.
@@ -107,6 +110,7 @@ impl HttpClient {
             paused: false,
             phase: Phase::Idle,
             since: now,
+            body_then: 0,
             forwarded: false,
             active: false,
             body_bytes: 0,
@@ -298,11 +302,14 @@ impl Node {
     /// Notes what the connection is at, lists it where it is looked at again, applies backpressure.
     fn http_put_back(&mut self, mut client: HttpClient, out: &mut Vec<Action>) {
         let phase = client.phase();
-        if phase != client.phase {
-            (client.phase, client.since) = (phase, self.now);
+        let held = client.parser.held_bytes();
+        let per_timeout =
+            self.options.config.http.body_timeout.0.as_millis() as usize * BODY_BYTES_PER_S / 1000;
+        if phase != client.phase || (phase == Phase::Body && held >= client.body_then + per_timeout) {
+            (client.phase, client.since, client.body_then) = (phase, self.now, held);
         }
         let under_way: usize = client.places.iter().map(|place| place.body_bytes).sum();
-        let body_bytes = client.parser.held_bytes() + under_way;
+        let body_bytes = held + under_way;
         self.http.bodies = self.http.bodies - client.body_bytes + body_bytes;
         client.body_bytes = body_bytes;
         let ready = client.unsent + client.places.iter().map(Place::ready_bytes).sum::<usize>();
@@ -410,10 +417,7 @@ impl Node {
         let patience = match client.phase {
             Phase::Idle => nanos(limits.idle_timeout),
             Phase::Head => nanos(limits.head_timeout),
-            Phase::Body => {
-                let held = client.parser.held_bytes() as u64;
-                nanos(limits.body_timeout) + held * 1_000_000_000 / BODY_BYTES_PER_S
-            }
+            Phase::Body => nanos(limits.body_timeout),
             Phase::Sending => SEND_TIMEOUT.0,
             // Whatever waits for us has its own bound.
             Phase::Answering => return false,
