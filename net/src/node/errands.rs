@@ -17,7 +17,7 @@ use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
 use engine::shard::View;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it moves.
 const STEPS_PER_TURN: usize = 128;
@@ -129,8 +129,10 @@ impl Running {
 #[derive(Default)]
 pub(super) struct Errands {
     lanes: BTreeMap<Lane, VecDeque<Running>>,
-    /// Lanes that hold something, in the order in which they get their turn.
+    /// Lanes that hold something, in the order in which they get their turn, and some that held something.
     order: VecDeque<Lane>,
+    /// What is in `order`.
+    listed: BTreeSet<Lane>,
     /// Steps left in this turn.
     steps: usize,
     /// Something is left to be done at once.
@@ -151,17 +153,21 @@ impl Errands {
     pub(super) fn forget(&mut self, lane: Lane) {
         self.lanes.remove(&lane);
     }
+
+    /// Gives a lane its turn after all others, unless it waits for one already.
+    fn list(&mut self, lane: Lane) {
+        if self.listed.insert(lane) {
+            self.order.push_back(lane);
+        }
+    }
 }
 
 impl Node {
     /// Takes an errand, and does as much of it as can be done now.
     pub(super) fn errand_came(&mut self, errand: Errand, out: &mut Vec<Action>) {
         let (lane, id) = ((errand.from, errand.conn), self.ticket());
-        let queue = self.errands.lanes.entry(lane).or_default();
-        if queue.is_empty() && !self.errands.order.contains(&lane) {
-            self.errands.order.push_back(lane);
-        }
-        queue.push_back(Running::new(id, errand));
+        self.errands.list(lane);
+        self.errands.lanes.entry(lane).or_default().push_back(Running::new(id, errand));
         self.run_lane(lane, out);
     }
 
@@ -171,9 +177,10 @@ impl Node {
         self.errands.hungry = false;
         for _ in 0..self.errands.order.len() {
             let Some(lane) = self.errands.order.pop_front() else { break };
+            self.errands.listed.remove(&lane);
             self.run_lane(lane, out);
             if self.errands.lanes.contains_key(&lane) {
-                self.errands.order.push_back(lane);
+                self.errands.list(lane);
             }
         }
     }
@@ -466,9 +473,6 @@ impl Node {
             }
             !queue.is_empty()
         });
-        if !reports.is_empty() {
-            self.errands.order.retain(|lane| self.errands.lanes.contains_key(lane));
-        }
         for (lane, ticket, report) in reports {
             self.report(lane, ticket, Some(report), out);
         }
