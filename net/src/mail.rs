@@ -124,7 +124,8 @@ pub struct Served {
     pub rest: Option<Refusal>,
     /// The epoch of the shard's leadership.
     pub epoch: u64,
-    /// How far behind the leader the copy is; `None`: not known. 0 on the leader itself.
+    /// How far behind the leader the copy is; `None`: not known. 0 on the leader itself
+    /// while its lease holds.
     pub lag: Option<Nanos>,
     /// What was read may be older than what was acknowledged to others.
     pub stale: bool,

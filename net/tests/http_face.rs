@@ -475,3 +475,12 @@ fn a_body_is_waited_for_as_long_as_it_makes_progress() {
     let response = world.take_responses(A);
     assert!(response.starts_with("HTTP/1.1 408 "), "3 MB are no reason to wait for 3 minutes: {response}");
 }
+
+#[test]
+fn a_leader_without_a_lease_does_not_say_how_fresh_it_is() {
+    let mut world = with_ann();
+    assert!(read(&mut world, A, "ann", DIRTY).contains("X-Baton-Lag: 0\r\n"));
+    world.hosts[0].lease_until = 0;
+    let response = read(&mut world, A, "ann", DIRTY);
+    assert!(response.starts_with("HTTP/1.1 200 ") && !response.contains("X-Baton-Lag"), "{response}");
+}

@@ -442,7 +442,8 @@ impl Node {
         let allowed = self.allowed();
         let epoch = self.topology.shards[usize::from(self.options.shard.0)].epoch;
         let lag = match &self.role {
-            Role::Leader(_) => Some(Nanos(0)),
+            // Without the lease there may be another by now, with commits that this one has not seen.
+            Role::Leader(_) => self.lease_holds().then_some(Nanos(0)),
             Role::Follower(follower) => follower.lag(self.now),
             Role::Idle => None,
         };
