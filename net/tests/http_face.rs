@@ -484,3 +484,21 @@ fn a_leader_without_a_lease_does_not_say_how_fresh_it_is() {
     let response = read(&mut world, A, "ann", DIRTY);
     assert!(response.starts_with("HTTP/1.1 200 ") && !response.contains("X-Baton-Lag"), "{response}");
 }
+
+#[test]
+fn responses_that_go_out_in_pieces_arrive_whole() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    world.open_http(A);
+    // One at once, and the others together when that is out: more than a piece.
+    for _ in 0..6 {
+        ask_for_much(&mut world);
+    }
+    world.run_ms(10);
+    world.hosts[0].nobody_reads = false;
+    world.read_http(A);
+    world.run_until("all bytes", |w| w.hosts[0].responses.len() > 6 * 240_000);
+    let responses = world.take_responses(A);
+    assert_eq!(responses.matches("HTTP/1.1 200 ").count(), 6);
+    assert_eq!(responses.matches(r#""text":"xxx"#).count(), 24);
+}

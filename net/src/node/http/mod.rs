@@ -177,7 +177,7 @@ impl HttpClient {
 /// All connections of a shard's HTTP face.
 pub(super) struct Http {
     clients: BTreeMap<ConnId, HttpClient>,
-    /// Those with requests under way, or that are closing.
+    /// Those with requests under way, or something to be sent, or that are closing.
     active: Vec<ConnId>,
     /// Jobs of the control threads: whose they are.
     jobs: BTreeMap<u64, ConnId>,
@@ -314,7 +314,8 @@ impl Node {
         client.body_bytes = body_bytes;
         let ready = client.unsent + client.places.iter().map(Place::ready_bytes).sum::<usize>();
         client.ready.set(ready);
-        if !client.active && (!client.places.is_empty() || client.closing != Closing::No) {
+        let busy = !client.places.is_empty() || client.unsent > 0 || client.closing != Closing::No;
+        if busy && !client.active {
             client.active = true;
             self.http.active.push(client.conn);
         }
