@@ -91,7 +91,11 @@ pub struct Staleness {
 #[derive(Debug)]
 pub enum Edit {
     Documents(MetadataChange),
-    User(Sealed),
+    /// Users, and what is changed together with them.
+    Users {
+        users: Vec<Sealed>,
+        then: Option<MetadataChange>,
+    },
     /// Whether clients may only read.
     ReadOnly(bool),
     /// Make the user root with this password hash, and sign tokens with this key, unless there are users.
@@ -109,7 +113,7 @@ pub enum Report {
     Outdated,
     /// [`Work::Edit`]
     Edited(Box<Response>),
-    /// Nothing was done.
+    /// Nothing was done, or, of a truncation, only a part: done again at the right place it does the rest.
     Refused(Refusal),
 }
 

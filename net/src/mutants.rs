@@ -8,6 +8,8 @@
 /// One defence less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
+    /// A value from the disk is told by its frame's place alone, which all keys of one command share.
+    MixesUpValues,
     /// Rule 2: the leader's own disk is enough.
     CommitsAlone,
     /// Rule 3: a follower goes on with the leader it has.

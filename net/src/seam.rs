@@ -129,6 +129,8 @@ pub enum Action {
     Mail { to: engine::ids::ShardId, mail: Box<crate::mail::Mail> },
     /// Have the control threads do this; answered by [`Event::ControlDone`].
     Control { ticket: u64, job: Box<Job> },
+    /// Write this to the log: somebody should know.
+    Warn { text: String },
     /// The shard stopped in order: everything is durable and the leadership handed over if it could be.
     Stopped,
     /// Ask every shard of this node to stop in order (a client said `SHUTDOWN`, or asked for it by HTTP).

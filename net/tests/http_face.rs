@@ -1,6 +1,7 @@
 //! The HTTP face's promises, each as a story of two nodes (see `replication.rs`). Shards are one: what goes
 //! between shards is tested with real processes.
 
+#[allow(dead_code, reason = "the stories of users use the rest")]
 mod world;
 
 use agency::ids::NodeId;
@@ -239,6 +240,24 @@ fn a_read_whose_lease_ends_before_its_answer_leaves_is_refused_in_the_end() {
     world.run_until("the response", |w| !w.hosts[0].responses.is_empty());
     let response = world.take_responses(A);
     assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("1495"), "{response}");
+}
+
+#[test]
+fn a_leader_that_gets_no_lease_refuses_what_only_a_lease_would_let_it_say() {
+    let mut world = with_ann();
+    world.ask_http(A, "POST /_api/collection", "", r#"{"name":"empty"}"#);
+    world.hosts[0].lease_until = 0;
+    // What another leader may have changed meanwhile: that a key is there, or that nothing is.
+    for request in ["POST /_api/document/users", "PUT /_api/collection/empty/truncate"] {
+        let response = world.ask_http(A, request, "", r#"{"_key":"ann","n":2}"#);
+        assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("1495"), "{request}: {response}");
+    }
+    assert!(insert(&mut world, A, "bob").starts_with("HTTP/1.1 201 "), "writes need none");
+    // One element was written, what became of the other cannot be told.
+    world.open_http(A);
+    world.request_http(A, "POST /_api/document/users", "", r#"[{"_key":"cyd"},{"_key":"ann"}]"#);
+    world.run_until("the end", |w| w.hosts[0].http_closed);
+    assert_eq!(world.take_responses(A), "");
 }
 
 #[test]

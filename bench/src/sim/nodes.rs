@@ -284,7 +284,7 @@ impl World {
                     self.kill_node(host, "it stopped in order");
                 }
             }
-            Action::StopNode | Action::Control { .. } => {}
+            Action::StopNode | Action::Control { .. } | Action::Warn { .. } => {}
             Action::Fail { reason } => {
                 self.checkers.failures += 1;
                 self.say(host, format_args!("shard {} fails: {reason}", shard.0));

@@ -27,6 +27,7 @@ pub struct Scenario {
     pub any_key_percent: u64,
     pub segment_bytes: u64,
     pub buffer_bytes: u64,
+    pub cache_bytes: u64,
     pub active_active: bool,
     pub timing: Timing,
     /// Between a reply and a client's next request, in ns.
@@ -70,6 +71,8 @@ impl Scenario {
             any_key_percent: dice.pick(&[0, 10, 50]).unwrap_or(0),
             segment_bytes: 256 << 10,
             buffer_bytes: dice.pick(&[256 << 10, 512 << 10, 4 << 20]).unwrap_or(512 << 10),
+            // Of the smaller one, hardly a value that was just read is there a moment later.
+            cache_bytes: dice.pick(&[1 << 10, 64 << 10]).unwrap_or(1 << 10),
             active_active: dice.percent(50),
             timing: Timing::default(),
             think: (500_000, dice.magnitude(2 * MS, 60 * MS)),
@@ -171,7 +174,7 @@ impl Scenario {
             config.segment_bytes = ByteSize(self.segment_bytes);
             config.max_value_bytes = ByteSize(32 << 10);
             config.log_buffer_bytes = ByteSize(self.buffer_bytes);
-            config.cache_bytes = ByteSize(64 << 10);
+            config.cache_bytes = ByteSize(self.cache_bytes);
             Arc::new(config)
         };
         (0..self.members()).map(config).collect()

@@ -7,6 +7,7 @@ use super::scenario::Scenario;
 use super::trace::Trace;
 use super::world::{START, World};
 use engine::ids::{Lsn, ShardId};
+use engine::slot::slot_of;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -206,9 +207,10 @@ fn audit(world: &mut World) {
     world.nemesis.audited_from = world.now;
     let keys: Vec<Vec<u8>> = world.checkers.history.keys().cloned().collect();
     let readers: Vec<usize> = (world.scenario.stale_clients..world.scenario.clients).collect();
-    for client in &readers {
-        world.clients[*client].audit =
-            keys.iter().skip(*client % readers.len()).step_by(readers.len()).cloned().collect();
+    // Those of one slot to one reader, which asks for them at once.
+    for key in keys {
+        let reader = readers[usize::from(slot_of(&key)) % readers.len()];
+        world.clients[reader].audit.push(key);
     }
     let end = world.now + AUDITED_WITHIN;
     let done = world.run_until(end, |world| world.clients.iter().all(|client| client.audited()));

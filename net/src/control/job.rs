@@ -2,7 +2,7 @@
 
 use crate::auth::Claim;
 use crate::auth::api::{Change, Sealed};
-use crate::documents::{Metadata, Render};
+use crate::documents::{Metadata, MetadataChange, Render};
 use crate::http::{Request, Response};
 use crate::node::shares::{Results, Wanted};
 use crate::status::Status;
@@ -18,8 +18,8 @@ pub enum Job {
     HandOver { to: Option<String>, shard: Option<String> },
     /// Whether a password is right.
     Judge(Claim),
-    /// Hash the password that a change of users sets.
-    Seal(Change),
+    /// Hash the passwords that changes of users set. `then` is what is changed together with them.
+    Seal { users: Vec<Change>, then: Option<MetadataChange> },
     /// Plan a large request. `seed` and `wall_ms`: as for `documents::plan`.
     Plan { request: Box<Request>, metadata: Arc<Metadata>, seed: u64, wall_ms: u64 },
     /// Make the answer of many results.
@@ -32,7 +32,7 @@ pub enum JobDone {
     Status(Box<Status>),
     HandedOver(Box<Response>),
     Judged { claim: Claim, right: bool },
-    Sealed(Sealed),
+    Sealed { users: Vec<Sealed>, then: Option<MetadataChange> },
     Planned { request: Box<Request>, wanted: Box<Wanted> },
     Concluded(Box<Wanted>),
 }

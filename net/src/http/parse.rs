@@ -99,6 +99,15 @@ impl Parser {
         !matches!(self.state, State::Head { .. })
     }
 
+    /// The request whose body is coming, and how many bytes that will have at least.
+    pub fn coming(&self) -> Option<(&Request, usize)> {
+        match &self.state {
+            State::Head { .. } => None,
+            State::Length { request, left } => Some((request, request.body.len() + left)),
+            State::Chunked { request, .. } => Some((request, request.body.len())),
+        }
+    }
+
     /// Bytes held for the request that has begun.
     pub fn held_bytes(&self) -> usize {
         match &self.state {

@@ -2,8 +2,8 @@
 //!
 //! Promises: the errands of one connection are carried out in order; a report leaves only when what it
 //! depends on holds (commit, copies, lease), as replies of RESP do; a turn does a bounded amount of work. An
-//! errand whose outcome is not known when the leadership is lost is reported so; one that only read begins
-//! anew.
+//! errand whose outcome is not known when the leadership is lost, or when no lease is to be had for what it read,
+//! is reported so; one that only read begins anew, or is refused.
 
 use super::access::{Access, Fetched};
 use super::clients::Needs;
@@ -103,6 +103,8 @@ impl Running {
         self.scan = None;
         self.edited = None;
         self.outdated = false;
+        self.rest = None;
+        self.stale = false;
         self.needs = Needs::at(self.errand.ack);
         self.state = Await::Turn;
     }
@@ -159,6 +161,22 @@ impl Errands {
         if self.listed.insert(lane) {
             self.order.push_back(lane);
         }
+    }
+
+    /// Drops those that `lost` says so of, and returns where a report of that is due.
+    fn take_out(&mut self, mut lost: impl FnMut(&mut Running) -> bool) -> Vec<(Lane, u64)> {
+        let mut out = Vec::new();
+        self.lanes.retain(|lane, queue| {
+            queue.retain_mut(|running| {
+                let is_lost = lost(running);
+                if is_lost {
+                    out.push((*lane, running.errand.ticket));
+                }
+                !is_lost
+            });
+            !queue.is_empty()
+        });
+        out
     }
 }
 
@@ -399,6 +417,8 @@ impl Node {
                     running.done.push(done);
                     running.needs.read_upto = read_upto;
                     running.needs.wrote_upto = wrote_upto.unwrap_or_default();
+                    // That nothing is there to be removed is a read like any other.
+                    running.needs.leased |= view == View::Newest && wrote_upto.is_none();
                     running.state = Await::Needs;
                     break;
                 }
@@ -439,6 +459,9 @@ impl Node {
         if self.errands.lanes.is_empty() {
             return;
         }
+        if self.lease_is_not_to_be_had() {
+            self.refuse_leaseless_errands(out);
+        }
         let allowed = self.allowed();
         let epoch = self.topology.shards[usize::from(self.options.shard.0)].epoch;
         let lag = match &self.role {
@@ -447,18 +470,6 @@ impl Node {
             Role::Follower(follower) => follower.lag(self.now),
             Role::Idle => None,
         };
-        if !allowed.lease {
-            // A read that waits for a lease in vain is refused in the end, as one that comes now.
-            let next_ticket = &mut self.next_ticket;
-            let leased = |one: &&mut Running| {
-                let needs = &one.needs;
-                matches!(one.state, Await::Needs) && needs.leased && needs.wrote_upto == Lsn(0)
-            };
-            for running in self.errands.lanes.values_mut().flatten().filter(leased) {
-                *next_ticket += 1;
-                running.restart(*next_ticket);
-            }
-        }
         let mut reports = Vec::new();
         let known = &self.known;
         self.errands.lanes.retain(|lane, queue| {
@@ -479,6 +490,27 @@ impl Node {
         }
     }
 
+    /// What was carried out may be told only under a lease, and none comes: a read is refused, as one that comes
+    /// now; of what also wrote nobody can say how it ends.
+    fn refuse_leaseless_errands(&mut self, out: &mut Vec<Action>) {
+        let next_ticket = &mut self.next_ticket;
+        let unknown = self.errands.take_out(|running| {
+            if !matches!(running.state, Await::Needs) || !running.needs.leased {
+                return false;
+            }
+            if running.needs.wrote_upto == Lsn(0) {
+                *next_ticket += 1;
+                running.restart(*next_ticket);
+                running.refuse(Refusal::NoLeader);
+                return false;
+            }
+            true
+        });
+        for (lane, ticket) in unknown {
+            self.report(lane, ticket, None, out);
+        }
+    }
+
     fn report(&mut self, lane: Lane, ticket: u64, report: Option<Report>, out: &mut Vec<Action>) {
         let (from, conn) = lane;
         if from == self.options.shard {
@@ -491,23 +523,19 @@ impl Node {
     /// This node no longer leads the shard; see the head of this file.
     pub(super) fn settle_errands(&mut self, out: &mut Vec<Action>) {
         let committed = self.shard.committed();
-        let mut unknown = Vec::new();
         let next_ticket = &mut self.next_ticket;
-        self.errands.lanes.retain(|lane, queue| {
-            queue.retain_mut(|running| {
-                let wrote = running.needs.wrote_upto;
-                if wrote > committed || (wrote > Lsn(0) && running.scan.is_some()) {
-                    unknown.push((*lane, running.errand.ticket));
-                    return false;
-                }
-                running.needs = Needs::at(running.errand.ack);
-                if wrote == Lsn(0) && !running.stale {
-                    *next_ticket += 1;
-                    running.restart(*next_ticket);
-                }
-                true
-            });
-            !queue.is_empty()
+        let unknown = self.errands.take_out(|running| {
+            let needs = running.needs;
+            if needs.wrote_upto == Lsn(0) {
+                *next_ticket += 1;
+                running.restart(*next_ticket);
+                return false;
+            }
+            if needs.wrote_upto > committed || needs.read_upto > committed || needs.leased {
+                return true;
+            }
+            running.needs = Needs::at(running.errand.ack);
+            false
         });
         for (lane, ticket) in unknown {
             self.report(lane, ticket, None, out);

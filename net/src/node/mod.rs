@@ -51,6 +51,7 @@ use http::Http;
 use known::Known;
 use leader::Leader;
 use repair::Repairs;
+use serve::PARK_LIMIT;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -139,6 +140,8 @@ pub struct Node {
     /// The link whose frames the kernel may be writing into the log buffer right now.
     landing: Option<LinkId>,
     lease: Lease,
+    /// It leads, and has had no lease since then.
+    leaseless_since: Option<Nanos>,
     now: Nanos,
     wall_ms: u64,
     /// Time in which this loop was really turning.
@@ -194,6 +197,7 @@ impl Node {
             next_request: 0,
             landing: None,
             lease: Lease::default(),
+            leaseless_since: None,
             now: Nanos(0),
             wall_ms: 0,
             attended: Nanos(0),
@@ -277,6 +281,10 @@ impl Node {
         self.now = now;
         self.wall_ms = wall_ms.max(self.wall_ms);
         self.lease = lease;
+        self.leaseless_since = match &self.role {
+            Role::Leader(_) if !self.lease_holds() => self.leaseless_since.or(Some(now)),
+            _ => None,
+        };
         self.turns += 1;
         if self.failed {
             return;
@@ -350,6 +358,11 @@ impl Node {
             Role::Leader(leader) => self.lease.epoch.0 == leader.epoch.0 && self.now < self.lease.until,
             _ => false,
         }
+    }
+
+    /// No lease has come for longer than anybody is made to wait for one.
+    fn lease_is_not_to_be_had(&self) -> bool {
+        self.leaseless_since.is_some_and(|since| self.now.0 > since.0 + PARK_LIMIT.0)
     }
 
     fn ticket(&mut self) -> u64 {

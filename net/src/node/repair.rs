@@ -131,7 +131,9 @@ impl Node {
     ) {
         match self.shard.name_of(at) {
             Some(name) => self.repair(name, fault, Waiting::Client { reader, at, key }),
-            None => self.hand_over(reader, Fetched { at, found: FetchedValue::Failed(fault.text()) }, out),
+            None => {
+                self.hand_over(reader, Fetched { at, key, found: FetchedValue::Failed(fault.text()) }, out)
+            }
         }
     }
 
@@ -288,7 +290,7 @@ impl Node {
                         Decoded::Missing => FetchedValue::OtherKey,
                         Decoded::More(_) | Decoded::Corrupt => FetchedValue::Failed(repair.fault.text()),
                     };
-                    self.hand_over(reader, Fetched { at, found }, out);
+                    self.hand_over(reader, Fetched { at, key, found }, out);
                 }
                 Waiting::Follower { node, link } => {
                     self.send_catch_up(node, link, lsn, &blocks[skip..frame_end], out);
@@ -302,12 +304,9 @@ impl Node {
         let Some(repair) = self.repairs.open.remove(&lsn) else { return };
         for waiting in repair.waiting {
             match waiting {
-                Waiting::Client { reader, at, .. } => {
-                    self.hand_over(
-                        reader,
-                        Fetched { at, found: FetchedValue::Failed(repair.fault.text()) },
-                        out,
-                    );
+                Waiting::Client { reader, at, key } => {
+                    let found = FetchedValue::Failed(repair.fault.text());
+                    self.hand_over(reader, Fetched { at, key, found }, out);
                 }
                 // A committed frame: the learner stays one, and its next call is the next attempt.
                 Waiting::Follower { .. } if lsn < self.shard.committed() => {}

@@ -60,7 +60,7 @@ impl Wanted {
             Wanted::Documents { write, .. } | Wanted::Other(Plan::EveryShard(ScanBatch { write, .. })) => {
                 *write
             }
-            Wanted::Other(Plan::Metadata(_)) => true,
+            Wanted::Other(Plan::Metadata(_) | Plan::WithUsers { .. }) => true,
             Wanted::Other(Plan::Documents(_) | Plan::Reply(_) | Plan::NotMine) => false,
         }
     }

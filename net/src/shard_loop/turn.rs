@@ -205,6 +205,7 @@ impl<C: Core> ShardLoop<C> {
                 self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring);
             }
             Action::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
+            Action::Warn { text } => eprintln!("baton: shard {}: {text}", self.shard.0),
             Action::Stopped => self.stopped_at = Some(self.now),
             Action::StopNode => self.mailbox.post.stop_all(),
             Action::Fail { reason } => {

@@ -425,6 +425,7 @@ impl World {
             | Action::Mail { .. }
             | Action::Stopped
             | Action::StopNode
+            | Action::Warn { .. }
             | Action::Control { .. } => {}
         }
     }

@@ -348,6 +348,11 @@ impl Node {
             taken += more;
             match progress {
                 Progress::More { send_continue } => {
+                    let coming = client.parser.coming();
+                    if coming.is_some_and(|(request, bytes)| requests::is_too_large(request, bytes)) {
+                        self.http_end(client, requests::too_large());
+                        break;
+                    }
                     if send_continue {
                         client.places.push_back(Place::go_on());
                     }
@@ -391,8 +396,8 @@ impl Node {
     /// Goes on with what waits, and once in a while looks for those whose time is over.
     pub(super) fn http_turn(&mut self, out: &mut Vec<Action>) {
         for conn in self.http.active.clone() {
-            let waits = |client: &HttpClient| client.places.iter().any(Place::waits);
-            if self.http.clients.get(&conn).is_some_and(waits)
+            let due = |place: &Place| place.is_due(self.now, &self.known);
+            if self.http.clients.get(&conn).is_some_and(|client| client.places.iter().any(due))
                 && let Some(mut client) = self.http.clients.remove(&conn)
             {
                 self.http_try_again(&mut client, out);

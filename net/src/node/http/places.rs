@@ -6,6 +6,7 @@ use crate::control::job::Job;
 use crate::documents::{self, Render};
 use crate::http::{Request, Response};
 use crate::mail::{Refusal, Report, Served};
+use crate::node::known::Known;
 use crate::node::shares::{Results, Wanted};
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
@@ -20,7 +21,8 @@ pub(super) enum State {
     /// A job of the control threads.
     Job(u64),
     /// To be taken up again: credentials are being judged, or nothing is known of the metadata yet.
-    Waiting { since: Nanos },
+    /// `seen` is what was known of users when it was looked last.
+    Waiting { since: Nanos, seen: u64 },
 }
 
 /// What the result of an operation that reads is taken to weigh before it is there; of one that writes.
@@ -63,6 +65,8 @@ pub(super) struct Place {
     pub(super) intent: Intent,
     /// Kept as long as it may have to be planned again.
     pub(super) request: Option<Box<Request>>,
+    /// Who asks, as it was judged before the request was planned; `None`: nobody in particular.
+    pub(super) asker: Option<String>,
     pub(super) body_bytes: usize,
     pub(super) state: State,
     /// No further request is read before this one is answered.
@@ -75,14 +79,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(id: u64, intent: Intent, request: Box<Request>, since: Nanos) -> Place {
+    pub(super) fn new(id: u64, intent: Intent, request: Box<Request>, waiting: State) -> Place {
         let body_bytes = request.body.len();
         Place {
             id,
             intent,
             request: Some(request),
+            asker: None,
             body_bytes,
-            state: State::Waiting { since },
+            state: waiting,
             barrier: false,
             epoch: 0,
             lag: Some(Nanos(0)),
@@ -97,6 +102,7 @@ impl Place {
             id: 0,
             intent: Intent::default(),
             request: None,
+            asker: None,
             body_bytes: 0,
             state: State::Ready(bytes),
             barrier: false,
@@ -143,9 +149,9 @@ impl Place {
         }
     }
 
-    /// Whether it is to be tried again from time to time.
-    pub(super) fn waits(&self) -> bool {
-        matches!(self.state, State::Waiting { .. })
+    /// Whether it is to be taken up again now.
+    pub(super) fn is_due(&self, now: Nanos, known: &Known) -> bool {
+        matches!(self.state, State::Waiting { since, seen } if known.is_due(now, since, seen))
     }
 
     /// This is the answer.
@@ -199,10 +205,15 @@ impl Node {
         self.http_put_back(client, out);
     }
 
+    /// The state of one that is looked at now.
+    pub(super) fn http_waiting(&self) -> State {
+        State::Waiting { since: self.now, seen: self.known.generation }
+    }
+
     /// All reports for a place are there.
     fn http_gathered(&mut self, client: &mut HttpClient, id: u64, out: &mut Vec<Action>) {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
-        let waiting = State::Waiting { since: self.now };
+        let waiting = self.http_waiting();
         let State::Gathering(gathering) = std::mem::replace(&mut place.state, waiting) else { return };
         let Gathering { parts, then, .. } = *gathering;
         match then {

@@ -6,13 +6,13 @@
 use super::places::{EXPECTED_READ_BYTES, EXPECTED_WRITE_BYTES, Gathering, Part, Place, State, Then};
 use super::{HttpClient, Node, RESPONSE_BACKLOG_BYTES};
 use crate::auth::api::{self, Answer};
-use crate::auth::{self, Asked, Gate};
+use crate::auth::{self, Asked, Gate, token};
 use crate::config;
 use crate::control::job::{Job, JobDone};
-use crate::documents::{self, Plan, ScanBatch, database_of};
+use crate::documents::{self, MetadataChange, Plan, ScanBatch, database_of};
 use crate::http::{Method, Request, Response};
 use crate::mail::{Edit, Errand, Mail, Refusal, Staleness, Work};
-use crate::node::known::KEEPER;
+use crate::node::known::{KEEPER, is_over};
 use crate::node::shares::{Share, Wanted};
 use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
@@ -21,8 +21,10 @@ use engine::ids::ShardId;
 
 /// A body above this size is planned by the control threads: parsing it would hold up everybody else.
 const LARGE_BODY_BYTES: usize = 64 << 10;
-/// How long a request waits for the metadata, or for its password to be judged.
-const PATIENCE: Nanos = Nanos(5_000_000_000);
+/// Largest body of a request that is not about documents: it is parsed on the shard's thread, at the very least
+/// for `/_open/auth`, which anybody may ask.
+const MAX_ADMINISTRATION_BODY_BYTES: usize = 64 << 10;
+const _: () = assert!(MAX_ADMINISTRATION_BODY_BYTES <= LARGE_BODY_BYTES);
 
 /// What a request's header says about how it is to be answered.
 #[derive(Clone, Debug, Default)]
@@ -69,14 +71,22 @@ impl Node {
         self.clients.stats.commands_processed += 1;
         let id = self.ticket();
         let (head, keep_alive) = (request.method == Method::Head, request.keep_alive);
-        match Intent::of(&request) {
+        let intent = if is_too_large(&request, request.body.len()) {
+            Err(too_large())
+        } else if !self.options.config.auth && is_of_another_site(&request) {
+            let text = "without users, no web page of another site may change anything (Origin is not Host)";
+            Err(Response::error(403, 11, text))
+        } else {
+            Intent::of(&request)
+        };
+        match intent {
             Ok(intent) => {
-                client.places.push_back(Place::new(id, intent, request, self.now));
+                client.places.push_back(Place::new(id, intent, request, self.http_waiting()));
                 self.http_begin(client, id, out);
             }
             Err(response) => {
                 let intent = Intent { head, keep_alive, ..Intent::default() };
-                let mut place = Place::new(id, intent, request, self.now);
+                let mut place = Place::new(id, intent, request, self.http_waiting());
                 place.answer(response);
                 client.places.push_back(place);
             }
@@ -85,16 +95,15 @@ impl Node {
 
     /// Tries again what could not be begun.
     pub(super) fn http_try_again(&mut self, client: &mut HttpClient, out: &mut Vec<Action>) {
-        let waiting: Vec<(u64, Nanos)> = client
-            .places
-            .iter()
-            .filter_map(|place| match place.state {
-                State::Waiting { since } => Some((place.id, since)),
-                _ => None,
-            })
-            .collect();
+        let mut waiting: Vec<(u64, Nanos)> = Vec::new();
+        for place in &mut client.places {
+            if let State::Waiting { since, seen } = &mut place.state {
+                *seen = self.known.generation;
+                waiting.push((place.id, *since));
+            }
+        }
         for (id, since) in waiting {
-            if self.now.0 > since.0 + PATIENCE.0 {
+            if is_over(self.now, since) {
                 self.http_refuse(client, id, Refusal::NotNow);
             } else {
                 self.http_begin(client, id, out);
@@ -115,7 +124,12 @@ impl Node {
                 Some(None) if !is_for_nobody(&request) => {
                     return self.http_answer(client, id, unauthorized());
                 }
-                Some(_) => {}
+                // Judged once and for all: a request that has been planned may have lost its body.
+                Some(asker) => {
+                    if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
+                        place.asker = asker;
+                    }
+                }
             }
         }
         let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
@@ -161,11 +175,11 @@ impl Node {
         out: &mut Vec<Action>,
     ) -> Option<Option<String>> {
         let metadata = self.known.metadata.clone()?;
-        let token_key = metadata.token_key.as_deref().unwrap_or_default();
+        let token_key = metadata.token_key.as_deref().map(str::as_bytes);
         let now_s = self.wall_ms / 1000;
         let header = request.headers.get("authorization");
         let passwords = &mut self.known.passwords;
-        match auth::authenticate(header, &metadata.users, token_key.as_bytes(), passwords, now_s) {
+        match auth::authenticate(header, &metadata.users, token_key, passwords, now_s) {
             Gate::User(user) => Some(Some(user)),
             Gate::Nobody | Gate::Refused => Some(None),
             Gate::Judge(claim) => {
@@ -182,7 +196,7 @@ impl Node {
         client: &mut HttpClient,
         id: u64,
         request: Box<Request>,
-        wanted: Wanted,
+        mut wanted: Wanted,
         out: &mut Vec<Action>,
     ) {
         let Some((database, segments)) = database_of(&request) else {
@@ -198,13 +212,16 @@ impl Node {
                     && !wanted.writes();
             let path = format!("/{}", segments.join("/"));
             let needed = auth::requirement(request.method.as_str(), &path, reads);
-            let Some(asker) = self.http_asker(client.conn, &request, out) else {
-                return self.http_keep(client, id, request);
-            };
-            let users = self.known.metadata.as_ref().map(|metadata| &metadata.users);
-            let allowed =
-                users.is_some_and(|users| auth::permitted(users, asker.as_deref(), &database, &needed));
-            if !allowed {
+            let asker = client.places.iter().find(|place| place.id == id).and_then(|p| p.asker.clone());
+            let Some(metadata) = self.known.metadata.as_deref() else { return };
+            if auth::permitted(&metadata.users, asker.as_deref(), &database, &needed) {
+                if let Some(user) = &asker
+                    && path == "/_api/database/user"
+                    && matches!(&wanted, Wanted::Other(Plan::Reply(names)) if names.status == 200)
+                {
+                    wanted = Wanted::Other(Plan::Reply(documents::databases_of(metadata, user)));
+                }
+            } else {
                 let response = match asker {
                     Some(_) => told(Answer::forbidden()),
                     None => unauthorized(),
@@ -265,10 +282,26 @@ impl Node {
                 self.http_send(client, id, work, then, write, ack, out);
             }
             Wanted::Other(Plan::Metadata(change)) => self.http_edit(client, id, Edit::Documents(change), out),
+            Wanted::Other(Plan::WithUsers { users, change }) => {
+                self.http_seal(client, id, users, Some(change), out);
+            }
             Wanted::Other(Plan::NotMine | Plan::Documents(_)) => {
                 unreachable!("administration begins with a request, operations are sorted")
             }
         }
+    }
+
+    /// Has the passwords of users hashed; then the users are changed, and the rest with them.
+    fn http_seal(
+        &mut self,
+        client: &mut HttpClient,
+        id: u64,
+        users: Vec<api::Change>,
+        then: Option<MetadataChange>,
+        out: &mut Vec<Action>,
+    ) {
+        let ticket = self.hand_in(client.conn, Job::Seal { users, then }, out);
+        self.http_state(client, id, State::Job(ticket));
     }
 
     /// Has the metadata changed; the answer is the response.
@@ -343,21 +376,25 @@ impl Node {
         if let JobDone::Judged { claim, right } = &done {
             // Those who wait for it ask again by themselves.
             self.known.passwords.learn(claim, *right);
+            self.known.generation += 1;
             self.errands.hungry = true;
             return;
         }
         let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        let waiting = self.http_waiting();
         let waits = |place: &&mut Place| matches!(place.state, State::Job(known) if known == ticket);
         if let Some(place) = client.places.iter_mut().find(waits) {
             let id = place.id;
-            place.state = State::Waiting { since: self.now };
+            place.state = waiting;
             match done {
                 JobDone::Planned { request, wanted } => {
                     self.http_planned(&mut client, id, request, *wanted, out)
                 }
                 JobDone::Concluded(wanted) => self.http_carry_out(&mut client, id, *wanted, out),
                 JobDone::HandedOver(response) => place.answer(*response),
-                JobDone::Sealed(sealed) => self.http_edit(&mut client, id, Edit::User(sealed), out),
+                JobDone::Sealed { users, then } => {
+                    self.http_edit(&mut client, id, Edit::Users { users, then }, out);
+                }
                 JobDone::Status(status) => self.http_status(&mut client, id, &status),
                 JobDone::Judged { .. } => unreachable!("dealt with above"),
             }
@@ -392,17 +429,23 @@ impl Node {
                 self.http_carry_out(client, id, Wanted::Other(Plan::Reply(told(answer))), out);
             }
             api::Plan::Login { .. } if !self.options.config.auth => {
-                // Nobody is asked for a token, but drivers that were given a password ask for one.
-                let token = auth::token::issue(b"", auth::ROOT, self.wall_ms / 1000);
+                // Nobody is asked for a token, but drivers that were given a password ask for one. It must never
+                // become good, should the group have users later: its key ends with this process.
+                let key = token::derived_key(&self.options.secret, "a token for nobody");
+                let token = token::issue(&key, auth::ROOT, "", self.wall_ms / 1000);
                 self.http_answer(client, id, told(Answer::token(&token)));
             }
             api::Plan::Login { user, password } => {
                 match self.known.passwords.ask(&metadata.users, &user, &password) {
-                    Asked::Right => {
-                        let key = metadata.token_key.as_deref().unwrap_or_default();
-                        let token = auth::token::issue(key.as_bytes(), &user, self.wall_ms / 1000);
-                        self.http_answer(client, id, told(Answer::token(&token)));
-                    }
+                    Asked::Right => match (&metadata.token_key, metadata.users.get(&user)) {
+                        (Some(key), Some(found)) => {
+                            let now_s = self.wall_ms / 1000;
+                            let token = token::issue(key.as_bytes(), &user, &found.password, now_s);
+                            self.http_answer(client, id, told(Answer::token(&token)));
+                        }
+                        // The leader is about to make the key.
+                        (None, _) | (_, None) => self.http_refuse(client, id, Refusal::NotNow),
+                    },
                     Asked::Wrong => self.http_answer(client, id, told(Answer::wrong_credentials())),
                     Asked::Judge(claim) => {
                         self.hand_in(client.conn, Job::Judge(claim), out);
@@ -412,8 +455,7 @@ impl Node {
                 }
             }
             api::Plan::Change(change) => {
-                let ticket = self.hand_in(client.conn, Job::Seal(change), out);
-                self.http_state(client, id, State::Job(ticket));
+                self.http_seal(client, id, vec![change], None, out);
             }
         }
         None
@@ -436,6 +478,29 @@ fn is_for_nobody(request: &Request) -> bool {
     let Some((_, segments)) = database_of(request) else { return false };
     let path = format!("/{}", segments.join("/"));
     auth::requirement(request.method.as_str(), &path, false) == auth::Requirement::Nothing
+}
+
+/// Whether a body of this length is more than such a request may have.
+pub(super) fn is_too_large(request: &Request, bytes: usize) -> bool {
+    let administers = |(_, segments): (String, Vec<String>)| {
+        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        documents::is_not_mine(&path)
+    };
+    bytes > MAX_ADMINISTRATION_BODY_BYTES && database_of(request).is_some_and(administers)
+}
+
+/// The answer to that.
+pub(super) fn too_large() -> Response {
+    let text = format!("the body of such a request has at most {MAX_ADMINISTRATION_BODY_BYTES} bytes");
+    Response::error(413, 413, &text)
+}
+
+/// Whether a browser says that a page from elsewhere made this request, which may change something.
+fn is_of_another_site(request: &Request) -> bool {
+    let reads = matches!(request.method, Method::Get | Method::Head | Method::Options);
+    let host = request.headers.get("host").unwrap_or_default();
+    let is_host = |(_, site): (&str, &str)| site.eq_ignore_ascii_case(host);
+    !reads && request.headers.all("origin").any(|origin| !origin.split_once("://").is_some_and(is_host))
 }
 
 fn told(answer: Answer) -> Response {
