@@ -152,6 +152,6 @@ pub enum Refusal {
     ReadOnly,
     /// It needs several shards, and no node leads all of them.
     Split,
-    /// The answers under way fill the memory that is meant for them.
+    /// What is under way fills the memory, or the queues, that are meant for it.
     Crowded,
 }

@@ -5,6 +5,7 @@
 mod world;
 
 use agency::ids::NodeId;
+use net::control::job::Job;
 use world::{A, B, World};
 
 const DIRTY: &str = "X-Arango-Allow-Dirty-Read: true\r\n";
@@ -541,4 +542,79 @@ fn a_client_that_sends_nothing_more_is_answered_first() {
     world.open_http(A);
     world.end_http(A);
     assert!(world.hosts[0].http_closed, "nothing is under way");
+}
+
+#[test]
+fn large_requests_wait_in_a_queue_that_has_an_end() {
+    let mut world = with_ann();
+    world.works = false;
+    let documents = format!("[{}{{}}]", "{},".repeat(30_000));
+    for _ in 0..64 {
+        world.open_http(A);
+        world.request_http(A, "POST /_api/document/users?silent=true", "", &documents);
+        assert_eq!(world.take_responses(A), "");
+    }
+    assert_eq!(world.jobs.len(), 64);
+    let refused = world.ask_http(A, "POST /_api/document/users?silent=true", "", &documents);
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("Retry-After: 1\r\n"), "{refused}");
+    assert!(insert(&mut world, A, "bob").starts_with("HTTP/1.1 201 "), "small ones are not held up");
+}
+
+#[test]
+fn bodies_in_the_queue_are_counted_until_they_are_thrown_away() {
+    let mut world = with_ann();
+    world.works = false;
+    let body = " ".repeat(8 << 20);
+    let refused = |world: &mut World| {
+        world.open_http(A);
+        let head = format!("POST /_api/document/users HTTP/1.1\r\nHost: x\r\nContent-Length: {}", body.len());
+        world.send_http(A, format!("{head}\r\n\r\n{{").as_bytes());
+        world.send_http(A, &body.as_bytes()[1..]);
+        world.run_ms(1);
+        let response = world.take_responses(A);
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 503 "), "{response}");
+        world.close_http(A);
+        !response.is_empty()
+    };
+    let taken = (0..40).take_while(|_| !refused(&mut world)).count();
+    assert!((30..=32).contains(&taken), "256 MiB, though every client is gone: {taken}");
+    assert!(world.jobs.iter().all(|(_, _, job)| job.is_abandoned()), "nobody waits for them");
+    world.do_jobs();
+    world.run_ms(1);
+    assert!(!refused(&mut world));
+}
+
+#[test]
+fn what_takes_long_to_free_is_freed_elsewhere() {
+    let mut world = with_ann();
+    world.works = false;
+    let discarded = |world: &mut World| {
+        let jobs = std::mem::take(&mut world.jobs);
+        jobs.iter().filter(|(_, _, job)| matches!(job, Job::Discard(_))).count()
+    };
+    let documents = format!("[{}{{}}]", "{},".repeat(1000));
+    let refused = world.ask_http(B, "POST /_api/document/users", "", &documents);
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert_eq!(discarded(&mut world), 2, "the operations that were refused, and what their answer was to be");
+
+    world.hosts[1].disk_delay = 50_000_000;
+    world.open_http(A);
+    world.request_http(A, "POST /_api/document/users", "", &documents);
+    world.run_ms(10);
+    assert_eq!(world.take_responses(A), "");
+    assert_eq!(discarded(&mut world), 0);
+    world.close_http(A);
+    assert_eq!(discarded(&mut world), 2, "the errand, and the place of its answer");
+
+    world.open_http(A);
+    world.request_http(A, "POST /_api/document/users", "", &documents);
+    world.run_ms(10);
+    world.promote(B);
+    world.run_ms(1);
+    assert!(world.hosts[0].http_closed);
+    assert_eq!(discarded(&mut world), 2, "what nobody knows the outcome of");
+
+    let refused = world.ask_http(A, "GET /_api/document/users/ann", "", "");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert_eq!(discarded(&mut world), 0, "a small thing is freed where it is");
 }

@@ -8,6 +8,7 @@
 use super::access::{Access, Fetched};
 use super::clients::Needs;
 use super::serve::{PARK_LIMIT, Standing};
+use super::shares::{MANY_BYTES, MANY_RESULTS};
 use super::{Node, ReadFor, Reader, Role, edits};
 use crate::documents::{self, Changed, Done, Failure, ScanJob, ScanStep};
 use crate::http::Response;
@@ -31,6 +32,11 @@ const SCAN_STEP_COST: usize = 64;
 
 /// The errands of one connection of one shard.
 pub(super) type Lane = (ShardId, ConnId);
+
+/// What came of an errand, to be thrown away.
+type Spent = (Vec<Done>, Option<Box<ScanJob>>);
+/// What of errands takes long to free.
+type Waste = (Work, Vec<Spent>);
 
 /// Why an errand does not go on.
 enum Await {
@@ -59,6 +65,8 @@ struct Running {
     done: Vec<Done>,
     done_bytes: usize,
     scan: Option<Box<ScanJob>>,
+    /// What was done before it began anew, kept until somebody has the time to free it.
+    earlier: Vec<Spent>,
     edited: Option<Response>,
     outdated: bool,
     rest: Option<Refusal>,
@@ -78,6 +86,7 @@ impl Running {
             done: Vec::new(),
             done_bytes: 0,
             scan: None,
+            earlier: Vec::new(),
             edited: None,
             outdated: false,
             rest: None,
@@ -97,6 +106,9 @@ impl Running {
     /// nowhere.
     fn restart(&mut self, id: u64) {
         self.id = id;
+        if self.is_heavy() {
+            self.earlier.push((std::mem::take(&mut self.done), self.scan.take()));
+        }
         self.done.clear();
         self.done_bytes = 0;
         self.errand.answer.set(0);
@@ -109,12 +121,37 @@ impl Running {
         self.state = Await::Turn;
     }
 
-    fn report(self, epoch: u64, lag: Option<Nanos>) -> Report {
-        match (self.edited, self.rest) {
+    /// Whether freeing it takes long.
+    fn is_heavy(&self) -> bool {
+        let ops = match &self.errand.work {
+            Work::Documents(ops) => ops.len(),
+            Work::Scan(_) | Work::Confirm { .. } | Work::Edit(_) => 0,
+        };
+        ops > MANY_RESULTS || self.errand.answer.bytes() > MANY_BYTES || !self.earlier.is_empty()
+    }
+
+    /// What would take long to free, taken out of it.
+    fn strip(&mut self, waste: &mut Vec<Waste>) {
+        if self.is_heavy() {
+            let work = std::mem::replace(&mut self.errand.work, Work::Confirm { version: 0 });
+            let last = (std::mem::take(&mut self.done), self.scan.take());
+            self.earlier.push(last);
+            waste.push((work, std::mem::take(&mut self.earlier)));
+        }
+    }
+
+    fn report(mut self, epoch: u64, lag: Option<Nanos>, waste: &mut Vec<Waste>) -> Report {
+        match (self.edited.take(), self.rest.take()) {
             (Some(answer), _) => Report::Edited(Box::new(answer)),
             (None, _) if self.outdated => Report::Outdated,
-            (None, Some(refusal)) if self.done.is_empty() => Report::Refused(refusal),
+            (None, Some(refusal)) if self.done.is_empty() => {
+                self.strip(waste);
+                Report::Refused(refusal)
+            }
             (None, rest) => {
+                if !self.earlier.is_empty() {
+                    waste.push((Work::Confirm { version: 0 }, self.earlier));
+                }
                 let (done, stale) = (self.done, self.stale);
                 let spent = match self.errand.work {
                     Work::Documents(ops) => ops,
@@ -152,10 +189,6 @@ impl Errands {
         self.lanes.values().flatten().any(|running| running.needs.level == Ack::Received)
     }
 
-    pub(super) fn forget(&mut self, lane: Lane) {
-        self.lanes.remove(&lane);
-    }
-
     /// Gives a lane its turn after all others, unless it waits for one already.
     fn list(&mut self, lane: Lane) {
         if self.listed.insert(lane) {
@@ -164,12 +197,17 @@ impl Errands {
     }
 
     /// Drops those that `lost` says so of, and returns where a report of that is due.
-    fn take_out(&mut self, mut lost: impl FnMut(&mut Running) -> bool) -> Vec<(Lane, u64)> {
+    fn take_out(
+        &mut self,
+        waste: &mut Vec<Waste>,
+        mut lost: impl FnMut(&mut Running) -> bool,
+    ) -> Vec<(Lane, u64)> {
         let mut out = Vec::new();
         self.lanes.retain(|lane, queue| {
             queue.retain_mut(|running| {
                 let is_lost = lost(running);
                 if is_lost {
+                    running.strip(waste);
                     out.push((*lane, running.errand.ticket));
                 }
                 !is_lost
@@ -187,6 +225,21 @@ impl Node {
         self.errands.list(lane);
         self.errands.lanes.entry(lane).or_default().push_back(Running::new(id, errand));
         self.run_lane(lane, out);
+    }
+
+    /// Nobody waits for these any more.
+    pub(super) fn forget_errands(&mut self, lane: Lane, out: &mut Vec<Action>) {
+        let mut waste = Vec::new();
+        for mut running in self.errands.lanes.remove(&lane).unwrap_or_default() {
+            running.strip(&mut waste);
+        }
+        self.discard_all(waste, out);
+    }
+
+    fn discard_all(&mut self, waste: Vec<Waste>, out: &mut Vec<Action>) {
+        if !waste.is_empty() {
+            self.discard(waste, out);
+        }
     }
 
     /// Goes on with all errands that can go on.
@@ -470,7 +523,7 @@ impl Node {
             Role::Follower(follower) => follower.lag(self.now),
             Role::Idle => None,
         };
-        let mut reports = Vec::new();
+        let (mut reports, mut waste) = (Vec::new(), Vec::new());
         let known = &self.known;
         self.errands.lanes.retain(|lane, queue| {
             let free = |one: &Running| {
@@ -481,10 +534,11 @@ impl Node {
             while queue.front().is_some_and(free) {
                 let Some(running) = queue.pop_front() else { break };
                 let ticket = running.errand.ticket;
-                reports.push((*lane, ticket, running.report(epoch, lag)));
+                reports.push((*lane, ticket, running.report(epoch, lag, &mut waste)));
             }
             !queue.is_empty()
         });
+        self.discard_all(waste, out);
         for (lane, ticket, report) in reports {
             self.report(lane, ticket, Some(report), out);
         }
@@ -494,7 +548,8 @@ impl Node {
     /// now; of what also wrote nobody can say how it ends.
     fn refuse_leaseless_errands(&mut self, out: &mut Vec<Action>) {
         let next_ticket = &mut self.next_ticket;
-        let unknown = self.errands.take_out(|running| {
+        let mut waste = Vec::new();
+        let unknown = self.errands.take_out(&mut waste, |running| {
             if !matches!(running.state, Await::Needs) || !running.needs.leased {
                 return false;
             }
@@ -506,6 +561,7 @@ impl Node {
             }
             true
         });
+        self.discard_all(waste, out);
         for (lane, ticket) in unknown {
             self.report(lane, ticket, None, out);
         }
@@ -524,7 +580,8 @@ impl Node {
     pub(super) fn settle_errands(&mut self, out: &mut Vec<Action>) {
         let committed = self.shard.committed();
         let next_ticket = &mut self.next_ticket;
-        let unknown = self.errands.take_out(|running| {
+        let mut waste = Vec::new();
+        let unknown = self.errands.take_out(&mut waste, |running| {
             let needs = running.needs;
             if needs.wrote_upto == Lsn(0) {
                 *next_ticket += 1;
@@ -537,6 +594,7 @@ impl Node {
             running.needs = Needs::at(running.errand.ack);
             false
         });
+        self.discard_all(waste, out);
         for (lane, ticket) in unknown {
             self.report(lane, ticket, None, out);
         }

@@ -9,8 +9,8 @@ use crate::mail::Served;
 use engine::ids::ShardId;
 
 /// Results, and bytes in them, above which a shard thread does not put them together itself.
-const MANY_RESULTS: usize = 512;
-const MANY_BYTES: usize = 256 << 10;
+pub const MANY_RESULTS: usize = 512;
+pub const MANY_BYTES: usize = 256 << 10;
 
 /// The operations for one shard, with their places among all.
 #[derive(Debug)]

@@ -321,6 +321,12 @@ impl World {
         self.deliver(node, Event::ClientBytes { conn, bytes });
     }
 
+    /// The HTTP client is gone.
+    pub fn close_http(&mut self, node: NodeId) {
+        let conn = self.hosts[node.0 as usize].http;
+        self.deliver(node, Event::ClientClosed { conn });
+    }
+
     /// The HTTP client says that it will send nothing more.
     pub fn end_http(&mut self, node: NodeId) {
         let conn = self.hosts[node.0 as usize].http;

@@ -6,10 +6,12 @@
 //!
 //! - `requests`: from a request to what is to be done, and to whom it is given.
 //! - `places`: the places of responses in their order; from reports to responses.
+//! - `jobs`: what the control threads do for connections.
 //! - `admin`: what is asked about this node; `group`: what is asked about the group.
 
 mod admin;
 mod group;
+mod jobs;
 mod places;
 mod requests;
 
@@ -20,8 +22,10 @@ use crate::mail::Mail;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::ShardId;
+use jobs::Jobs;
 use places::{Place, State};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Most requests of one connection that are under way; further ones wait unread.
 const MAX_UNDER_WAY: usize = 32;
@@ -98,6 +102,8 @@ struct HttpClient {
     unsent: usize,
     /// What its responses weigh that are ready or being sent.
     ready: Entry,
+    /// Jobs whose client is gone see it by this.
+    alive: Arc<()>,
 }
 
 impl HttpClient {
@@ -121,6 +127,7 @@ impl HttpClient {
             handed_over: 0,
             unsent: 0,
             ready,
+            alive: Arc::new(()),
         }
     }
 
@@ -182,8 +189,8 @@ pub(super) struct Http {
     clients: BTreeMap<ConnId, HttpClient>,
     /// Those with requests under way, or something to be sent, or that are closing.
     active: Vec<ConnId>,
-    /// Jobs of the control threads: whose they are.
-    jobs: BTreeMap<u64, ConnId>,
+    /// Jobs of the control threads.
+    jobs: Jobs,
     limits: HttpLimits,
     look_at: Nanos,
     /// Bytes of bodies held.
@@ -200,7 +207,7 @@ impl Http {
         Http {
             clients: BTreeMap::new(),
             active: Vec::new(),
-            jobs: BTreeMap::new(),
+            jobs: Jobs::default(),
             limits: HttpLimits { max_body_bytes: options.config.http.max_body_bytes.0 as usize },
             look_at: Nanos(0),
             bodies: 0,
@@ -256,19 +263,27 @@ impl Node {
 
     pub(super) fn http_closed(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(client) = self.http.clients.remove(&conn) {
-            self.http_forget(&client, out);
+            self.http_forget(client, out);
         }
     }
 
-    fn http_forget(&mut self, client: &HttpClient, out: &mut Vec<Action>) {
+    fn http_forget(&mut self, client: HttpClient, out: &mut Vec<Action>) {
         self.http.bodies -= client.body_bytes;
-        self.http_call_back(client, out);
+        self.http.bodies += self.http.jobs.orphan(client.places.iter());
+        self.http_call_back(&client, out);
+        self.http_discard_places(client.places, out);
+    }
+
+    fn http_discard_places(&mut self, places: VecDeque<Place>, out: &mut Vec<Action>) {
+        if places.iter().any(Place::is_heavy) {
+            self.discard(places, out);
+        }
     }
 
     /// Nobody waits for the errands of a client any more.
     fn http_call_back(&mut self, client: &HttpClient, out: &mut Vec<Action>) {
         let (from, conn) = (self.options.shard, client.conn);
-        self.errands.forget((from, conn));
+        self.forget_errands((from, conn), out);
         if client.forwarded {
             for shard in (0..self.options.config.shards).map(ShardId).filter(|shard| *shard != from) {
                 out.push(Action::Mail { to: shard, mail: Box::new(Mail::Gone { from, conn }) });
@@ -279,7 +294,7 @@ impl Node {
     fn http_close(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(client) = self.http.clients.remove(&conn) {
             out.push(Action::ClientClose { conn });
-            self.http_forget(&client, out);
+            self.http_forget(client, out);
         }
     }
 
@@ -287,7 +302,7 @@ impl Node {
     fn http_reset(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(client) = self.http.clients.remove(&conn) {
             out.push(Action::ClientReset { conn });
-            self.http_forget(&client, out);
+            self.http_forget(client, out);
         }
     }
 
@@ -296,7 +311,10 @@ impl Node {
         let Some(mut client) = self.http.clients.remove(&conn) else { return };
         self.http_call_back(&client, out);
         let certain = client.places.iter().take_while(|place| matches!(place.state, State::Ready(_))).count();
-        client.places.truncate(certain);
+        let given_up = client.places.split_off(certain);
+        self.http.bodies += self.http.jobs.orphan(given_up.iter());
+        self.http_discard_places(given_up, out);
+        client.alive = Arc::new(());
         client.forwarded = false;
         client.parser = Parser::default();
         client.inbox = Vec::new();
@@ -463,7 +481,7 @@ impl Node {
                 match client.closing {
                     Closing::Answered => {
                         out.push(Action::ClientClose { conn });
-                        self.http_forget(&client, out);
+                        self.http_forget(client, out);
                         continue;
                     }
                     Closing::Lingering => {
@@ -471,7 +489,7 @@ impl Node {
                     }
                     Closing::At(at) if self.now >= at => {
                         out.push(Action::ClientClose { conn });
-                        self.http_forget(&client, out);
+                        self.http_forget(client, out);
                         continue;
                     }
                     Closing::No | Closing::At(_) => {}

@@ -7,7 +7,7 @@ use crate::documents::{self, Render};
 use crate::http::{Request, Response};
 use crate::mail::{Refusal, Report, Served};
 use crate::node::known::Known;
-use crate::node::shares::{Results, Wanted};
+use crate::node::shares::{MANY_RESULTS, Results, Wanted};
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 
@@ -141,6 +141,12 @@ impl Place {
         }
     }
 
+    /// Whether freeing it takes long.
+    pub(super) fn is_heavy(&self) -> bool {
+        let many = |gathering: &Gathering| gathering.expected > MANY_RESULTS * EXPECTED_WRITE_BYTES;
+        matches!(&self.state, State::Gathering(gathering) if many(gathering))
+    }
+
     pub(super) fn is_barrier(&self) -> bool {
         match self.state {
             State::Ready(_) => false,
@@ -188,16 +194,21 @@ impl Node {
         out: &mut Vec<Action>,
     ) {
         let Some(report) = report else { return self.http_break_off(conn, out) };
-        let Some(mut client) = self.http.clients.remove(&conn) else { return };
-        let mut complete = None;
+        let Some(mut client) = self.http.clients.remove(&conn) else {
+            return self.discard_report(report, out);
+        };
+        let (mut complete, mut report) = (None, Some(report));
         for place in &mut client.places {
             let State::Gathering(gathering) = &mut place.state else { continue };
             let at = ticket.checked_sub(gathering.first).map(|at| at as usize);
             if let Some(part) = at.and_then(|at| gathering.parts.get_mut(at)) {
-                part.report = Some(report);
+                part.report = report.take();
                 complete = gathering.parts.iter().all(|part| part.report.is_some()).then_some(place.id);
                 break;
             }
+        }
+        if let Some(report) = report {
+            self.discard_report(report, out);
         }
         if let Some(id) = complete {
             self.http_gathered(&mut client, id, out);
@@ -219,7 +230,8 @@ impl Node {
         match then {
             Then::Conclude { render, count, write, durable } => match gather(place, parts, count, write) {
                 Ok(results) if results.are_many() => {
-                    let job = Job::Conclude { render: Box::new(render), results, durable };
+                    let (render, asker) = (Box::new(render), client.asker());
+                    let job = Job::Conclude { render, results, durable, asker };
                     let ticket = self.hand_in(client.conn, job, out);
                     if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
                         place.state = State::Job(ticket);
@@ -230,7 +242,12 @@ impl Node {
                     let wanted = Wanted::of(plan, &self.options.config);
                     self.http_carry_out(client, id, wanted, out);
                 }
-                Err(refusal) => self.http_refuse(client, id, refusal),
+                Err((refusal, results)) => {
+                    self.http_refuse(client, id, refusal);
+                    if results.are_many() {
+                        self.discard((render, results), out);
+                    }
+                }
             },
             Then::Answer(answer) => match parts.into_iter().next().and_then(|part| part.report) {
                 Some(Report::Done(served)) => {
@@ -283,7 +300,7 @@ impl Node {
                 Response::error(503, 503, text).with("Retry-After", "1")
             }
             Refusal::Crowded => {
-                let text = "too many large answers at once: ask again in a moment";
+                let text = "too much is asked for at once: ask again in a moment";
                 Response::error(503, 503, text).with("Retry-After", "1")
             }
             Refusal::ReadOnly => Response::error(403, 1004, "the group is in read-only mode"),
@@ -296,7 +313,12 @@ const NO_LEADER: u32 = 1495;
 
 /// What the shards brought back, or why the request as a whole was refused: because nothing was done, or only
 /// reads were.
-fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Result<Results, Refusal> {
+fn gather(
+    place: &mut Place,
+    parts: Vec<Part>,
+    count: usize,
+    write: bool,
+) -> Result<Results, (Refusal, Results)> {
     let mut results = Results::new(count);
     let (mut refused, mut served_any, mut written) = (None, false, false);
     for (number, part) in parts.into_iter().enumerate() {
@@ -317,8 +339,10 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
     }
     match refused {
         // Written arrays say in their entries what was not written.
-        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => Err(Refusal::Split),
-        Some(refusal) if !written || results.of_scans() => Err(refusal),
+        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => {
+            Err((Refusal::Split, results))
+        }
+        Some(refusal) if !written || results.of_scans() => Err((refusal, results)),
         _ => Ok(results),
     }
 }
