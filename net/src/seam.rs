@@ -48,6 +48,8 @@ pub enum Event<'a> {
     ClientBytes { conn: ConnId, bytes: &'a [u8] },
     /// All bytes of the newest [`Action::ClientSend`] were taken by the kernel.
     ClientSent { conn: ConnId },
+    /// A client of the HTTP face has said all it will, and may still read.
+    ClientEnded { conn: ConnId },
     /// The client is gone (or its socket failed). No event for it follows.
     ClientClosed { conn: ConnId },
 
@@ -102,6 +104,8 @@ pub enum Action {
     ClientPause { conn: ConnId, paused: bool },
     /// Close after what was handed over for sending is out. No event for it follows.
     ClientClose { conn: ConnId },
+    /// Close at once; what is not out yet is thrown away. No event for it follows.
+    ClientReset { conn: ConnId },
 
     /// Connect to another node's replication address.
     LinkConnect { link: LinkId, to: NodeId },

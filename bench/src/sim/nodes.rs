@@ -233,7 +233,7 @@ impl World {
                 }
                 self.input(host, shard, Input::ClientSent { conn });
             }
-            Action::ClientClose { conn } => {
+            Action::ClientClose { conn } | Action::ClientReset { conn } => {
                 if let Some((connection, _)) = actor.conns.remove(&conn) {
                     let served = |port: &Port| matches!(port, Port::Served { .. });
                     if let Some(side) = self.network.side(connection, served) {

@@ -3,8 +3,8 @@
 //! passwords, so that whoever guesses at these is in nobody's way but of those who log in.
 //!
 //! They hold no socket: shard threads ask by a [`Desk`] and find the answers in their mailboxes. Nothing is
-//! decided here: the page of the warden is read, and wishes are put into the shards' mailboxes. What is under
-//! way is bounded by who asks: at most one job per connection.
+//! decided here: the page of the warden is read, and wishes are put into the shards' mailboxes. What lies in
+//! their queues is bounded by who asks (`node::http::jobs`); a job that nobody waits for any more is not done.
 
 pub mod job;
 pub mod signals;
@@ -19,7 +19,7 @@ use crate::status::Status;
 use agency::events::{ClusterView, ShardProgress};
 use agency::ids::{NodeId, ShardId};
 use agency::warden::shared_page::SharedPage;
-use job::{Job, JobDone};
+use job::{Job, JobDone, Queue};
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read};
@@ -64,10 +64,10 @@ impl Desk {
 
     /// Hand in a job. Its end comes as a parcel with this ticket.
     pub(crate) fn hand_in(&self, from: engine::ids::ShardId, ticket: u64, job: Job) {
-        let queue = match job {
-            Job::Status | Job::HandOver { .. } => &self.quick,
-            Job::Plan { .. } | Job::Conclude { .. } => &self.slow,
-            Job::Judge(_) | Job::Seal { .. } => &self.secret,
+        let queue = match job.queue() {
+            Queue::Quick => &self.quick,
+            Queue::Slow => &self.slow,
+            Queue::Secret => &self.secret,
         };
         // The threads end only with the process.
         let _ = queue.send(Asked { from, ticket, job });
@@ -115,13 +115,16 @@ fn computing(name: &str, post: Post, config: Arc<NodeConfig>) -> io::Result<Send
 /// # Panics
 /// If the job is one of the administrators' thread.
 pub fn compute(job: Job, config: &NodeConfig, salt: &mut dyn FnMut() -> Salt) -> JobDone {
+    if job.is_abandoned() {
+        return JobDone::Dropped;
+    }
     match job {
         Job::Judge(claim) => JobDone::Judged { right: claim.judge(), claim },
         Job::Seal { users, then } => {
             let users = users.into_iter().map(|change| change.seal(&salt())).collect();
             JobDone::Sealed { users, then }
         }
-        Job::Plan { mut request, metadata, seed, wall_ms } => {
+        Job::Plan { mut request, metadata, seed, wall_ms, asker: _ } => {
             let plan = documents::plan(&request, &metadata, seed, wall_ms);
             if !matches!(plan, Plan::Reply(_) | Plan::NotMine) {
                 // What is in it is in the plan.
@@ -129,11 +132,12 @@ pub fn compute(job: Job, config: &NodeConfig, salt: &mut dyn FnMut() -> Salt) ->
             }
             JobDone::Planned { request, wanted: Box::new(Wanted::of(plan, config)) }
         }
-        Job::Conclude { render, results, durable } => {
+        Job::Conclude { render, results, durable, asker: _ } => {
             let plan = documents::conclude(*render, results.in_order(), durable);
             JobDone::Concluded(Box::new(Wanted::of(plan, config)))
         }
         Job::Status | Job::HandOver { .. } => unreachable!("handed in to the other thread"),
+        Job::Discard(_) => unreachable!("nobody waits for it"),
     }
 }
 

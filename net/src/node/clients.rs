@@ -520,7 +520,7 @@ impl Node {
                 }
             }
             Mail::Gone { from, conn } => {
-                self.errands.forget((from, conn));
+                self.forget_errands((from, conn), out);
                 if let Some(id) = self.clients.guests.remove(&(from, conn)) {
                     self.clients.map.remove(&id);
                 }

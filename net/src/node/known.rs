@@ -189,7 +189,8 @@ impl Node {
         let edit = Edit::FirstUser { root_password_hash: hash.clone(), token_key };
         let ticket = self.ticket();
         let (from, conn, work) = (KEEPER, OWN, Work::Edit(edit));
-        let errand = Errand { from, conn, ticket, work, write: true, stale: None, ack: Ack::Durable };
+        let (ack, answer) = (Ack::Durable, self.http.answers.open());
+        let errand = Errand { from, conn, ticket, work, write: true, stale: None, ack, answer };
         self.errand_came(errand, out);
     }
 }

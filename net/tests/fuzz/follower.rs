@@ -420,6 +420,7 @@ impl World {
             Action::LinkClose { .. }
             | Action::ClientPause { .. }
             | Action::ClientClose { .. }
+            | Action::ClientReset { .. }
             | Action::Request(_)
             | Action::Mail { .. }
             | Action::Stopped

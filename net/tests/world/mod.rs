@@ -64,6 +64,10 @@ pub struct Host {
     pub responses: Vec<u8>,
     pub http_closed: bool,
     http: ConnId,
+    /// Its HTTP clients read nothing: what is sent to them stays where it is.
+    pub nobody_reads: bool,
+    /// HTTP connections whose bytes are not out; `true`: to be closed then.
+    unsent: BTreeMap<ConnId, bool>,
     pub failed: Option<String>,
     /// Disk operations take this long, in ns.
     pub disk_delay: u64,
@@ -148,6 +152,8 @@ impl World {
             responses: Vec::new(),
             http_closed: true,
             http: ConnId(0),
+            nobody_reads: false,
+            unsent: BTreeMap::new(),
             failed: None,
             disk_delay: 50_000,
             disk_broken: false,
@@ -180,6 +186,7 @@ impl World {
         host.incarnation += 1;
         host.client_closed = false;
         host.http_closed = true;
+        host.unsent.clear();
         host.replies.clear();
         let options = ShardOptions {
             segment_bytes: self.config.segment_bytes.0,
@@ -314,6 +321,30 @@ impl World {
         self.deliver(node, Event::ClientBytes { conn, bytes });
     }
 
+    /// The HTTP client is gone.
+    pub fn close_http(&mut self, node: NodeId) {
+        let conn = self.hosts[node.0 as usize].http;
+        self.deliver(node, Event::ClientClosed { conn });
+    }
+
+    /// The HTTP client says that it will send nothing more.
+    pub fn end_http(&mut self, node: NodeId) {
+        let conn = self.hosts[node.0 as usize].http;
+        self.deliver(node, Event::ClientEnded { conn });
+    }
+
+    /// HTTP clients read what was on its way to them.
+    pub fn read_http(&mut self, node: NodeId) {
+        let host = &mut self.hosts[node.0 as usize];
+        for (conn, closing) in std::mem::take(&mut host.unsent) {
+            if closing {
+                self.hosts[node.0 as usize].http_closed |= conn == self.hosts[node.0 as usize].http;
+            } else {
+                self.deliver(node, Event::ClientSent { conn });
+            }
+        }
+    }
+
     /// Sends a request: a line such as `GET /path`, header lines, a body.
     pub fn request_http(&mut self, node: NodeId, line: &str, headers: &str, body: &str) {
         let length = body.len();
@@ -432,10 +463,22 @@ impl World {
                 } else if conn == self.hosts[host].http {
                     self.hosts[host].responses.extend_from_slice(&bytes);
                 }
+                if conn != CLIENT && self.hosts[host].nobody_reads {
+                    assert_eq!(self.hosts[host].unsent.insert(conn, false), None, "one send at a time");
+                    return;
+                }
                 self.deliver(NodeId(host as u8), Event::ClientSent { conn });
             }
             Action::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
-            Action::ClientClose { conn } => self.hosts[host].http_closed |= conn == self.hosts[host].http,
+            Action::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
+                Some(closing) => *closing = true,
+                None => self.hosts[host].http_closed |= conn == self.hosts[host].http,
+            },
+            Action::ClientReset { conn: CLIENT } => self.hosts[host].client_closed = true,
+            Action::ClientReset { conn } => {
+                self.hosts[host].unsent.remove(&conn);
+                self.hosts[host].http_closed |= conn == self.hosts[host].http;
+            }
             Action::ClientPause { conn, paused } if conn == CLIENT => {
                 self.hosts[host].client_paused = paused;
             }

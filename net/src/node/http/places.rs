@@ -7,7 +7,7 @@ use crate::documents::{self, Render};
 use crate::http::{Request, Response};
 use crate::mail::{Refusal, Report, Served};
 use crate::node::known::Known;
-use crate::node::shares::{Results, Wanted};
+use crate::node::shares::{MANY_RESULTS, Results, Wanted};
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 
@@ -25,12 +25,18 @@ pub(super) enum State {
     Waiting { since: Nanos, seen: u64 },
 }
 
+/// What the result of an operation that reads is taken to weigh before it is there; of one that writes.
+pub(super) const EXPECTED_READ_BYTES: usize = 128 << 10;
+pub(super) const EXPECTED_WRITE_BYTES: usize = 256;
+
 /// Errands under way for one response.
 #[derive(Debug)]
 pub(super) struct Gathering {
     pub(super) first: u64,
     pub(super) parts: Vec<Part>,
     pub(super) then: Then,
+    /// Bytes of results that are expected.
+    pub(super) expected: usize,
 }
 
 /// One errand.
@@ -112,6 +118,35 @@ impl Place {
         Place::ready(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())
     }
 
+    /// Bytes of the response, if it is ready.
+    pub(super) fn ready_bytes(&self) -> usize {
+        match &self.state {
+            State::Ready(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the response, or of what will be made one.
+    pub(super) fn weight(&self) -> usize {
+        match &self.state {
+            State::Ready(bytes) => bytes.len(),
+            State::Gathering(gathering) => {
+                let come = gathering.parts.iter().map(|part| match &part.report {
+                    Some(Report::Done(served)) => served.answer.bytes(),
+                    _ => 0,
+                });
+                come.sum::<usize>().max(gathering.expected)
+            }
+            State::Job(_) | State::Waiting { .. } => 0,
+        }
+    }
+
+    /// Whether freeing it takes long.
+    pub(super) fn is_heavy(&self) -> bool {
+        let many = |gathering: &Gathering| gathering.expected > MANY_RESULTS * EXPECTED_WRITE_BYTES;
+        matches!(&self.state, State::Gathering(gathering) if many(gathering))
+    }
+
     pub(super) fn is_barrier(&self) -> bool {
         match self.state {
             State::Ready(_) => false,
@@ -158,17 +193,22 @@ impl Node {
         report: Option<Report>,
         out: &mut Vec<Action>,
     ) {
-        let Some(report) = report else { return self.http_reset(conn, out) };
-        let Some(mut client) = self.http.clients.remove(&conn) else { return };
-        let mut complete = None;
+        let Some(report) = report else { return self.http_break_off(conn, out) };
+        let Some(mut client) = self.http.clients.remove(&conn) else {
+            return self.discard_report(report, out);
+        };
+        let (mut complete, mut report) = (None, Some(report));
         for place in &mut client.places {
             let State::Gathering(gathering) = &mut place.state else { continue };
             let at = ticket.checked_sub(gathering.first).map(|at| at as usize);
             if let Some(part) = at.and_then(|at| gathering.parts.get_mut(at)) {
-                part.report = Some(report);
+                part.report = report.take();
                 complete = gathering.parts.iter().all(|part| part.report.is_some()).then_some(place.id);
                 break;
             }
+        }
+        if let Some(report) = report {
+            self.discard_report(report, out);
         }
         if let Some(id) = complete {
             self.http_gathered(&mut client, id, out);
@@ -190,7 +230,8 @@ impl Node {
         match then {
             Then::Conclude { render, count, write, durable } => match gather(place, parts, count, write) {
                 Ok(results) if results.are_many() => {
-                    let job = Job::Conclude { render: Box::new(render), results, durable };
+                    let (render, asker) = (Box::new(render), client.asker());
+                    let job = Job::Conclude { render, results, durable, asker };
                     let ticket = self.hand_in(client.conn, job, out);
                     if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
                         place.state = State::Job(ticket);
@@ -201,7 +242,12 @@ impl Node {
                     let wanted = Wanted::of(plan, &self.options.config);
                     self.http_carry_out(client, id, wanted, out);
                 }
-                Err(refusal) => self.http_refuse(client, id, refusal),
+                Err((refusal, results)) => {
+                    self.http_refuse(client, id, refusal);
+                    if results.are_many() {
+                        self.discard((render, results), out);
+                    }
+                }
             },
             Then::Answer(answer) => match parts.into_iter().next().and_then(|part| part.report) {
                 Some(Report::Done(served)) => {
@@ -253,6 +299,10 @@ impl Node {
                     --to NODE` gives all of them to one";
                 Response::error(503, 503, text).with("Retry-After", "1")
             }
+            Refusal::Crowded => {
+                let text = "too much is asked for at once: ask again in a moment";
+                Response::error(503, 503, text).with("Retry-After", "1")
+            }
             Refusal::ReadOnly => Response::error(403, 1004, "the group is in read-only mode"),
         }
     }
@@ -263,7 +313,12 @@ const NO_LEADER: u32 = 1495;
 
 /// What the shards brought back, or why the request as a whole was refused: because nothing was done, or only
 /// reads were.
-fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Result<Results, Refusal> {
+fn gather(
+    place: &mut Place,
+    parts: Vec<Part>,
+    count: usize,
+    write: bool,
+) -> Result<Results, (Refusal, Results)> {
     let mut results = Results::new(count);
     let (mut refused, mut served_any, mut written) = (None, false, false);
     for (number, part) in parts.into_iter().enumerate() {
@@ -274,7 +329,7 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
                 served_any = true;
                 written |= write;
                 refused = refused.or(served.rest);
-                results.add(order, served.done, served.spent);
+                results.add(order, *served);
             }
             Some(Report::Refused(refusal)) => refused = refused.or(Some(refusal)),
             Some(Report::Outdated | Report::Edited(_)) | None => {
@@ -284,8 +339,10 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
     }
     match refused {
         // Written arrays say in their entries what was not written.
-        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => Err(Refusal::Split),
-        Some(refusal) if !written || results.of_scans() => Err(refusal),
+        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => {
+            Err((Refusal::Split, results))
+        }
+        Some(refusal) if !written || results.of_scans() => Err((refusal, results)),
         _ => Ok(results),
     }
 }

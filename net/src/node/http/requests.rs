@@ -3,12 +3,12 @@
 //! The path: who asks (`auth`) → what is to be done (`documents::plan`, or `admin`) → may the user → errands to
 //! the shards. A request that needs something that is not there yet keeps its place and begins again.
 
-use super::places::{Gathering, Part, Place, State, Then};
-use super::{HttpClient, Node};
+use super::places::{EXPECTED_READ_BYTES, EXPECTED_WRITE_BYTES, Gathering, Part, Place, State, Then};
+use super::{HttpClient, Node, RESPONSE_BACKLOG_BYTES};
 use crate::auth::api::{self, Answer};
 use crate::auth::{self, Asked, Gate, token};
 use crate::config;
-use crate::control::job::{Job, JobDone};
+use crate::control::job::{Job, Queue};
 use crate::documents::{self, MetadataChange, Plan, ScanBatch, database_of};
 use crate::http::{Method, Request, Response};
 use crate::mail::{Edit, Errand, Mail, Refusal, Staleness, Work};
@@ -134,7 +134,10 @@ impl Node {
         }
         let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
         if request.body.len() > LARGE_BODY_BYTES {
-            let job = Job::Plan { request, metadata, seed, wall_ms };
+            if self.http.jobs.is_full(Queue::Slow) {
+                return self.http_refuse(client, id, Refusal::Crowded);
+            }
+            let job = Job::Plan { request, metadata, seed, wall_ms, asker: client.asker() };
             let ticket = self.hand_in(client.conn, job, out);
             return self.http_state(client, id, State::Job(ticket));
         }
@@ -191,7 +194,7 @@ impl Node {
     }
 
     /// It is known what has to be done for a request: done, if the user may.
-    fn http_planned(
+    pub(super) fn http_planned(
         &mut self,
         client: &mut HttpClient,
         id: u64,
@@ -226,7 +229,8 @@ impl Node {
                     Some(_) => told(Answer::forbidden()),
                     None => unauthorized(),
                 };
-                return self.http_answer(client, id, response);
+                self.http_answer(client, id, response);
+                return self.discard_plan(wanted, out);
             }
         }
         match wanted {
@@ -249,6 +253,12 @@ impl Node {
     ) {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
         let ack = place.intent.ack.unwrap_or(crate::node::serve::level(self.options.config.ack));
+        let brings = matches!(wanted, Wanted::Documents { .. } | Wanted::Other(Plan::EveryShard(_)));
+        // What has begun is gone on with.
+        if brings && !place.served && self.http.answers.is_full() {
+            self.http_refuse(client, id, Refusal::Crowded);
+            return self.discard_plan(wanted, out);
+        }
         match wanted {
             Wanted::Other(Plan::Reply(response)) if place.served => place.answer(response),
             Wanted::Other(Plan::Reply(response)) => {
@@ -295,6 +305,9 @@ impl Node {
         then: Option<MetadataChange>,
         out: &mut Vec<Action>,
     ) {
+        if self.http.jobs.is_full(Queue::Secret) {
+            return self.http_refuse(client, id, Refusal::Crowded);
+        }
         let ticket = self.hand_in(client.conn, Job::Seal { users, then }, out);
         self.http_state(client, id, State::Job(ticket));
     }
@@ -327,6 +340,7 @@ impl Node {
         if !matches!(then, Then::Answer(_)) {
             place.request = None;
         }
+        let expected = work.iter().map(|(_, work, _)| expected_bytes(work, write)).sum();
         let mut parts = Vec::with_capacity(work.len());
         let mut errands = Vec::with_capacity(work.len());
         let (from, conn) = (self.options.shard, client.conn);
@@ -335,9 +349,10 @@ impl Node {
             // Where no node leads all shards, nobody could go through all of them otherwise.
             let elsewhere = matches!(work, Work::Scan(_)) && !write && self.leads_first_but_not(shard);
             let stale = asked.or(elsewhere.then_some(Staleness { at_most: None }));
-            errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack }));
+            let answer = self.http.answers.open();
+            errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack, answer }));
         }
-        place.state = State::Gathering(Box::new(Gathering { first, parts, then }));
+        place.state = State::Gathering(Box::new(Gathering { first, parts, then, expected }));
         for (shard, errand) in errands {
             if shard == from {
                 self.errand_came(errand, out);
@@ -353,46 +368,6 @@ impl Node {
         let leader = |shard: ShardId| self.topology.shards[usize::from(shard.0)].leader;
         let me = Some(self.topology.me);
         leader(KEEPER) == me && leader(shard).is_some_and(|_| leader(shard) != me)
-    }
-
-    /// Gives a job to the control threads; returns its ticket.
-    pub(in crate::node) fn hand_in(&mut self, conn: ConnId, job: Job, out: &mut Vec<Action>) -> u64 {
-        let ticket = self.ticket();
-        self.http.jobs.insert(ticket, conn);
-        out.push(Action::Control { ticket, job: Box::new(job) });
-        ticket
-    }
-
-    /// The control threads did a job.
-    pub(in crate::node) fn job_done(&mut self, ticket: u64, done: JobDone, out: &mut Vec<Action>) {
-        let Some(conn) = self.http.jobs.remove(&ticket) else { return };
-        if let JobDone::Judged { claim, right } = &done {
-            // Those who wait for it ask again by themselves.
-            self.known.passwords.learn(claim, *right);
-            self.known.generation += 1;
-            self.errands.hungry = true;
-            return;
-        }
-        let Some(mut client) = self.http.clients.remove(&conn) else { return };
-        let waiting = self.http_waiting();
-        let waits = |place: &&mut Place| matches!(place.state, State::Job(known) if known == ticket);
-        if let Some(place) = client.places.iter_mut().find(waits) {
-            let id = place.id;
-            place.state = waiting;
-            match done {
-                JobDone::Planned { request, wanted } => {
-                    self.http_planned(&mut client, id, request, *wanted, out)
-                }
-                JobDone::Concluded(wanted) => self.http_carry_out(&mut client, id, *wanted, out),
-                JobDone::HandedOver(response) => place.answer(*response),
-                JobDone::Sealed { users, then } => {
-                    self.http_edit(&mut client, id, Edit::Users { users, then }, out);
-                }
-                JobDone::Status(status) => self.http_status(&mut client, id, &status),
-                JobDone::Judged { .. } => unreachable!("dealt with above"),
-            }
-        }
-        self.http_put_back(client, out);
     }
 
     /// `/_open/auth` and `/_api/user`; `false`: it is about something else.
@@ -452,6 +427,17 @@ impl Node {
             }
         }
         None
+    }
+}
+
+/// What is expected to come of it.
+fn expected_bytes(work: &Work, write: bool) -> usize {
+    match work {
+        Work::Documents(ops) if write => ops.len() * EXPECTED_WRITE_BYTES,
+        Work::Documents(ops) => ops.len() * EXPECTED_READ_BYTES,
+        // One of them at a time, whatever it is.
+        Work::Scan(_) => RESPONSE_BACKLOG_BYTES,
+        Work::Confirm { .. } | Work::Edit(_) => 0,
     }
 }
 
