@@ -11,6 +11,9 @@ use std::collections::HashSet;
 
 const EDGES: &str = "fromPrefix and toPrefix are for edges, which Baton does not have";
 
+/// Sent again, it would remove what it wrote, and then find all of it remembered.
+const OVERWRITTEN_ONCE: &str = "an import with overwrite=true takes no idempotency key: it can be repeated as it is";
+
 /// One line of the input, empty lines left out.
 type Line = Result<Map<String, Value>, Failure>;
 
@@ -35,6 +38,9 @@ impl Asked<'_> {
                 return Err(Failure::BadParameter(text));
             }
         };
+        if self.once.is_some() && is_on(request, "overwrite") {
+            return Err(Failure::BadParameter(OVERWRITTEN_ONCE.to_owned()));
+        }
         let (lines, empty) = self.lines()?;
         if lines.len() > MAX_OPS {
             return Err(Failure::TooMany { limit: MAX_OPS });

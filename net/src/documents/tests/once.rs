@@ -108,6 +108,19 @@ fn a_counter_counts_once() {
 }
 
 #[test]
+fn an_overwriting_import_that_comes_again_does_not_empty_the_collection() {
+    let mut server = Server::with_c();
+    let line = "POST /_api/import?collection=c&type=documents&overwrite=true";
+    let body = b"{\"_key\":\"i\"}\n{\"_key\":\"j\"}\n";
+    let refused = server.raw(&format!("{line}{ONCE}"), body);
+    assert_eq!((refused.status, &json_of(&refused)["errorNum"]), (400, &json!(10)));
+    for _ in 0..2 {
+        assert_eq!(json_of(&server.raw(line, body))["created"], 2);
+        server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 2, "...": 0}));
+    }
+}
+
+#[test]
 fn records_are_no_documents() {
     let mut server = Server::with_c();
     server.check(&format!("POST /_api/document/c{ONCE}"), json!({"_key": "a"}), 201, Value::Null);
