@@ -305,6 +305,28 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn large_and_small_responses_keep_their_order() {
+    let mut world = with_ann();
+    let value = "x".repeat(40_000);
+    assert_eq!(world.ask(A, &format!(r#"SET users/big "{{\"v\":\"{value}\"}}""#)), "+OK\r\n");
+    world.open_http(A);
+    for _ in 0..3 {
+        world.request_http(A, "GET /_api/document/users/ann", "", "");
+        world.request_http(A, "PUT /_api/document/users?onlyget=true", "", r#"["big","big"]"#);
+    }
+    world.run_until("all responses", |w| {
+        let responses = String::from_utf8_lossy(&w.hosts[0].responses);
+        responses.matches("HTTP/1.1 200 ").count() == 6 && responses.ends_with("\"}]")
+    });
+    let responses = world.take_responses(A);
+    let parts: Vec<&str> = responses.split("HTTP/1.1 200 ").skip(1).collect();
+    for two in parts.chunks(2) {
+        assert!(two[0].ends_with(r#""n":1}"#) && two[0].len() < 1000);
+        assert!(two[1].ends_with("xxx\"}]") && two[1].len() > 80_000);
+    }
+}
+
+#[test]
 fn a_change_of_metadata_is_seen_by_the_next_request_on_the_connection() {
     let mut world = World::new();
     world.open_http(A);

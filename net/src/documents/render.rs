@@ -41,6 +41,21 @@ pub enum Render {
     Listing(Box<ListingRender>),
 }
 
+impl Render {
+    /// How many documents it is about, besides those that were operated on: what a look at each would cost.
+    pub fn entries(&self) -> usize {
+        match self {
+            Render::Many { known, .. } => known.len(),
+            Render::Import(import) => import.known.len(),
+            Render::IfNoneExists(next) | Render::Then(next) => match next.as_ref() {
+                Plan::Documents(batch) => batch.ops.len().max(batch.render.entries()),
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+}
+
 /// What the operations of an array are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -249,8 +264,9 @@ impl ErrorCodes {
     fn push(&mut self, failure: &Failure, out: &mut Vec<u8>) {
         let (_, number) = failure.codes();
         *self.0.entry(number).or_default() += 1;
-        let entry = json!({ "error": true, "errorNum": number, "errorMessage": failure.to_string() });
-        out.extend_from_slice(entry.to_string().as_bytes());
+        let message = serde_json::to_string(&failure.to_string()).expect("a text has a JSON text");
+        let entry = format!("{{\"error\":true,\"errorNum\":{number},\"errorMessage\":{message}}}");
+        out.extend_from_slice(entry.as_bytes());
     }
 
     fn header(self, response: &mut Response) {

@@ -111,3 +111,27 @@ fn documents_by_their_keys() {
     server.refused("PUT /_api/simple/lookup-by-keys", json!({"collection": "c"}), 400, 10);
     server.refused("PUT /_api/simple/lookup-by-keys", json!({"keys": []}), 400, 1204);
 }
+
+#[test]
+fn bad_elements_count_towards_the_limit() {
+    let mut server = Server::with_c();
+    let most = 100_000;
+    for (line, first, element, last) in [
+        ("POST /_api/document/c", "[", "1,", "1]"),
+        ("PUT /_api/document/c", "[", "1,", "1]"),
+        ("DELETE /_api/document/c", "[", "1,", "1]"),
+        ("PUT /_api/document/c?onlyget=true", "[", "1,", "1]"),
+        ("POST /_api/import?collection=c&type=array", "[", "1,", "1]"),
+        ("POST /_api/import?collection=c&type=documents", "", "1\n", "1\n"),
+        ("POST /_api/import?collection=c", "[\"_key\"]\n", "1\n", "1\n"),
+        ("PUT /_api/simple/lookup-by-keys", "{\"collection\":\"c\",\"keys\":[", "1,", "1]}"),
+    ] {
+        let body = |count: usize| [first, &element.repeat(count - 1), last].concat();
+        let refused = server.raw(line, body(most + 1).as_bytes());
+        assert_eq!((refused.status, &json_of(&refused)["errorNum"]), (413, &json!(32)), "{line}");
+        let taken = server.raw(line, body(most).as_bytes());
+        assert!(taken.status < 300, "{line}: {}", taken.status);
+    }
+    // What is wrong with the request itself is said once.
+    server.refused("POST /_api/document/c?overwriteMode=maybe", json!([{}, {}]), 400, 10);
+}

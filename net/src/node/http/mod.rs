@@ -120,7 +120,7 @@ impl HttpClient {
     /// Whether the next request may be read.
     fn takes(&self, limits: HttpLimits) -> bool {
         let ready = |place: &Place| match &place.state {
-            State::Ready(bytes) => bytes.len(),
+            State::Ready(bytes) => bytes.len() + place.body.len(),
             _ => 0,
         };
         self.closing == Closing::No
@@ -356,11 +356,16 @@ impl Node {
             client.active = false;
             if !client.sending {
                 let mut bytes = Vec::new();
-                while let Some(Place { state: State::Ready(part), .. }) = client.places.front_mut() {
+                while let Some(Place { state: State::Ready(part), body, .. }) = client.places.front_mut() {
                     if bytes.is_empty() {
                         bytes = std::mem::take(part);
                     } else {
                         bytes.extend_from_slice(part);
+                    }
+                    if !body.is_empty() {
+                        // Sent by itself, when what is before it is out: so large a body is not copied.
+                        *part = std::mem::take(body);
+                        break;
                     }
                     client.places.pop_front();
                     if bytes.len() >= RESPONSE_BACKLOG_BYTES {

@@ -13,7 +13,7 @@ use agency::ids::Nanos;
 /// What a place waits for.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Nothing: these bytes are the response.
+    /// Nothing: these bytes are the response, and then the place's `body`.
     Ready(Vec<u8>),
     /// Reports of the errands with tickets from `first` on.
     Gathering(Box<Gathering>),
@@ -59,6 +59,8 @@ pub(super) struct Place {
     pub(super) request: Option<Box<Request>>,
     pub(super) body_bytes: usize,
     pub(super) state: State,
+    /// What a response is followed by that is too large to be copied behind its head.
+    pub(super) body: Vec<u8>,
     /// No further request is read before this one is answered.
     pub(super) barrier: bool,
     /// What the served parts said so far.
@@ -77,6 +79,7 @@ impl Place {
             request: Some(request),
             body_bytes,
             state: State::Waiting { since },
+            body: Vec::new(),
             barrier: false,
             epoch: 0,
             lag: Some(Nanos(0)),
@@ -93,6 +96,7 @@ impl Place {
             request: None,
             body_bytes: 0,
             state: State::Ready(bytes),
+            body: Vec::new(),
             barrier: false,
             epoch: 0,
             lag: None,
@@ -130,7 +134,8 @@ impl Place {
                 response = response.with("X-Arango-Potential-Dirty-Read", "true");
             }
         }
-        self.state = State::Ready(response.into_bytes(self.intent.head, self.intent.keep_alive));
+        let (head, body) = response.into_parts(self.intent.head, self.intent.keep_alive);
+        (self.state, self.body) = (State::Ready(head), body);
         self.request = None;
         self.body_bytes = 0;
     }
@@ -178,7 +183,7 @@ impl Node {
         let Gathering { parts, then, .. } = *gathering;
         match then {
             Then::Conclude { render, count, write, durable } => match gather(place, parts, count, write) {
-                Ok(results) if results.are_many() => {
+                Ok(results) if results.are_many(&render) => {
                     let job = Job::Conclude { render: Box::new(render), results, durable };
                     let ticket = self.hand_in(client.conn, job, out);
                     if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
