@@ -27,7 +27,10 @@ pub enum Failure {
     TooMany { limit: usize },
     #[error("the document is larger than the limit of {limit} bytes")]
     TooLarge { limit: usize },
-    #[error("document and patch together are larger than {limit} bytes: replace the document with PUT")]
+    #[error(
+        "document and patch together are larger than {limit} bytes, or have too many parts: replace the \
+        document with PUT"
+    )]
     TooLargeToMerge { limit: usize },
     #[error("the answer would be too large: ask for fewer documents at once")]
     AnswerTooLarge,

@@ -19,7 +19,8 @@ use engine::ids::{Lsn, ShardId};
 use engine::shard::View;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it moves.
+/// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it goes through or
+/// writes, however it ends.
 const STEPS_PER_TURN: usize = 128;
 const BYTES_PER_STEP: usize = 4 << 10;
 /// Most bytes of documents that the errands of one request bring back; what is asked for beyond is refused.
@@ -299,10 +300,13 @@ impl Node {
                 wrote: None,
                 no_room: false,
             };
+            let mut looked = 0;
             let ended = match (op, &running.errand.work) {
                 (Some(op), _) => match documents::execute(op, &mut access) {
-                    documents::Outcome::Done(done) => {
+                    documents::Outcome::Done { done, looked: bytes } => {
+                        running.done_bytes += done.bytes();
                         running.done.push(done);
+                        looked = bytes;
                         true
                     }
                     documents::Outcome::Blocked => false,
@@ -318,9 +322,7 @@ impl Node {
                 (None, _) => unreachable!("scans and confirmations are dealt with elsewhere"),
             };
             let Access { wanted, wait, wrote, no_room, .. } = access;
-            let read = if ended { running.done.last().map_or(0, Done::bytes) } else { 0 };
-            running.done_bytes += read;
-            let moved = read + (self.shard.tail().0 - end_before.0) as usize;
+            let moved = looked + (self.shard.tail().0 - end_before.0) as usize;
             self.errands.steps = self.errands.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
                 running.needs.read_upto = running.needs.read_upto.max(wait);

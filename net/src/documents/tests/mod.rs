@@ -141,6 +141,8 @@ struct Server {
     /// Writes are acknowledged when they are durable everywhere.
     durable: bool,
     full: bool,
+    /// Bytes that operations went through.
+    looked: usize,
 }
 
 impl Server {
@@ -153,6 +155,7 @@ impl Server {
             blocks: true,
             durable: true,
             full: false,
+            looked: 0,
         }
     }
 
@@ -212,10 +215,12 @@ impl Server {
                     let mut all = Vec::new();
                     for (slot, op) in &ops {
                         let shard = self.shard_of(*slot);
-                        all.push(self.run(shard, |store| match execute(op, store) {
-                            Outcome::Done(done) => Some(done),
+                        let (done, looked) = self.run(shard, |store| match execute(op, store) {
+                            Outcome::Done { done, looked } => Some((done, looked)),
                             Outcome::Blocked => None,
-                        }));
+                        });
+                        self.looked += looked;
+                        all.push(done);
                     }
                     conclude(render, all, self.durable || wait_for_sync)
                 }
