@@ -283,7 +283,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
                 Some(_) => return Err(Failure::NotANumber),
             };
             body.insert(attribute.clone(), value.clone().into());
-            Ok(Some(Change { effect, put: Some((Body::from_map(&body), expiry_ms)), value: Some(value) }))
+            Ok(Some(Change { effect, put: Some((Body::limited(&body)?, expiry_ms)), value: Some(value) }))
         }
         (_, None) => Err(Failure::NotFound),
         (Action::Replace { body, expect }, Some(existing)) => {
@@ -313,7 +313,7 @@ fn check(expect: &Expect, existing: &Existing) -> Result<(), Failure> {
 fn patched(existing: &Existing, patch: &Body, rules: Merge) -> Result<Body, Failure> {
     let document = existing.attributes()?;
     let patch = patch.to_map().ok_or(Failure::NotAnObject)?;
-    Ok(Body::from_map(&merged(document, patch, rules)))
+    Body::limited(&merged(document, patch, rules))
 }
 
 impl Existing {
@@ -323,10 +323,10 @@ impl Existing {
     }
 }
 
-/// Exact for integers; otherwise of floating-point numbers, if the sum is one.
+/// Exact for integers; otherwise of floating-point numbers. `None` if the sum is no 64-bit integer or double.
 fn sum(a: &Number, b: &Number) -> Option<Number> {
-    match (a.as_i64(), b.as_i64()) {
-        (Some(a), Some(b)) => a.checked_add(b).map(Number::from),
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => Number::from_i128(a + b),
         _ => Number::from_f64(a.as_f64()? + b.as_f64()?),
     }
 }

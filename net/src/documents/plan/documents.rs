@@ -9,6 +9,9 @@ use super::{Asked, Collection, Failure, MAX_OPS, Planned, batch};
 use crate::http::Method;
 use serde_json::{Map, Number, Value};
 
+/// Longest name of an attribute that is incremented, in bytes.
+const MAX_ATTRIBUTE_BYTES: usize = 1024;
+
 impl Asked<'_> {
     pub fn documents(&self, path: &[&str]) -> Planned {
         let version = self.request.parameter("versionAttribute");
@@ -171,6 +174,9 @@ impl Asked<'_> {
         let object = self.object()?;
         let bad = |text: &str| Failure::BadParameter(text.to_owned());
         let attribute = text(&object, "attribute").ok_or_else(|| bad("attribute must be a string"))?;
+        if attribute.len() > MAX_ATTRIBUTE_BYTES {
+            return Err(Failure::BadParameter(format!("attribute may have {MAX_ATTRIBUTE_BYTES} bytes")));
+        }
         if SYSTEM_ATTRIBUTES.contains(&attribute) {
             return Err(bad("this attribute belongs to the server"));
         }

@@ -96,11 +96,25 @@ fn a_counter_counts_once() {
     }
     server.check(line, json!({"attribute": "n", "by": 0.5}), 201, json!({"value": 6.5, "...": 0}));
     server.check(&once, json!({"attribute": "n", "by": 5}), 201, json!({"value": 6, "...": 0}));
-    server.check("PATCH /_api/document/c/visits", json!({"t": "x", "m": i64::MAX}), 201, Value::Null);
-    for attribute in ["t", "m"] {
-        server.refused(line, json!({"attribute": attribute}), 409, 1504);
+    let patch = json!({"t": "x", "m": u64::MAX, "i": i64::MAX, "j": i64::MIN});
+    server.check("PATCH /_api/document/c/visits", patch, 201, Value::Null);
+    for (attribute, by) in [("t", 1), ("m", 1), ("j", -1)] {
+        server.refused(line, json!({"attribute": attribute, "by": by}), 409, 1504);
     }
-    for body in [json!({}), json!({"attribute": "_rev"}), json!({"attribute": "n", "by": "1"})] {
+    for (attribute, by, value) in [
+        ("i", json!(1), json!(1u64 << 63)),
+        ("m", json!(-1), json!(u64::MAX - 1)),
+        ("j", json!(u64::MAX), json!(i64::MAX)),
+    ] {
+        server.check(line, json!({"attribute": attribute, "by": by}), 201, json!({"value": value, "...": 0}));
+    }
+    let long = "a".repeat(1025);
+    for body in [
+        json!({"attribute": long}),
+        json!({}),
+        json!({"attribute": "_rev"}),
+        json!({"attribute": "n", "by": "1"}),
+    ] {
         server.refused(line, body, 400, 10);
     }
     server.refused("GET /_api/baton/increment/c/visits", Value::Null, 405, 405);
