@@ -65,6 +65,7 @@ pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
     let mut looked = Looked { store, bytes: 0 };
     let done = match &op.action {
         Action::Read { expect } => read(op, expect, &mut looked),
+        Action::Look => look(op, &mut looked),
         _ => write(op, &mut looked),
     };
     let done = match done {
@@ -124,6 +125,13 @@ fn read(op: &Op, expect: &Expect, looked: &mut Looked<'_>) -> Result<Done, Stop>
             Ok(Done::Read { key: op.key.clone(), revision, body: body? })
         }
     }
+}
+
+fn look(op: &Op, looked: &mut Looked<'_>) -> Result<Done, Stop> {
+    let record_key = op.once.as_ref().map(|once| record_key(&op.store_key, once));
+    let free = replay(op, record_key.as_deref(), looked)?.is_some()
+        || looked.fetch(&op.store_key, |_| See::Nothing)?.is_none();
+    Err(if free { Failure::NotFound } else { Failure::KeyExists }.into())
 }
 
 /// What a write leaves behind.
@@ -196,7 +204,11 @@ fn merged_with(action: &Action) -> Option<&[u8]> {
         Action::Update { patch, .. } => Some(patch.bytes()),
         Action::Insert { body, existing: OnExisting::Update(_), .. } => Some(body.bytes()),
         Action::Increment { .. } => Some(b""),
-        Action::Insert { .. } | Action::Read { .. } | Action::Replace { .. } | Action::Remove { .. } => None,
+        Action::Insert { .. }
+        | Action::Read { .. }
+        | Action::Look
+        | Action::Replace { .. }
+        | Action::Remove { .. } => None,
     }
 }
 
@@ -208,7 +220,7 @@ fn expected(action: &Action) -> &Expect {
         | Action::Replace { expect, .. }
         | Action::Update { expect, .. }
         | Action::Remove { expect } => expect,
-        Action::Increment { .. } => &Expect::Any,
+        Action::Increment { .. } | Action::Look => &Expect::Any,
     }
 }
 
@@ -257,7 +269,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
     let put =
         |effect, body, expiry_ms| Ok(Some(Change { effect, put: Some((body, expiry_ms)), value: None }));
     match (action, existing) {
-        (Action::Read { .. }, _) => unreachable!("reads write nothing"),
+        (Action::Read { .. } | Action::Look, _) => unreachable!("reads write nothing"),
         (Action::Insert { body, .. }, None) => put(Effect::Created, body.clone(), 0),
         (Action::Insert { body, existing: rule, expect }, Some(existing)) => match rule {
             OnExisting::Fail => Err(Failure::KeyExists),

@@ -23,7 +23,7 @@ pub enum Render {
     Many { collection: String, silent: bool, kind: Kind, known: Vec<Option<Failure>> },
     /// Of an import.
     Import(ImportRender),
-    /// Go on with this if none of these documents exists.
+    /// Go on with this if all of these keys are free.
     IfNoneExists(Box<Plan>),
     /// Go on with this if the scan was carried out.
     Then(Box<Plan>),
@@ -91,9 +91,8 @@ pub fn conclude(render: Render, done: Vec<Done>, durable: bool) -> Plan {
         Render::Import(import) => imported(import, done),
         Render::IfNoneExists(next) => {
             let refused = done.into_iter().find_map(|done| match done {
-                Done::Failed { failure: Failure::NotFound, .. } => None,
-                Done::Failed { failure, .. } => Some(failure),
-                _ => Some(Failure::KeyExists),
+                Done::Failed { failure, .. } => Some(failure).filter(|failure| *failure != Failure::NotFound),
+                other => unreachable!("a look does not end as {other:?}"),
             });
             match refused {
                 None => return *next,

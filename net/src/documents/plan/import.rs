@@ -79,7 +79,7 @@ impl Asked<'_> {
             }
             // Before anything is written: does any of them exist?
             if existing == OnExisting::Fail && !overwrite {
-                check = ops.iter().filter(|op| op.once.is_none()).map(existence).collect();
+                check = ops.iter().map(look).collect();
             }
         }
         let wait = self.waits(collection);
@@ -132,11 +132,10 @@ fn has_twice(ops: &[Op]) -> bool {
     !ops.iter().all(|op| seen.insert(op.store_key.as_slice()))
 }
 
-/// The same operation, but only a look whether the document exists.
-fn existence(op: &Op) -> Op {
-    let action = Action::Read { expect: Expect::Any };
-    let (store_key, key) = (op.store_key.clone(), op.key.clone());
-    Op { store_key, key, action, returns: Default::default(), once: None }
+/// The same operation, but only a look whether it would find its key taken.
+fn look(op: &Op) -> Op {
+    let (store_key, key, once) = (op.store_key.clone(), op.key.clone(), op.once.clone());
+    Op { store_key, key, action: Action::Look, returns: Default::default(), once }
 }
 
 fn object(value: Value) -> Line {

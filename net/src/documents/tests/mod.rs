@@ -143,6 +143,8 @@ struct Server {
     full: bool,
     /// Bytes that operations went through.
     looked: usize,
+    /// The next request breaks off after so many writes.
+    only: Option<usize>,
 }
 
 impl Server {
@@ -156,6 +158,7 @@ impl Server {
             durable: true,
             full: false,
             looked: 0,
+            only: None,
         }
     }
 
@@ -213,7 +216,12 @@ impl Server {
                 Plan::NotMine => return Response::empty(299),
                 Plan::Documents(Batch { ops, render, wait_for_sync, .. }) => {
                     let mut all = Vec::new();
+                    let writes = |op: &Op| !matches!(op.action, Action::Look | Action::Read { .. });
                     for (slot, op) in &ops {
+                        if writes(op) && self.only.is_some_and(|only| all.len() == only) {
+                            self.only = None;
+                            return Response::empty(599);
+                        }
                         let shard = self.shard_of(*slot);
                         let (done, looked) = self.run(shard, |store| match execute(op, store) {
                             Outcome::Done { done, looked } => Some((done, looked)),

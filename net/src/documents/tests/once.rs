@@ -83,6 +83,26 @@ fn the_elements_of_an_array_are_remembered_one_by_one() {
 }
 
 #[test]
+fn a_complete_import_with_a_key_is_made_as_a_whole_or_not_at_all() {
+    let mut server = Server::with_c();
+    server.check("POST /_api/document/c", json!({"_key": "a"}), 201, Value::Null);
+    let line = format!("POST /_api/import?collection=c&type=documents&complete=true{ONCE}");
+    let body = b"{\"_key\":\"b\"}\n{\"_key\":\"a\"}\n{\"_key\":\"d\"}\n";
+    let refused = server.raw(&line, body);
+    assert_eq!((refused.status, &json_of(&refused)["errorNum"]), (409, &json!(1210)));
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 1, "...": 0}));
+    // Broken off in the middle and sent again, it meets its own documents, and goes on.
+    server.check("DELETE /_api/document/c/a", Value::Null, 200, Value::Null);
+    server.only = Some(1);
+    server.raw(&line, body);
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 1, "...": 0}));
+    assert_eq!(json_of(&server.raw(&line, body))["created"], 3);
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 3, "...": 0}));
+    // Of another request, they are in the way.
+    server.refused(&line, json!({"_key": "b", "n": 1}), 422, 10);
+}
+
+#[test]
 fn a_counter_counts_once() {
     let mut server = Server::with_c();
     let line = "POST /_api/baton/increment/c/visits";
