@@ -34,35 +34,43 @@ fn object_with(start: &str, parts: Vec<Vec<u8>>, end: &str) -> Vec<u8> {
     body
 }
 
+/// The documents that are there. What else is under a key, or nothing, is left out; any other failure is the
+/// answer, because one that could not be read is there.
 pub(super) fn found(collection: &str, done: Vec<Done>) -> Response {
-    let documents = done.into_iter().filter_map(|done| match done {
-        Done::Read { key, revision, body } => {
-            let mut out = Vec::new();
-            body.push_document(collection, &key, revision, &mut out);
-            Some(out)
-        }
-        _ => None,
-    });
-    raw(200, object_with("{\"documents\":[", documents.collect(), "],\"error\":false,\"code\":200}"))
-}
-
-pub(super) fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> Response {
-    let all = done.len();
-    let written = done.into_iter().filter_map(|done| match done {
-        Done::Written(written) => Some(written),
-        _ => None,
-    });
-    let mut old = Vec::new();
-    let mut removed = 0;
-    for written in written {
-        removed += 1;
-        if let (Some(body), Some(revision)) = (&written.old, written.old_revision) {
-            let mut out = Vec::new();
-            body.push_document(collection, &written.key, revision, &mut out);
-            old.push(out);
+    let mut documents = Vec::new();
+    for done in done {
+        match done {
+            Done::Read { key, revision, body } => {
+                let mut out = Vec::new();
+                body.push_document(collection, &key, revision, &mut out);
+                documents.push(out);
+            }
+            Done::Failed { failure: Failure::NotFound | Failure::NotADocument, .. } => {}
+            Done::Failed { failure, .. } => return failure.response(),
+            other => unreachable!("a lookup does not end as {other:?}"),
         }
     }
-    let ignored = all - removed;
+    raw(200, object_with("{\"documents\":[", documents, "],\"error\":false,\"code\":200}"))
+}
+
+/// How many were removed, and how many were not there. Any other failure is the answer.
+pub(super) fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> Response {
+    let (mut removed, mut ignored, mut old) = (0, 0, Vec::new());
+    for done in done {
+        match done {
+            Done::Written(written) => {
+                removed += 1;
+                if let (Some(body), Some(revision)) = (&written.old, written.old_revision) {
+                    let mut out = Vec::new();
+                    body.push_document(collection, &written.key, revision, &mut out);
+                    old.push(out);
+                }
+            }
+            Done::Failed { failure: Failure::NotFound, .. } => ignored += 1,
+            Done::Failed { failure, .. } => return failure.response(),
+            other => unreachable!("a removal does not end as {other:?}"),
+        }
+    }
     let end = format!("\"removed\":{removed},\"ignored\":{ignored},\"error\":false,\"code\":200}}");
     match returns_old {
         true => raw(200, object_with("{\"old\":[", old, &format!("],{end}"))),

@@ -96,7 +96,10 @@ impl<'a> Asked<'a> {
                 self.once = once(self.request)?;
                 self.increment(name, key)
             }
-            ["_api", "simple", what] => self.simple(what),
+            ["_api", "simple", what] => {
+                self.once = once(self.request)?;
+                self.simple(what)
+            }
             ["_api", "cursor", rest @ ..] => self.cursors(rest),
             ["_api", "index", rest @ ..] => self.indexes(rest),
             _ => match unsupported::instead(&path) {

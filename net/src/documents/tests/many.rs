@@ -113,6 +113,36 @@ fn documents_by_their_keys() {
 }
 
 #[test]
+fn what_cannot_be_looked_up_or_removed_is_not_left_out() {
+    let mut server = Server::with_c();
+    server.check("POST /_api/document/c", json!([{"_key": "a"}, {"_key": "b"}]), 201, Value::Null);
+    server.put(b"c/text", b"no document", 0);
+    let keys = json!({"collection": "c", "keys": ["text", "none", "a"]});
+    let found = json!({"documents": [{"_key": "a", "...": 0}], "error": false, "code": 200});
+    server.check("PUT /_api/simple/lookup-by-keys", keys.clone(), 200, found);
+    server.full = true;
+    server.refused("PUT /_api/simple/remove-by-keys", keys.clone(), 507, 1104);
+    server.full = false;
+    for (render, failure, status, number) in [
+        (Render::Found { collection: "c".to_owned() }, Failure::AnswerTooLarge, 413, 32),
+        (Render::Found { collection: "c".to_owned() }, Failure::NotLeader, 503, 1496),
+        (Render::Removed { collection: "c".to_owned(), returns_old: true }, Failure::NotLeader, 503, 1496),
+        (Render::Removed { collection: "c".to_owned(), returns_old: false }, Failure::DiskFull, 507, 1104),
+    ] {
+        let done = vec![Done::Failed { key: String::new(), failure }];
+        let Plan::Reply(response) = conclude(render, done, true) else { panic!("an answer is expected") };
+        assert_eq!((response.status, &json_of(&response)["errorNum"]), (status, &json!(number)));
+    }
+    // Sent again with its key, a removal is answered as it was, and leaves alone what came since.
+    let line = "PUT /_api/simple/remove-by-keys\nIdempotency-Key: gone";
+    server.check(line, keys.clone(), 200, json!({"removed": 2, "ignored": 1, "error": false, "code": 200}));
+    server.check("POST /_api/document/c", json!({"_key": "a"}), 201, Value::Null);
+    server.check(line, keys, 200, json!({"removed": 2, "ignored": 1, "error": false, "code": 200}));
+    server.check("GET /_api/document/c/a", Value::Null, 200, Value::Null);
+    server.refused(line, json!({"collection": "c", "keys": ["text"]}), 422, 10);
+}
+
+#[test]
 fn bad_elements_count_towards_the_limit() {
     let mut server = Server::with_c();
     let most = 100_000;
