@@ -305,6 +305,30 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn what_one_turn_does_not_plan_the_next_one_does() {
+    let mut world = with_ann();
+    world.open_http(A);
+    let value = "x".repeat(12_000);
+    let mut all = Vec::new();
+    for n in 0..40 {
+        let body = format!(r#"{{"n":{n},"v":"{value}"}}"#);
+        let head = format!(
+            "PUT /_api/document/users/ann?returnNew=true HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        all.extend_from_slice((head + &body).as_bytes());
+    }
+    world.send_http(A, &all);
+    world.run_until("all responses", |w| {
+        String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 ").count() == 40
+    });
+    let responses = world.take_responses(A);
+    let numbers: Vec<&str> =
+        responses.split(r#""n":"#).skip(1).filter_map(|rest| rest.split(',').next()).collect();
+    assert_eq!(numbers, (0..40).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
 fn large_and_small_responses_keep_their_order() {
     let mut world = with_ann();
     let value = "x".repeat(40_000);

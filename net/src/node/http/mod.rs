@@ -142,6 +142,8 @@ pub(super) struct Http {
     look_at: Nanos,
     /// Bytes of bodies held.
     bodies: usize,
+    /// What was planned since the last turn's end, in bytes.
+    planned: usize,
     /// State of the generator of seeds.
     seed: u64,
 }
@@ -156,6 +158,7 @@ impl Http {
             limits: HttpLimits { max_body_bytes: options.config.http.max_body_bytes.0 as usize },
             look_at: Nanos(0),
             bodies: 0,
+            planned: 0,
             seed: first,
         }
     }
@@ -295,6 +298,7 @@ impl Node {
 
     /// Goes on with what waits, and once in a while looks for those whose time is over.
     pub(super) fn http_turn(&mut self, out: &mut Vec<Action>) {
+        self.http.planned = 0;
         for conn in self.http.active.clone() {
             let waits = |client: &HttpClient| client.places.iter().any(Place::waits);
             if self.http.clients.get(&conn).is_some_and(waits)

@@ -19,8 +19,13 @@ use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::ShardId;
 
-/// A body above this size is planned by the control threads: parsing it would hold up everybody else.
-const LARGE_BODY_BYTES: usize = 64 << 10;
+/// A body above this size is planned by the control threads: parsing it would hold up everybody else. JSON of the
+/// worst kind takes a quarter of a microsecond per byte.
+const LARGE_BODY_BYTES: usize = 16 << 10;
+/// What one turn plans, in bytes of bodies; further requests wait for the next turn.
+const PLANNED_PER_TURN: usize = 32 << 10;
+/// What a request costs besides its body, in bytes of bodies.
+const REQUEST_COST: usize = 128;
 /// How long a request waits for the metadata, or for its password to be judged.
 const PATIENCE: Nanos = Nanos(5_000_000_000);
 
@@ -107,6 +112,13 @@ impl Node {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
         let Some(metadata) = self.known.metadata.clone() else { return };
         let Some(mut request) = place.request.take() else { return };
+        let large = request.body.len() > LARGE_BODY_BYTES;
+        let cost = REQUEST_COST + if large { 0 } else { request.body.len() };
+        if self.http.planned + cost > PLANNED_PER_TURN {
+            self.errands.hungry = true;
+            return self.http_keep(client, id, request);
+        }
+        self.http.planned += cost;
         if self.options.config.auth {
             match self.http_asker(client.conn, &request, out) {
                 // Judged, or refused, when it is tried again.
@@ -119,7 +131,7 @@ impl Node {
             }
         }
         let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
-        if request.body.len() > LARGE_BODY_BYTES {
+        if large {
             let job = Job::Plan { request, metadata, seed, wall_ms };
             let ticket = self.hand_in(client.conn, job, out);
             return self.http_state(client, id, State::Job(ticket));
