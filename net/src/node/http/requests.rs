@@ -261,6 +261,10 @@ impl Node {
                 let then = Then::Conclude { render, count, write, durable };
                 self.http_send(client, id, work, then, write, ack, out);
             }
+            // Refused as a whole, before a part of it is removed here.
+            Wanted::Other(Plan::EveryShard(ScanBatch { write: true, .. })) if self.topology.is_split() => {
+                self.http_refuse(client, id, Refusal::Split);
+            }
             Wanted::Other(Plan::EveryShard(ScanBatch { write, wait_for_sync, scan, render })) => {
                 let ack = if wait_for_sync { Ack::Durable } else { ack };
                 place.barrier |= write;
