@@ -305,6 +305,31 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn no_collection_is_missing_while_it_is_read_after_a_restart() {
+    let mut world = with_ann();
+    world.kill(A);
+    world.kill(B);
+    world.start(A);
+    world.start(B);
+    world.hosts[0].disk_delay = 3_000_000;
+    world.promote(A);
+    for _ in 0..200 {
+        world.open_http(A);
+        world.request_http(A, "GET /_api/collection/users", "", "");
+        world.request_http(A, "GET /_api/document/users/ann", "", "");
+        world.run_ms(1);
+        let responses = world.take_responses(A);
+        for response in responses.split("HTTP/1.1 ").skip(1) {
+            assert!(response.starts_with("200 ") || response.starts_with("503 "), "{response}");
+        }
+        if responses.matches("HTTP/1.1 200 ").count() == 2 {
+            return;
+        }
+    }
+    panic!("the collection never comes back");
+}
+
+#[test]
 fn what_one_turn_does_not_plan_the_next_one_does() {
     let mut world = with_ann();
     world.open_http(A);

@@ -224,7 +224,7 @@ impl Node {
             return self.scan(lane, running, view, out);
         }
         if let Work::Confirm { version } = running.errand.work {
-            running.outdated = self.known.metadata.is_none() || self.known.version() != version;
+            running.outdated = !self.is_newest_metadata(version, out);
             running.state = Await::Needs;
             return;
         }
