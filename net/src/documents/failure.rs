@@ -57,6 +57,8 @@ pub enum Failure {
     CollectionMissing,
     #[error("duplicate name: {0}")]
     DuplicateName(String),
+    #[error("a group may have {limit} {what}: drop one first")]
+    NoMore { what: &'static str, limit: usize },
     #[error("illegal name: {0:?}")]
     IllegalName(String),
     #[error("database not found")]
@@ -104,6 +106,7 @@ impl Failure {
             Failure::NoCollection(_) => (404, 1203),
             Failure::CollectionMissing => (400, 1204),
             Failure::DuplicateName(_) => (409, 1207),
+            Failure::NoMore { .. } => (403, 32),
             Failure::IllegalName(_) => (400, 1208),
             Failure::NoDatabase => (404, 1228),
             Failure::BadDatabase(_) => (400, 1229),
