@@ -165,6 +165,23 @@ fn a_deposed_leader_resets_whose_writes_are_uncertain_and_redirects_the_rest() {
 }
 
 #[test]
+fn a_deposed_leader_tells_nothing_that_rests_on_its_reads() {
+    let mut world = with_ann();
+    world.open_http(A);
+    // One is written, the other one is not there: that is a read, and waits for a lease.
+    world.hosts[0].lease_until = 0;
+    world.request_http(A, "PATCH /_api/document/users", "", r#"[{"_key":"ann"},{"_key":"none"}]"#);
+    world.run_ms(100);
+    let (tail, _, committed) = world.cursors(A);
+    assert_eq!(tail, committed);
+    assert_eq!(world.take_responses(A), "");
+    world.promote(B);
+    world.run_ms(5);
+    assert_eq!(world.take_responses(A), "");
+    assert!(world.hosts[0].http_closed, "the other leader may have made that document by now");
+}
+
+#[test]
 fn a_leader_without_a_lease_answers_no_read() {
     let mut world = with_ann();
     world.hosts[0].lease_until = 0;

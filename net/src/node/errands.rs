@@ -477,8 +477,10 @@ impl Node {
         let next_ticket = &mut self.next_ticket;
         self.errands.lanes.retain(|lane, queue| {
             queue.retain_mut(|running| {
-                let wrote = running.needs.wrote_upto;
-                if wrote > committed || (wrote > Lsn(0) && running.scan.is_some()) {
+                let Needs { wrote_upto: wrote, read_upto, leased, .. } = running.needs;
+                // What it says besides rests on reads: the lease they had is over.
+                let doubtful = read_upto > committed || leased || running.scan.is_some();
+                if wrote > committed || (wrote > Lsn(0) && doubtful) {
                     unknown.push((*lane, running.errand.ticket));
                     return false;
                 }
