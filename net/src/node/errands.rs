@@ -27,6 +27,8 @@ const BYTES_PER_STEP: usize = 4 << 10;
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// What one step of a scan costs.
 const SCAN_STEP_COST: usize = 64;
+/// What all scans together may take of a turn.
+const SCAN_STEPS_PER_TURN: usize = STEPS_PER_TURN / 2;
 
 /// The errands of one connection of one shard.
 pub(super) type Lane = (ShardId, ConnId);
@@ -38,14 +40,13 @@ enum Await {
     Parked {
         since: Nanos,
     },
+    /// Values from the disk; if none is outstanding, to go on with these.
     Reads {
         outstanding: usize,
         fetched: Vec<Fetched>,
     },
     /// Blocks for its scan.
     Blocks,
-    /// The log buffer is full.
-    Room,
     /// Carried out; its report waits for what it depends on.
     Needs,
 }
@@ -130,6 +131,8 @@ pub(super) struct Errands {
     order: VecDeque<Lane>,
     /// Steps left in this turn.
     steps: usize,
+    /// Those of them that scans may take.
+    scan_steps: usize,
     /// Something is left to be done at once.
     pub(super) hungry: bool,
 }
@@ -162,17 +165,33 @@ impl Node {
         self.run_lane(lane, out);
     }
 
-    /// Goes on with all errands that can go on.
+    /// Goes on with the errands that can go on, as far as a turn goes. Who was served is last in the next turn, who
+    /// was not is first.
     pub(super) fn run_errands(&mut self, out: &mut Vec<Action>) {
         self.errands.steps = STEPS_PER_TURN;
-        self.errands.hungry = false;
+        self.errands.scan_steps = SCAN_STEPS_PER_TURN;
+        let (mut left_over, mut denied) = (false, Vec::new());
         for _ in 0..self.errands.order.len() {
+            if self.errands.steps == 0 {
+                left_over = true;
+                break;
+            }
             let Some(lane) = self.errands.order.pop_front() else { break };
+            let before = self.errands.steps;
+            self.errands.hungry = false;
             self.run_lane(lane, out);
-            if self.errands.lanes.contains_key(&lane) {
+            left_over |= self.errands.hungry;
+            if !self.errands.lanes.contains_key(&lane) {
+                continue;
+            }
+            if self.errands.hungry && self.errands.steps == before {
+                denied.push(lane);
+            } else {
                 self.errands.order.push_back(lane);
             }
         }
+        denied.into_iter().rev().for_each(|lane| self.errands.order.push_front(lane));
+        self.errands.hungry = left_over;
     }
 
     fn run_lane(&mut self, lane: Lane, out: &mut Vec<Action>) {
@@ -278,6 +297,7 @@ impl Node {
             };
             if self.errands.steps == 0 {
                 self.errands.hungry = true;
+                running.state = Await::Reads { outstanding: 0, fetched };
                 return;
             }
             if let Some(op) = op
@@ -334,10 +354,8 @@ impl Node {
                 }
                 continue;
             }
-            if no_room {
-                running.state = Await::Room;
-                return;
-            }
+            // If the log has no room for the moment, there is nothing to read.
+            debug_assert!(no_room || !wanted.is_empty(), "blocked by nothing");
             running.state = Await::Reads { outstanding: wanted.len(), fetched };
             for want in wanted {
                 let ticket = self.ticket();
@@ -357,16 +375,17 @@ impl Node {
             .scan
             .get_or_insert_with(|| Box::new(ScanJob::new(scan.clone(), &self.shard, view, wall_ms)));
         loop {
-            if self.errands.steps == 0 {
+            if self.errands.steps == 0 || self.errands.scan_steps == 0 {
                 self.errands.hungry = true;
                 running.state = Await::Turn;
                 return;
             }
             self.errands.steps = self.errands.steps.saturating_sub(SCAN_STEP_COST);
+            self.errands.scan_steps = self.errands.scan_steps.saturating_sub(SCAN_STEP_COST);
             match job.step(&mut self.shard, wall_ms) {
                 ScanStep::Again => {}
                 ScanStep::NoRoom => {
-                    running.state = Await::Room;
+                    running.state = Await::Turn;
                     return;
                 }
                 ScanStep::Read(spec) => {

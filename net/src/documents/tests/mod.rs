@@ -143,6 +143,8 @@ struct Server {
     full: bool,
     /// Bytes that operations went through.
     looked: usize,
+    /// Keys that are written anew before each step of a scan, on the shards that have them.
+    meanwhile: Vec<String>,
     /// The next request breaks off after so many writes.
     only: Option<usize>,
 }
@@ -158,6 +160,7 @@ impl Server {
             durable: true,
             full: false,
             looked: 0,
+            meanwhile: Vec::new(),
             only: None,
         }
     }
@@ -194,7 +197,17 @@ impl Server {
         let wall_ms = self.wall_ms;
         let Part { shard, disk } = &mut self.parts[shard];
         let mut job = ScanJob::new(scan.clone(), shard, View::Newest, wall_ms);
-        loop {
+        for step in 0.. {
+            assert!(step < 10_000, "the scan never ends");
+            for key in &self.meanwhile {
+                let key = key.as_bytes();
+                if !matches!(shard.find(key, View::Newest), Found::Missing { .. }) {
+                    let value = json!({"v": "w".repeat(8000), "step": step}).to_string();
+                    let op = EngineOp::Put { key, value: value.as_bytes(), expiry_ms: 0 };
+                    shard.append(&[op], wall_ms).unwrap();
+                    settle(shard, disk);
+                }
+            }
             match job.step(shard, wall_ms) {
                 ScanStep::Read(spec) => {
                     let bytes = disk.read_blocks(spec);
@@ -207,6 +220,7 @@ impl Server {
                 }
             }
         }
+        unreachable!("steps are bounded")
     }
 
     fn carry_out(&mut self, mut plan: Plan) -> Response {
