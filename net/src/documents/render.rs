@@ -115,7 +115,7 @@ pub fn conclude(render: Render, done: Vec<Done>, durable: bool) -> Plan {
             success(200, answer)
         }
         Render::Fixed(answer) => success(200, answer),
-        Render::Listing(listing) => page(*listing, done),
+        Render::Listing(listing) => return page(*listing, done),
     };
     Plan::Reply(response)
 }

@@ -151,6 +151,29 @@ fn a_scan_ends_although_others_write_faster_than_it_reads() {
 }
 
 #[test]
+fn what_is_skipped_may_be_more_than_a_page_holds() {
+    let mut server = Server::with_c();
+    server.blocks = false;
+    for n in 0..600 {
+        let body = json!({"_key": format!("k{n}"), "v": "y".repeat(60_000)});
+        server.check("POST /_api/document/c?silent=1", body, 201, Value::Null);
+    }
+    let mut all = HashSet::new();
+    for (skip, left) in [(0, 600), (200, 400), (300, 300), (590, 10), (600, 0), (700, 0)] {
+        let body = json!({"collection": "c", "skip": skip});
+        let listed = pages(&mut server, "PUT /_api/simple/all", body, "PUT");
+        let found: HashSet<String> = results(&listed).iter().map(|one| one["_key"].to_string()).collect();
+        assert_eq!(found.len(), left, "{skip} are skipped");
+        assert_eq!((&listed[0]["count"], listed[0]["code"].as_u64()), (&json!(left), Some(201)));
+        if skip == 0 {
+            all = found;
+        } else {
+            assert!(found.is_subset(&all));
+        }
+    }
+}
+
+#[test]
 fn writes_between_pages_hide_nothing() {
     let mut server = Server::with_c();
     let keys = fill(&mut server, 40);
