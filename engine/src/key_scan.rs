@@ -161,6 +161,19 @@ impl KeyScan {
         self.frames(shard, bytes, usize::MAX, each)
     }
 
+    /// Goes through the frame at the [position](KeyScan::position) as another node has it: this disk's is damaged.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn mended(
+        &mut self,
+        shard: &Shard,
+        frame: &[u8],
+        each: impl FnMut(Seen<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ScanError> {
+        self.frames(shard, frame, usize::MAX, each)
+    }
+
     fn frames(
         &mut self,
         shard: &Shard,

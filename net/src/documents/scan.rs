@@ -35,6 +35,8 @@ const PAGE_BYTES: usize = 8 << 20;
 pub enum ScanStep {
     /// Read these blocks and hand them over with [`ScanJob::blocks`], then step again.
     Read(ReadSpec),
+    /// The frame there is damaged: fetch it, hand it over with [`ScanJob::mended`], then step again.
+    Damaged(Lsn),
     /// A step's work is done: let others have their turn, then step again.
     Again,
     /// The log has no room for the removals: step again when it has.
@@ -65,6 +67,7 @@ pub struct ScanJob {
     wait: Lsn,
     wrote_upto: Option<Lsn>,
     asked: Option<ReadSpec>,
+    damaged: Option<Lsn>,
     failed: Option<ScanFailure>,
     /// The page has nothing of this shard.
     passed: bool,
@@ -95,6 +98,7 @@ impl ScanJob {
             wait: Lsn(0),
             wrote_upto: None,
             asked: None,
+            damaged: None,
             failed: None,
             passed,
         }
@@ -116,10 +120,23 @@ impl ScanJob {
         self.moved(keys, result);
     }
 
+    /// The frame that a [`ScanStep::Damaged`] named; `None` if nobody has it.
+    pub fn mended(&mut self, shard: &Shard, frame: Option<&[u8]>) {
+        let mut keys = self.keys.clone();
+        let lsn = keys.position().frame;
+        match frame.map(|frame| keys.mended(shard, frame, |seen| self.see(seen))) {
+            Some(Ok(())) => self.keys = keys,
+            Some(Err(_)) | None => self.failed = Some(ScanFailure::Unreadable(lsn)),
+        }
+    }
+
     /// Does a bounded piece of work.
     pub fn step(&mut self, shard: &mut Shard, wall_ms: u64) -> ScanStep {
         if let Some(failure) = self.failed.take() {
             return self.end(Done::ScanFailed(failure));
+        }
+        if let Some(lsn) = self.damaged.take() {
+            return ScanStep::Damaged(lsn);
         }
         if self.scan.task == Task::Tail {
             let (epoch, lsn) = (shard.last_epoch(), shard.tail());
@@ -158,7 +175,10 @@ impl ScanJob {
         if let Err(ScanError::NoFrame(lsn)) = result {
             // The first frame of a page comes from a cursor, which may be made up.
             let first = matches!(self.scan.task, Task::Page { from, .. } if from.frame == lsn);
-            self.failed = Some(if first { ScanFailure::BadCursor } else { ScanFailure::Unreadable(lsn) });
+            match first {
+                true => self.failed = Some(ScanFailure::BadCursor),
+                false => self.damaged = Some(lsn),
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
-use engine::shard::View;
+use engine::shard::{Shard, View};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it goes through or
@@ -394,6 +394,14 @@ impl Node {
                     running.state = Await::Blocks;
                     return out.push(Action::Read { ticket, spec });
                 }
+                ScanStep::Damaged(lsn) => {
+                    running.state = Await::Blocks;
+                    if self.repair_scanned(lane, running.id, lsn) {
+                        return;
+                    }
+                    running.state = Await::Turn;
+                    job.mended(&self.shard, None);
+                }
                 ScanStep::Done { done, read_upto, wrote_upto } => {
                     running.done.push(done);
                     running.needs.read_upto = read_upto;
@@ -421,6 +429,21 @@ impl Node {
 
     /// Blocks came from the disk for a scan.
     pub(super) fn scan_read(&mut self, lane: Lane, id: u64, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
+        self.scan_fed(lane, id, |job, shard| job.blocks(shard, bytes), out);
+    }
+
+    /// A frame that is damaged here came from another node for a scan; `None`: nobody has it.
+    pub(super) fn scan_mended(&mut self, lane: Lane, id: u64, frame: Option<&[u8]>, out: &mut Vec<Action>) {
+        self.scan_fed(lane, id, |job, shard| job.mended(shard, frame), out);
+    }
+
+    fn scan_fed(
+        &mut self,
+        lane: Lane,
+        id: u64,
+        feed: impl FnOnce(&mut ScanJob, &Shard),
+        out: &mut Vec<Action>,
+    ) {
         let queue = self.errands.lanes.get_mut(&lane);
         let Some(running) = queue.and_then(|queue| queue.iter_mut().find(|one| one.id == id)) else { return };
         if !matches!(running.state, Await::Blocks) {
@@ -428,7 +451,7 @@ impl Node {
         }
         running.state = Await::Turn;
         if let Some(job) = &mut running.scan {
-            job.blocks(&self.shard, bytes);
+            feed(job, &self.shard);
         }
         self.run_lane(lane, out);
     }

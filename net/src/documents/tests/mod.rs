@@ -213,6 +213,7 @@ impl Server {
                     let bytes = disk.read_blocks(spec);
                     job.blocks(shard, Some(&bytes));
                 }
+                ScanStep::Damaged(_) => job.mended(shard, None),
                 ScanStep::Again | ScanStep::NoRoom => settle(shard, disk),
                 ScanStep::Done { done, .. } => {
                     settle(shard, disk);
