@@ -2,7 +2,8 @@
 //!
 //! Promises what Redis promises of `SCAN`: a key that is there from the beginning of the scan to its end is
 //! seen; one that is deleted, or was never there, is not seen at or after that; one that is written meanwhile
-//! may be seen again at its new place. A [`ScanPosition`] is a place in the log and nothing else: a scan can be
+//! may be seen again at its new place. A scan ends where the log ended when it began, however fast that grows:
+//! keys that were written since are told as [`Seen::Moved`]. A [`ScanPosition`] is a place in the log and nothing else: a scan can be
 //! given up and taken up again there, by another process or another node. Pure: it says which blocks it needs
 //! ([`KeyScan::next`]) and is given them ([`KeyScan::read`]). Costs one sequential read of the log. Expiry is
 //! the caller's to judge, as with [`Shard::find`].
@@ -39,6 +40,15 @@ pub struct LiveKey<'a> {
     pub at: ScanPosition,
 }
 
+/// What a scan comes across.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen<'a> {
+    Live(LiveKey<'a>),
+    /// This key has a newer value behind the end of the scan: ask [`Shard::find`] for that, or let the scan
+    /// [go on](KeyScan::go_on) to it. It may be told several times.
+    Moved(&'a [u8]),
+}
+
 /// What a scan needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanNeed {
@@ -63,6 +73,8 @@ pub enum ScanError {
 pub struct KeyScan {
     at: ScanPosition,
     view: View,
+    /// The frames from here on were not there when the scan began.
+    until: Lsn,
     /// What one read must bring at least.
     stretch: usize,
     wait: Lsn,
@@ -70,8 +82,14 @@ pub struct KeyScan {
 
 impl KeyScan {
     /// A scan of what `view` shows, from a position on; the default one is the log's beginning.
-    pub fn new(from: ScanPosition, view: View) -> KeyScan {
-        KeyScan { at: from, view, stretch: READ_BYTES, wait: Lsn(0) }
+    pub fn new(from: ScanPosition, view: View, shard: &Shard) -> KeyScan {
+        let until = end(view, shard);
+        KeyScan { at: from, view, until, stretch: READ_BYTES, wait: Lsn(0) }
+    }
+
+    /// Moves the end of the scan to where the log ends now.
+    pub fn go_on(&mut self, shard: &Shard) {
+        self.until = end(self.view, shard);
     }
 
     /// Everything before was gone through.
@@ -89,7 +107,7 @@ impl KeyScan {
         if self.at.frame < shard.oldest() {
             self.at = ScanPosition { frame: shard.oldest(), operation: 0 };
         }
-        if self.at.frame >= self.end(shard) {
+        if self.at.frame >= self.until.min(end(self.view, shard)) {
             return ScanNeed::End;
         }
         if shard.in_buffer(self.at.frame) {
@@ -98,13 +116,6 @@ impl KeyScan {
         match shard.read_log(self.at.frame, self.stretch) {
             (_, _, 0) => ScanNeed::End,
             (spec, _, _) => ScanNeed::Read(spec),
-        }
-    }
-
-    fn end(&self, shard: &Shard) -> Lsn {
-        match self.view {
-            View::Newest => shard.tail(),
-            View::Committed => shard.committed().min(shard.tail()),
         }
     }
 
@@ -119,11 +130,11 @@ impl KeyScan {
     pub fn walk(
         &mut self,
         shard: &Shard,
-        each: impl FnMut(LiveKey<'_>) -> ControlFlow<()>,
+        each: impl FnMut(Seen<'_>) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
         let from = self.at.frame;
         assert!(shard.in_buffer(from), "a walk where the log buffer does not reach");
-        let bytes = shard.buffer.bytes(from, (self.end(shard).0 - from.0) as usize);
+        let bytes = shard.buffer.bytes(from, (end(self.view, shard).0 - from.0) as usize);
         self.frames(shard, bytes, WALK_BYTES, each)
     }
 
@@ -137,17 +148,30 @@ impl KeyScan {
         shard: &Shard,
         spec: ReadSpec,
         bytes: &[u8],
-        each: impl FnMut(LiveKey<'_>) -> ControlFlow<()>,
+        each: impl FnMut(Seen<'_>) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
         let at = self.at.frame;
         let missing = ScanError::NoFrame(at);
         let segment = shard.segments.by_id(spec.segment).ok_or(missing)?;
         let offset = segment.offset_of(at).checked_sub(spec.offset).ok_or(missing)? as usize;
         // Not beyond the end of the log, where other bytes may lie in the block.
-        let end = segment.end.unwrap_or(shard.durable()).min(self.end(shard));
+        let end = segment.end.unwrap_or(shard.durable()).min(end(self.view, shard));
         let all = bytes.get(offset..).ok_or(missing)?;
         let bytes = &all[..all.len().min(end.0.saturating_sub(at.0) as usize)];
         self.frames(shard, bytes, usize::MAX, each)
+    }
+
+    /// Goes through the frame at the [position](KeyScan::position) as another node has it: this disk's is damaged.
+    ///
+    /// # Errors
+    /// See [`ScanError`].
+    pub fn mended(
+        &mut self,
+        shard: &Shard,
+        frame: &[u8],
+        each: impl FnMut(Seen<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ScanError> {
+        self.frames(shard, frame, usize::MAX, each)
     }
 
     fn frames(
@@ -155,10 +179,10 @@ impl KeyScan {
         shard: &Shard,
         bytes: &[u8],
         stretch: usize,
-        mut each: impl FnMut(LiveKey<'_>) -> ControlFlow<()>,
+        mut each: impl FnMut(Seen<'_>) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
         let mut done = 0;
-        while done < bytes.len().min(stretch) {
+        while done < bytes.len().min(stretch) && self.at.frame < self.until {
             let missing = ScanError::NoFrame(self.at.frame);
             let rest = &bytes[done..];
             let len = frame::peek(rest).map_or(HEADER_BYTES, |header| header.len.get() as usize);
@@ -193,7 +217,7 @@ impl KeyScan {
         &mut self,
         shard: &Shard,
         frame: &FrameView<'_>,
-        each: &mut impl FnMut(LiveKey<'_>) -> ControlFlow<()>,
+        each: &mut impl FnMut(Seen<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let revision = frame.revision();
         let last = (frame.kind() == FrameKind::Batch).then(|| last_of_each_key(frame));
@@ -205,13 +229,24 @@ impl KeyScan {
             }
             let (newest, wait) = shard.newest_place(operation.key, self.view);
             self.wait = self.wait.max(wait);
-            if newest != Some(revision.lsn) {
-                continue;
-            }
             let Operation { key, value, expiry_ms, .. } = operation;
-            each(LiveKey { key, value, expiry_ms, revision, at: self.at })?;
+            match newest {
+                Some(lsn) if lsn == revision.lsn => {
+                    each(Seen::Live(LiveKey { key, value, expiry_ms, revision, at: self.at }))?;
+                }
+                Some(lsn) if lsn >= self.until => each(Seen::Moved(key))?,
+                _ => {}
+            }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Where what `view` shows of the log ends.
+fn end(view: View, shard: &Shard) -> Lsn {
+    match view {
+        View::Newest => shard.tail(),
+        View::Committed => shard.committed().min(shard.tail()),
     }
 }
 

@@ -167,6 +167,23 @@ fn a_deposed_leader_resets_whose_writes_are_uncertain_and_redirects_the_rest() {
 }
 
 #[test]
+fn a_deposed_leader_tells_nothing_that_rests_on_its_reads() {
+    let mut world = with_ann();
+    world.open_http(A);
+    // One is written, the other one is not there: that is a read, and waits for a lease.
+    world.hosts[0].lease_until = 0;
+    world.request_http(A, "PATCH /_api/document/users", "", r#"[{"_key":"ann"},{"_key":"none"}]"#);
+    world.run_ms(100);
+    let (tail, _, committed) = world.cursors(A);
+    assert_eq!(tail, committed);
+    assert_eq!(world.take_responses(A), "");
+    world.promote(B);
+    world.run_ms(5);
+    assert_eq!(world.take_responses(A), "");
+    assert!(world.hosts[0].http_closed, "the other leader may have made that document by now");
+}
+
+#[test]
 fn a_leader_without_a_lease_answers_no_read() {
     let mut world = with_ann();
     world.hosts[0].lease_until = 0;
@@ -321,6 +338,77 @@ fn pipelined_requests_are_answered_in_order() {
     let keys: Vec<&str> = responses.split(r#""_key":"p"#).skip(1).collect();
     for (place, rest) in keys.iter().enumerate() {
         assert!(rest.starts_with(&format!("{}\"", place / 2)), "{place}: {rest}");
+    }
+}
+
+#[test]
+fn no_collection_is_missing_while_it_is_read_after_a_restart() {
+    let mut world = with_ann();
+    world.kill(A);
+    world.kill(B);
+    world.start(A);
+    world.start(B);
+    world.hosts[0].disk_delay = 3_000_000;
+    world.promote(A);
+    for _ in 0..200 {
+        world.open_http(A);
+        world.request_http(A, "GET /_api/collection/users", "", "");
+        world.request_http(A, "GET /_api/document/users/ann", "", "");
+        world.run_ms(1);
+        let responses = world.take_responses(A);
+        for response in responses.split("HTTP/1.1 ").skip(1) {
+            assert!(response.starts_with("200 ") || response.starts_with("503 "), "{response}");
+        }
+        if responses.matches("HTTP/1.1 200 ").count() == 2 {
+            return;
+        }
+    }
+    panic!("the collection never comes back");
+}
+
+#[test]
+fn what_one_turn_does_not_plan_the_next_one_does() {
+    let mut world = with_ann();
+    world.open_http(A);
+    let value = "x".repeat(12_000);
+    let mut all = Vec::new();
+    for n in 0..40 {
+        let body = format!(r#"{{"n":{n},"v":"{value}"}}"#);
+        let head = format!(
+            "PUT /_api/document/users/ann?returnNew=true HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        all.extend_from_slice((head + &body).as_bytes());
+    }
+    world.send_http(A, &all);
+    world.run_until("all responses", |w| {
+        String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 ").count() == 40
+    });
+    let responses = world.take_responses(A);
+    let numbers: Vec<&str> =
+        responses.split(r#""n":"#).skip(1).filter_map(|rest| rest.split(',').next()).collect();
+    assert_eq!(numbers, (0..40).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn large_and_small_responses_keep_their_order() {
+    let mut world = with_ann();
+    let value = "x".repeat(40_000);
+    assert_eq!(world.ask(A, &format!(r#"SET users/big "{{\"v\":\"{value}\"}}""#)), "+OK\r\n");
+    world.open_http(A);
+    for _ in 0..3 {
+        world.request_http(A, "GET /_api/document/users/ann", "", "");
+        world.request_http(A, "PUT /_api/document/users?onlyget=true", "", r#"["big","big"]"#);
+    }
+    world.run_until("all responses", |w| {
+        let responses = String::from_utf8_lossy(&w.hosts[0].responses);
+        responses.matches("HTTP/1.1 200 ").count() == 6 && responses.ends_with("\"}]")
+    });
+    let responses = world.take_responses(A);
+    let parts: Vec<&str> = responses.split("HTTP/1.1 200 ").skip(1).collect();
+    for two in parts.chunks(2) {
+        assert!(two[0].ends_with(r#""n":1}"#) && two[0].len() < 1000);
+        assert!(two[1].ends_with("xxx\"}]") && two[1].len() > 80_000);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Dice, SEGMENT_BYTES, open, settle};
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::key_scan::{KeyScan, ScanError, ScanNeed, ScanPosition};
+use crate::key_scan::{KeyScan, ScanError, ScanNeed, ScanPosition, Seen as Met};
 use crate::shard::{Found, Op, Shard, View};
 use crate::testing::MemoryDisk;
 use proptest::prelude::*;
@@ -91,7 +91,8 @@ impl World {
         let mut seen = Vec::new();
         let mut next = None;
         loop {
-            let take = |live: crate::key_scan::LiveKey<'_>| {
+            let take = |met: Met<'_>| {
+                let Met::Live(live) = met else { panic!("nobody writes meanwhile") };
                 if seen.len() == limit {
                     next = Some(live.at);
                     return ControlFlow::Break(());
@@ -133,7 +134,7 @@ proptest! {
         world.churn(frames, keys);
         for (view, bound) in [(View::Newest, world.shard.tail()), (View::Committed, world.shard.committed())] {
             let expected = world.keys(bound);
-            let mut scan = KeyScan::new(ScanPosition::default(), view);
+            let mut scan = KeyScan::new(ScanPosition::default(), view, &world.shard);
             let (seen, _) = world.page(&mut scan, usize::MAX);
             prop_assert_eq!(as_keys(seen), expected.clone());
             let uncommitted = view == View::Newest && world.shard.tail() > world.shard.committed();
@@ -141,7 +142,7 @@ proptest! {
             // Page by page, each taken up from its position alone.
             let (mut paged, mut from) = (Vec::new(), Some(ScanPosition::default()));
             while let Some(at) = from {
-                let mut scan = KeyScan::new(at, view);
+                let mut scan = KeyScan::new(at, view, &world.shard);
                 let (seen, next) = world.page(&mut scan, limit);
                 prop_assert!(next.is_none() || seen.len() == limit);
                 paged.extend(seen);
@@ -160,7 +161,7 @@ proptest! {
         let (mut seen, mut from) = (Vec::new(), Some(ScanPosition::default()));
         let mut pages = 0;
         while let Some(at) = from {
-            let mut scan = KeyScan::new(at, View::Newest);
+            let mut scan = KeyScan::new(at, View::Newest, &world.shard);
             let now = world.keys(world.shard.tail());
             let (page, next) = world.page(&mut scan, limit);
             for (key, put) in page {
@@ -188,11 +189,52 @@ proptest! {
     }
 
     #[test]
+    fn a_scan_ends_where_the_log_ended_and_tells_what_was_written_since(seed: u64, keys in 1u64..300) {
+        let mut world = World::new(seed);
+        world.churn(600, keys);
+        let (before, first, end) = (world.keys(world.shard.tail()), world.said.len(), world.shard.tail());
+        let (mut live, mut moved) = (Vec::new(), BTreeSet::new());
+        let mut scan = KeyScan::new(ScanPosition::default(), View::Newest, &world.shard);
+        loop {
+            let take = |met: Met<'_>| {
+                match met {
+                    Met::Live(one) => live.push(one.key.to_vec()),
+                    Met::Moved(key) => {
+                        moved.insert(key.to_vec());
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            match scan.next(&world.shard) {
+                ScanNeed::End => break,
+                ScanNeed::Walk => scan.walk(&world.shard, take).unwrap(),
+                ScanNeed::Read(spec) => {
+                    scan.read(&world.shard, spec, &world.disk.read_blocks(spec), take).unwrap()
+                }
+            }
+            // Faster than the scan.
+            world.churn(200, keys);
+        }
+        prop_assert_eq!(scan.position().frame, end);
+        let seen: BTreeSet<_> = live.iter().cloned().collect();
+        prop_assert_eq!(seen.len(), live.len(), "each key once");
+        let after = &world.said[first..];
+        let deleted: BTreeSet<_> =
+            after.iter().filter(|(.., put)| put.is_none()).map(|(_, key, _)| key.clone()).collect();
+        for key in before.keys().filter(|key| !deleted.contains(*key)) {
+            prop_assert!(seen.contains(key) || moved.contains(key), "a key that stays is told");
+        }
+        for key in &moved {
+            prop_assert!(after.iter().any(|(_, written, _)| written == key), "only what was written since");
+        }
+    }
+
+    #[test]
     fn a_made_up_position_is_found_out(seed: u64, frame in 0u64..400_000, operation: u32) {
         let mut world = World::new(seed);
         world.churn(300, 50);
-        let mut scan = KeyScan::new(ScanPosition { frame: Lsn(frame), operation }, View::Newest);
-        let ignore = |_: crate::key_scan::LiveKey<'_>| ControlFlow::Continue(());
+        let mut scan = KeyScan::new(ScanPosition { frame: Lsn(frame), operation }, View::Newest, &world.shard);
+        let ignore = |_: Met<'_>| ControlFlow::Continue(());
         loop {
             let done = match scan.next(&world.shard) {
                 ScanNeed::End => break,
@@ -214,7 +256,7 @@ fn a_damaged_frame_ends_the_scan() {
         world.write(50);
         world.settle(true);
     }
-    let mut scan = KeyScan::new(ScanPosition::default(), View::Newest);
+    let mut scan = KeyScan::new(ScanPosition::default(), View::Newest, &world.shard);
     let file = world.disk.file_mut(SegmentId(0)).unwrap();
     file[4096 + 48 + 60] ^= 1;
     let ScanNeed::Read(spec) = scan.next(&world.shard) else { panic!("the log's beginning is on the disk") };

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Longest user name in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
 /// Largest `extra` of a user in bytes of JSON: all users are one small value, which every node holds in memory.
-pub const MAX_EXTRA_BYTES: usize = 16 << 10;
+pub const MAX_EXTRA_BYTES: usize = 8 << 10;
 
 /// ArangoDB's numbers of the errors that occur here.
 mod number {

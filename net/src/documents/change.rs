@@ -5,7 +5,9 @@
 //! leaves. The documents of what is dropped are removed before (`plan`).
 
 use super::failure::Failure;
-use super::metadata::{Collection, Database, KeyGenerator, METADATA_KEY, Metadata, SYSTEM};
+use super::metadata::{
+    Collection, Database, KeyGenerator, MAX_COLLECTIONS, MAX_DATABASES, METADATA_KEY, Metadata, SYSTEM,
+};
 use super::{names, render};
 use crate::auth::Role;
 use crate::auth::api::{Answer, Sealed};
@@ -126,6 +128,9 @@ impl MetadataChange {
                 if metadata.databases.contains_key(name) {
                     return Err(Failure::DuplicateName(name.clone()));
                 }
+                if metadata.databases.len() >= MAX_DATABASES {
+                    return Err(Failure::NoMore { what: "databases", limit: MAX_DATABASES });
+                }
                 let id = metadata.next_id();
                 metadata.databases.insert(name.clone(), Database { id, ..Database::default() });
                 for user in users {
@@ -149,10 +154,15 @@ impl MetadataChange {
                 if !names::is_collection(name, settings.system) {
                     return Err(Failure::IllegalName(name.clone()));
                 }
+                let collections =
+                    metadata.databases.values().map(|found| found.collections.len()).sum::<usize>();
                 let id = metadata.next_id();
                 let found = metadata.databases.get_mut(database).ok_or(Failure::NoDatabase)?;
                 if found.collections.contains_key(name) {
                     return Err(Failure::DuplicateName(name.clone()));
+                }
+                if collections >= MAX_COLLECTIONS {
+                    return Err(Failure::NoMore { what: "collections", limit: MAX_COLLECTIONS });
                 }
                 let Settings { wait_for_sync, system, generator, user_keys } = settings.clone();
                 let collection = Collection { id, wait_for_sync, system, generator, user_keys };

@@ -3,7 +3,7 @@
 //! Promises: all or nothing. When a value must first come from the disk, or the log has no room for the
 //! moment, nothing has changed and the same operation is run again later, from its start.
 
-use super::body::{Body, MAX_MERGED_BYTES, merged};
+use super::body::{Body, MAX_MERGED_BYTES, is_mergeable, merged};
 use super::failure::Failure;
 use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
@@ -13,11 +13,15 @@ use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::ids::Revision;
 use serde_json::{Map, Number, Value};
 
+/// To take a document apart and put it together again costs as much as to look at it so many times.
+const MERGE_COST: usize = 4;
+
 /// How an operation ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// What became of it; the answer leaves when its write (if any) is acknowledged.
-    Done(Done),
+    /// What became of it; the answer leaves when its write (if any) is acknowledged. `looked`: what was gone
+    /// through for it, in bytes, merges counted [`MERGE_COST`] times.
+    Done { done: Done, looked: usize },
     /// Nothing happened: run it again when the store has what it lacked.
     Blocked,
 }
@@ -37,34 +41,69 @@ impl From<Failure> for Stop {
 /// A document as the store has it.
 struct Existing {
     revision: Revision,
-    /// `None`: the value is no JSON object, or nobody wants to see it.
-    body: Option<Body>,
+    /// What is shown of it, or why it cannot be; an error, too, where nobody wants to see it.
+    body: Result<Body, Failure>,
     expiry_ms: u64,
+}
+
+/// What is to be done with a stored value besides noting that it is there: the rest costs.
+#[derive(Clone, Copy)]
+enum See<'p> {
+    Nothing,
+    Shown,
+    /// Merged with this patch.
+    Merged(&'p [u8]),
+}
+
+/// The store, and how many bytes of it were gone through.
+struct Looked<'s> {
+    store: &'s mut dyn Store,
+    bytes: usize,
 }
 
 /// Runs one operation.
 pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
+    let mut looked = Looked { store, bytes: 0 };
     let done = match &op.action {
-        Action::Read { expect } => read(op, expect, store),
-        _ => write(op, store),
+        Action::Read { expect } => read(op, expect, &mut looked),
+        Action::Look => look(op, &mut looked),
+        _ => write(op, &mut looked),
     };
-    match done {
-        Ok(done) => Outcome::Done(done),
-        Err(Stop::Blocked) => Outcome::Blocked,
-        Err(Stop::Failed(failure)) => Outcome::Done(Done::Failed { key: op.key.clone(), failure }),
-    }
+    let done = match done {
+        Ok(done) => done,
+        Err(Stop::Blocked) => return Outcome::Blocked,
+        Err(Stop::Failed(failure)) => Done::Failed { key: op.key.clone(), failure },
+    };
+    Outcome::Done { done, looked: looked.bytes }
 }
 
-/// The document under this key, its body only if that is wanted: checking it costs.
-fn fetch(store: &mut dyn Store, key: &[u8], wanted: bool) -> Result<Option<Existing>, Stop> {
-    match store.fetch(key) {
-        Fetch::Value { value, expiry_ms, revision } => {
-            let body = if wanted { Body::from_stored(value) } else { None };
-            Ok(Some(Existing { revision, body, expiry_ms }))
-        }
-        Fetch::Missing => Ok(None),
-        Fetch::Pending => Err(Stop::Blocked),
-        Fetch::Failed(text) => Err(unreadable(text)),
+impl Looked<'_> {
+    /// The document under this key. `see` is told its revision.
+    fn fetch<'p>(
+        &mut self,
+        key: &[u8],
+        see: impl FnOnce(Revision) -> See<'p>,
+    ) -> Result<Option<Existing>, Stop> {
+        let (value, expiry_ms, revision) = match self.store.fetch(key) {
+            Fetch::Value { value, expiry_ms, revision } => (value, expiry_ms, revision),
+            Fetch::Missing => return Ok(None),
+            Fetch::Pending => return Err(Stop::Blocked),
+            Fetch::Failed(text) => return Err(unreadable(text)),
+        };
+        self.bytes += value.len();
+        let body = match see(revision) {
+            See::Nothing => Err(Failure::NotADocument),
+            See::Merged(patch) if !is_mergeable(value, patch) => {
+                Err(Failure::TooLargeToMerge { limit: MAX_MERGED_BYTES })
+            }
+            seen => {
+                if let See::Merged(patch) = seen {
+                    self.bytes += (value.len() + patch.len()) * MERGE_COST;
+                }
+                Body::from_stored(value).ok_or(Failure::NotADocument)
+            }
+        };
+        Ok(Some(Existing { revision, body, expiry_ms }))
     }
 }
 
@@ -72,20 +111,28 @@ fn unreadable(text: &str) -> Stop {
     Failure::Unreadable(text.strip_prefix("ERR ").unwrap_or(text).to_owned()).into()
 }
 
-fn read(op: &Op, expect: &Expect, store: &mut dyn Store) -> Result<Done, Stop> {
-    let existing = fetch(store, &op.store_key, true)?.ok_or(Failure::NotFound)?;
-    let revision = existing.revision;
+fn read(op: &Op, expect: &Expect, looked: &mut Looked<'_>) -> Result<Done, Stop> {
+    let wanted = |revision| match expect {
+        Expect::Is(wanted) => *wanted == names::revision(revision),
+        Expect::IsNot(known) => *known != names::revision(revision),
+        Expect::Any => true,
+    };
+    let see = |revision| if wanted(revision) { See::Shown } else { See::Nothing };
+    let Existing { revision, body, .. } = looked.fetch(&op.store_key, see)?.ok_or(Failure::NotFound)?;
     match expect {
-        Expect::Is(wanted) if *wanted != names::revision(revision) => {
-            return Err(Failure::Conflict(revision).into());
+        Expect::Is(_) if !wanted(revision) => Err(Failure::Conflict(revision).into()),
+        Expect::IsNot(_) if !wanted(revision) => Ok(Done::NotModified { revision }),
+        Expect::Any | Expect::Is(_) | Expect::IsNot(_) => {
+            Ok(Done::Read { key: op.key.clone(), revision, body: body? })
         }
-        Expect::IsNot(known) if *known == names::revision(revision) => {
-            return Ok(Done::NotModified { revision });
-        }
-        Expect::Any | Expect::Is(_) | Expect::IsNot(_) => {}
     }
-    let body = existing.body.ok_or(Failure::NotADocument)?;
-    Ok(Done::Read { key: op.key.clone(), revision, body })
+}
+
+fn look(op: &Op, looked: &mut Looked<'_>) -> Result<Done, Stop> {
+    let record_key = op.once.as_ref().map(|once| record_key(&op.store_key, once));
+    let free = replay(op, record_key.as_deref(), looked)?.is_some()
+        || looked.fetch(&op.store_key, |_| See::Nothing)?.is_none();
+    Err(if free { Failure::NotFound } else { Failure::KeyExists }.into())
 }
 
 /// What a write leaves behind.
@@ -97,13 +144,20 @@ struct Change {
     value: Option<Number>,
 }
 
-fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
+fn write(op: &Op, looked: &mut Looked<'_>) -> Result<Done, Stop> {
     let once = op.once.as_ref().filter(|_| !lacks(Mutant::ForgetsRepeats));
     let record_key = once.map(|once| record_key(&op.store_key, once));
-    if let Some(done) = replay(op, record_key.as_deref(), store)? {
+    if let Some(done) = replay(op, record_key.as_deref(), looked)? {
         return Ok(done);
     }
-    let existing = fetch(store, &op.store_key, op.returns.old || merges(&op.action))?;
+    let see = |revision| match (expected(&op.action), merged_with(&op.action)) {
+        (Expect::Is(wanted), _) if *wanted != names::revision(revision) => See::Nothing,
+        (_, Some(patch)) => See::Merged(patch),
+        (_, None) if op.returns.old => See::Shown,
+        (_, None) => See::Nothing,
+    };
+    let existing = looked.fetch(&op.store_key, see)?;
+    let store = &mut *looked.store;
     let old_revision = existing.as_ref().map(|existing| existing.revision);
     let mut written = Written {
         key: op.key.clone(),
@@ -141,17 +195,34 @@ fn write(op: &Op, store: &mut dyn Store) -> Result<Done, Stop> {
     written.effect = change.effect;
     written.old_revision = old_revision;
     written.new = change.put.map(|(body, _)| body).filter(|_| op.returns.new);
-    written.old = existing.and_then(|existing| existing.body).filter(|_| op.returns.old);
+    written.old = existing.and_then(|existing| existing.body.ok()).filter(|_| op.returns.old);
     written.value = change.value;
     Ok(Done::Written(written))
 }
 
-/// Whether the new body depends on the old one.
-fn merges(action: &Action) -> bool {
+/// What is merged with the old body, if the new one depends on that.
+fn merged_with(action: &Action) -> Option<&[u8]> {
     match action {
-        Action::Update { .. } | Action::Increment { .. } => true,
-        Action::Insert { existing, .. } => matches!(existing, OnExisting::Update(_)),
-        Action::Read { .. } | Action::Replace { .. } | Action::Remove { .. } => false,
+        Action::Update { patch, .. } => Some(patch.bytes()),
+        Action::Insert { body, existing: OnExisting::Update(_), .. } => Some(body.bytes()),
+        Action::Increment { .. } => Some(b""),
+        Action::Insert { .. }
+        | Action::Read { .. }
+        | Action::Look
+        | Action::Replace { .. }
+        | Action::Remove { .. } => None,
+    }
+}
+
+/// The revision that the action demands.
+fn expected(action: &Action) -> &Expect {
+    match action {
+        Action::Read { expect }
+        | Action::Insert { expect, .. }
+        | Action::Replace { expect, .. }
+        | Action::Update { expect, .. }
+        | Action::Remove { expect } => expect,
+        Action::Increment { .. } | Action::Look => &Expect::Any,
     }
 }
 
@@ -166,9 +237,9 @@ fn refused(error: WriteError) -> Stop {
 }
 
 /// What the write was answered, if it was done before.
-fn replay(op: &Op, record_key: Option<&[u8]>, store: &mut dyn Store) -> Result<Option<Done>, Stop> {
+fn replay(op: &Op, record_key: Option<&[u8]>, looked: &mut Looked<'_>) -> Result<Option<Done>, Stop> {
     let (Some(once), Some(record_key)) = (&op.once, record_key) else { return Ok(None) };
-    let (record, revision) = match store.fetch(record_key) {
+    let (record, revision) = match looked.store.fetch(record_key) {
         Fetch::Value { value, revision, .. } => (Record::decode(value), revision),
         Fetch::Missing => return Ok(None),
         Fetch::Pending => return Err(Stop::Blocked),
@@ -178,10 +249,9 @@ fn replay(op: &Op, record_key: Option<&[u8]>, store: &mut dyn Store) -> Result<O
     let old_revision = record.old();
     let removed = record.effect() == Effect::Removed;
     // The body can be shown as long as nobody wrote since.
+    let see = |now| if now == revision { See::Shown } else { See::Nothing };
     let new = match op.returns.new && !removed {
-        true => {
-            fetch(store, &op.store_key, true)?.filter(|now| now.revision == revision).and_then(|now| now.body)
-        }
+        true => looked.fetch(&op.store_key, see)?.and_then(|now| now.body.ok()),
         false => None,
     };
     Ok(Some(Done::Written(Written {
@@ -201,7 +271,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
     let put =
         |effect, body, expiry_ms| Ok(Some(Change { effect, put: Some((body, expiry_ms)), value: None }));
     match (action, existing) {
-        (Action::Read { .. }, _) => unreachable!("reads write nothing"),
+        (Action::Read { .. } | Action::Look, _) => unreachable!("reads write nothing"),
         (Action::Insert { body, .. }, None) => put(Effect::Created, body.clone(), 0),
         (Action::Insert { body, existing: rule, expect }, Some(existing)) => match rule {
             OnExisting::Fail => Err(Failure::KeyExists),
@@ -217,7 +287,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
         },
         (Action::Increment { attribute, by, create }, existing) => {
             let (mut body, effect, expiry_ms) = match existing {
-                Some(existing) => (existing.attributes(0)?, Effect::Updated, existing.expiry_ms),
+                Some(existing) => (existing.attributes()?, Effect::Updated, existing.expiry_ms),
                 None if *create => (Map::new(), Effect::Created, 0),
                 None => return Err(Failure::NotFound),
             };
@@ -227,7 +297,7 @@ fn decide(action: &Action, existing: Option<&Existing>) -> Result<Option<Change>
                 Some(_) => return Err(Failure::NotANumber),
             };
             body.insert(attribute.clone(), value.clone().into());
-            Ok(Some(Change { effect, put: Some((Body::from_map(&body), expiry_ms)), value: Some(value) }))
+            Ok(Some(Change { effect, put: Some((Body::limited(&body)?, expiry_ms)), value: Some(value) }))
         }
         (_, None) => Err(Failure::NotFound),
         (Action::Replace { body, expect }, Some(existing)) => {
@@ -255,26 +325,22 @@ fn check(expect: &Expect, existing: &Existing) -> Result<(), Failure> {
 }
 
 fn patched(existing: &Existing, patch: &Body, rules: Merge) -> Result<Body, Failure> {
-    let document = existing.attributes(patch.bytes().len())?;
+    let document = existing.attributes()?;
     let patch = patch.to_map().ok_or(Failure::NotAnObject)?;
-    Ok(Body::from_map(&merged(document, patch, rules)))
+    Body::limited(&merged(document, patch, rules))
 }
 
 impl Existing {
-    /// Taken apart, to be merged with `more` bytes.
-    fn attributes(&self, more: usize) -> Result<Map<String, Value>, Failure> {
-        let body = self.body.as_ref().ok_or(Failure::NotADocument)?;
-        if body.bytes().len() + more > MAX_MERGED_BYTES {
-            return Err(Failure::TooLargeToMerge { limit: MAX_MERGED_BYTES });
-        }
-        body.to_map().ok_or(Failure::NotADocument)
+    /// Taken apart, to be merged.
+    fn attributes(&self) -> Result<Map<String, Value>, Failure> {
+        self.body.as_ref().map_err(Failure::clone)?.to_map().ok_or(Failure::NotADocument)
     }
 }
 
-/// Exact for integers; otherwise of floating-point numbers, if the sum is one.
+/// Exact for integers; otherwise of floating-point numbers. `None` if the sum is no 64-bit integer or double.
 fn sum(a: &Number, b: &Number) -> Option<Number> {
-    match (a.as_i64(), b.as_i64()) {
-        (Some(a), Some(b)) => a.checked_add(b).map(Number::from),
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => Number::from_i128(a + b),
         _ => Number::from_f64(a.as_f64()? + b.as_f64()?),
     }
 }

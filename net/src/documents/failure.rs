@@ -27,7 +27,10 @@ pub enum Failure {
     TooMany { limit: usize },
     #[error("the document is larger than the limit of {limit} bytes")]
     TooLarge { limit: usize },
-    #[error("document and patch together are larger than {limit} bytes: replace the document with PUT")]
+    #[error(
+        "document and patch together are larger than {limit} bytes, or have too many parts: replace the \
+        document with PUT"
+    )]
     TooLargeToMerge { limit: usize },
     #[error("the answer would be too large: ask for fewer documents at once")]
     AnswerTooLarge,
@@ -54,6 +57,8 @@ pub enum Failure {
     CollectionMissing,
     #[error("duplicate name: {0}")]
     DuplicateName(String),
+    #[error("a group may have {limit} {what}: drop one first")]
+    NoMore { what: &'static str, limit: usize },
     #[error("illegal name: {0:?}")]
     IllegalName(String),
     #[error("database not found")]
@@ -101,6 +106,7 @@ impl Failure {
             Failure::NoCollection(_) => (404, 1203),
             Failure::CollectionMissing => (400, 1204),
             Failure::DuplicateName(_) => (409, 1207),
+            Failure::NoMore { .. } => (403, 32),
             Failure::IllegalName(_) => (400, 1208),
             Failure::NoDatabase => (404, 1228),
             Failure::BadDatabase(_) => (400, 1229),

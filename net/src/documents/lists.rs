@@ -2,8 +2,8 @@
 
 use super::cursor::Cursor;
 use super::failure::Failure;
-use super::op::{Done, Item, Items};
-use super::render::raw;
+use super::op::{Done, Item, Items, Plan, Scan, ScanBatch, Selection, Task};
+use super::render::{Render, raw};
 use crate::http::Response;
 use engine::key_scan::ScanPosition;
 use serde_json::json;
@@ -18,12 +18,33 @@ pub struct ListingRender {
     pub cursor: Cursor,
     /// Documents to be left out at the beginning.
     pub skip: usize,
-    /// Whether this is the first page, which counts.
+    /// Whether this is the first page.
     pub first: bool,
-    /// Whether the total was asked for.
+    /// Whether this scan counts.
     pub counts: bool,
+    /// What an earlier scan for the same page counted.
+    pub total: Option<u64>,
     /// The client cannot go on with a second page.
     pub whole: bool,
+}
+
+impl ListingRender {
+    /// The scan whose results this is for.
+    pub(super) fn scan(self) -> Plan {
+        let ListingRender { cursor, skip, counts, .. } = &self;
+        let room = cursor.left.map_or(cursor.batch, |left| left.min(cursor.batch as u64) as usize);
+        let task = Task::Page {
+            shard: cursor.shard,
+            from: cursor.from,
+            limit: skip + room,
+            items: cursor.items,
+            count: *counts,
+        };
+        let (database, collection) = (self.database.clone(), cursor.collection.clone());
+        let scan = Scan { selection: Selection::Collection { database, collection }, task };
+        let render = Render::Listing(Box::new(self));
+        Plan::EveryShard(ScanBatch { write: false, wait_for_sync: false, scan, render })
+    }
 }
 
 /// Put the parts between `start` and the end of an object.
@@ -34,35 +55,43 @@ fn object_with(start: &str, parts: Vec<Vec<u8>>, end: &str) -> Vec<u8> {
     body
 }
 
+/// The documents that are there. What else is under a key, or nothing, is left out; any other failure is the
+/// answer, because one that could not be read is there.
 pub(super) fn found(collection: &str, done: Vec<Done>) -> Response {
-    let documents = done.into_iter().filter_map(|done| match done {
-        Done::Read { key, revision, body } => {
-            let mut out = Vec::new();
-            body.push_document(collection, &key, revision, &mut out);
-            Some(out)
-        }
-        _ => None,
-    });
-    raw(200, object_with("{\"documents\":[", documents.collect(), "],\"error\":false,\"code\":200}"))
-}
-
-pub(super) fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> Response {
-    let all = done.len();
-    let written = done.into_iter().filter_map(|done| match done {
-        Done::Written(written) => Some(written),
-        _ => None,
-    });
-    let mut old = Vec::new();
-    let mut removed = 0;
-    for written in written {
-        removed += 1;
-        if let (Some(body), Some(revision)) = (&written.old, written.old_revision) {
-            let mut out = Vec::new();
-            body.push_document(collection, &written.key, revision, &mut out);
-            old.push(out);
+    let mut documents = Vec::new();
+    for done in done {
+        match done {
+            Done::Read { key, revision, body } => {
+                let mut out = Vec::new();
+                body.push_document(collection, &key, revision, &mut out);
+                documents.push(out);
+            }
+            Done::Failed { failure: Failure::NotFound | Failure::NotADocument, .. } => {}
+            Done::Failed { failure, .. } => return failure.response(),
+            other => unreachable!("a lookup does not end as {other:?}"),
         }
     }
-    let ignored = all - removed;
+    raw(200, object_with("{\"documents\":[", documents, "],\"error\":false,\"code\":200}"))
+}
+
+/// How many were removed, and how many were not there. Any other failure is the answer.
+pub(super) fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> Response {
+    let (mut removed, mut ignored, mut old) = (0, 0, Vec::new());
+    for done in done {
+        match done {
+            Done::Written(written) => {
+                removed += 1;
+                if let (Some(body), Some(revision)) = (&written.old, written.old_revision) {
+                    let mut out = Vec::new();
+                    body.push_document(collection, &written.key, revision, &mut out);
+                    old.push(out);
+                }
+            }
+            Done::Failed { failure: Failure::NotFound, .. } => ignored += 1,
+            Done::Failed { failure, .. } => return failure.response(),
+            other => unreachable!("a removal does not end as {other:?}"),
+        }
+    }
     let end = format!("\"removed\":{removed},\"ignored\":{ignored},\"error\":false,\"code\":200}}");
     match returns_old {
         true => raw(200, object_with("{\"old\":[", old, &format!("],{end}"))),
@@ -70,17 +99,21 @@ pub(super) fn removed(collection: &str, returns_old: bool, done: Vec<Done>) -> R
     }
 }
 
-pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Response {
-    let ListingRender { database, cursor, mut skip, first, counts, whole } = listing;
+/// The page; or the scan for it goes on, if all that it has brought so far is to be skipped: drivers cannot bear an
+/// empty page that is not the last.
+pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Plan {
+    let ListingRender { database, cursor, mut skip, first, counts, total: counted, whole } = listing;
+    let asked = skip;
     let mut room = cursor.left.map_or(cursor.batch, |left| (cursor.batch as u64).min(left) as usize);
     let mut left = cursor.left;
     let mut parts = Vec::new();
     let mut next: Option<(u16, ScanPosition)> = None;
-    let mut total = counts.then_some(0);
-    let skipped = skip as u64;
+    let mut total = if counts { Some(0) } else { counted };
     for (shard, done) in (0u16..).zip(done) {
         let Done::Page(page) = done else { unreachable!("a page is no {done:?}") };
-        total = total.map(|total| total + page.count.unwrap_or(0));
+        if counts {
+            total = total.map(|total| total + page.count.unwrap_or(0));
+        }
         for item in page.items {
             if next.is_some() {
                 break;
@@ -98,14 +131,19 @@ pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Response {
         next = next.or(page.next.map(|at| (shard, at)));
     }
     let more = next.filter(|_| left != Some(0));
+    if let Some(counted) = total {
+        // From here on the total is without what is skipped.
+        total = Some(counted.saturating_sub((asked - skip) as u64));
+    }
+    if let (1.., Some((shard, from))) = (skip, more) {
+        let cursor = Cursor { shard, from, ..cursor };
+        return ListingRender { database, cursor, skip, first, counts: false, total, whole }.scan();
+    }
     if whole && more.is_some() {
-        return Failure::NotImplemented(PAGES).response();
+        return Plan::Reply(Failure::NotImplemented(PAGES).response());
     }
     let count = match (first, total) {
-        (true, Some(total)) => {
-            let rest = total.saturating_sub(skipped);
-            Some(cursor.left.map_or(rest, |left| left.min(rest)))
-        }
+        (true, Some(rest)) => Some(cursor.left.map_or(rest, |left| left.min(rest))),
         _ => cursor.count,
     };
     let mut tail = json!({ "hasMore": more.is_some(), "cached": false, "error": false });
@@ -121,7 +159,7 @@ pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Response {
     }
     let tail = tail.to_string();
     let status = if first { 201 } else { 200 };
-    raw(status, object_with("{\"result\":[", parts, &format!("],{}", &tail[1..])))
+    Plan::Reply(raw(status, object_with("{\"result\":[", parts, &format!("],{}", &tail[1..]))))
 }
 
 fn shown(database: &str, cursor: &Cursor, item: Item) -> Vec<u8> {

@@ -12,6 +12,11 @@ pub const METADATA_KEY: &[u8] = b"\0baton/metadata";
 /// The database that always exists.
 pub const SYSTEM: &str = "_system";
 
+/// Most databases. Shard threads read and write the metadata as a whole, which must take them a few milliseconds.
+pub const MAX_DATABASES: usize = 256;
+/// Most collections of all databases together.
+pub const MAX_COLLECTIONS: usize = 2048;
+
 /// How the server makes keys for documents that come without one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -82,6 +82,9 @@ pub enum Action {
     Read {
         expect: Expect,
     },
+    /// Whether an insert finds the key taken (`KeyExists`) or free (`NotFound`). It is free, too, if this very
+    /// request has written there before.
+    Look,
     Insert {
         body: Body,
         existing: OnExisting,

@@ -23,7 +23,7 @@ pub enum Render {
     Many { collection: String, silent: bool, kind: Kind, known: Vec<Option<Failure>> },
     /// Of an import.
     Import(ImportRender),
-    /// Go on with this if none of these documents exists.
+    /// Go on with this if all of these keys are free.
     IfNoneExists(Box<Plan>),
     /// Go on with this if the scan was carried out.
     Then(Box<Plan>),
@@ -39,6 +39,21 @@ pub enum Render {
     Fixed(Value),
     /// A page of a listing.
     Listing(Box<ListingRender>),
+}
+
+impl Render {
+    /// How many documents it is about, besides those that were operated on: what a look at each would cost.
+    pub fn entries(&self) -> usize {
+        match self {
+            Render::Many { known, .. } => known.len(),
+            Render::Import(import) => import.known.len(),
+            Render::IfNoneExists(next) | Render::Then(next) => match next.as_ref() {
+                Plan::Documents(batch) => batch.ops.len().max(batch.render.entries()),
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
 }
 
 /// What the operations of an array are.
@@ -76,9 +91,8 @@ pub fn conclude(render: Render, done: Vec<Done>, durable: bool) -> Plan {
         Render::Import(import) => imported(import, done),
         Render::IfNoneExists(next) => {
             let refused = done.into_iter().find_map(|done| match done {
-                Done::Failed { failure: Failure::NotFound, .. } => None,
-                Done::Failed { failure, .. } => Some(failure),
-                _ => Some(Failure::KeyExists),
+                Done::Failed { failure, .. } => Some(failure).filter(|failure| *failure != Failure::NotFound),
+                other => unreachable!("a look does not end as {other:?}"),
             });
             match refused {
                 None => return *next,
@@ -101,7 +115,7 @@ pub fn conclude(render: Render, done: Vec<Done>, durable: bool) -> Plan {
             success(200, answer)
         }
         Render::Fixed(answer) => success(200, answer),
-        Render::Listing(listing) => page(*listing, done),
+        Render::Listing(listing) => return page(*listing, done),
     };
     Plan::Reply(response)
 }
@@ -249,8 +263,9 @@ impl ErrorCodes {
     fn push(&mut self, failure: &Failure, out: &mut Vec<u8>) {
         let (_, number) = failure.codes();
         *self.0.entry(number).or_default() += 1;
-        let entry = json!({ "error": true, "errorNum": number, "errorMessage": failure.to_string() });
-        out.extend_from_slice(entry.to_string().as_bytes());
+        let message = serde_json::to_string(&failure.to_string()).expect("a text has a JSON text");
+        let entry = format!("{{\"error\":true,\"errorNum\":{number},\"errorMessage\":{message}}}");
+        out.extend_from_slice(entry.as_bytes());
     }
 
     fn header(self, response: &mut Response) {

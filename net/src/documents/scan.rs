@@ -12,14 +12,21 @@ use super::op::{Done, Item, Items, Page, Scan, ScanFailure, Selection, Task};
 use engine::disk::ReadSpec;
 use engine::error::AppendError;
 use engine::ids::{Lsn, Revision};
-use engine::key_scan::{KeyScan, LiveKey, ScanError, ScanNeed, ScanPosition};
-use engine::shard::{Op, Shard, View};
+use engine::key_scan::{KeyScan, LiveKey, ScanError, ScanNeed, ScanPosition, Seen};
+use engine::shard::{Found, Op, Shard, View};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// Most documents removed in one step.
 const REMOVED_PER_STEP: usize = 256;
 /// And most bytes of their keys.
 const REMOVED_BYTES_PER_STEP: usize = 32 << 10;
+/// Most bytes of keys that are noted because they were written since the scan began.
+const MOVED_BYTES: usize = 1 << 20;
+/// How many of them are looked up in one step.
+const MOVED_PER_STEP: usize = 64;
+/// And with how many bytes of values.
+const MOVED_BYTES_PER_STEP: usize = 64 << 10;
 /// A page ends early when its documents have this many bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
@@ -28,6 +35,8 @@ const PAGE_BYTES: usize = 8 << 20;
 pub enum ScanStep {
     /// Read these blocks and hand them over with [`ScanJob::blocks`], then step again.
     Read(ReadSpec),
+    /// The frame there is damaged: fetch it, hand it over with [`ScanJob::mended`], then step again.
+    Damaged(Lsn),
     /// A step's work is done: let others have their turn, then step again.
     Again,
     /// The log has no room for the removals: step again when it has.
@@ -50,8 +59,15 @@ pub struct ScanJob {
     /// Documents found and not yet removed.
     doomed: Vec<Vec<u8>>,
     doomed_bytes: usize,
+    /// Documents that were written since the scan began, and are found when it has come to its end.
+    moved: BTreeSet<Vec<u8>>,
+    moved_bytes: usize,
+    view: View,
+    /// What must be committed before these are told.
+    wait: Lsn,
     wrote_upto: Option<Lsn>,
     asked: Option<ReadSpec>,
+    damaged: Option<Lsn>,
     failed: Option<ScanFailure>,
     /// The page has nothing of this shard.
     passed: bool,
@@ -68,7 +84,7 @@ impl ScanJob {
         };
         ScanJob {
             scan,
-            keys: KeyScan::new(from, view),
+            keys: KeyScan::new(from, view, shard),
             wall_ms,
             full: false,
             page: Page { items: Vec::new(), next: None, count: None },
@@ -76,8 +92,13 @@ impl ScanJob {
             counted: 0,
             doomed: Vec::new(),
             doomed_bytes: 0,
+            moved: BTreeSet::new(),
+            moved_bytes: 0,
+            view,
+            wait: Lsn(0),
             wrote_upto: None,
             asked: None,
+            damaged: None,
             failed: None,
             passed,
         }
@@ -98,16 +119,29 @@ impl ScanJob {
         let Some(spec) = self.asked.take() else { return };
         let mut keys = self.keys.clone();
         let result = match bytes {
-            Some(bytes) => keys.read(shard, spec, bytes, |live| self.take(live)),
+            Some(bytes) => keys.read(shard, spec, bytes, |seen| self.see(seen)),
             None => Err(ScanError::NoFrame(keys.position().frame)),
         };
         self.moved(keys, result);
+    }
+
+    /// The frame that a [`ScanStep::Damaged`] named; `None` if nobody has it.
+    pub fn mended(&mut self, shard: &Shard, frame: Option<&[u8]>) {
+        let mut keys = self.keys.clone();
+        let lsn = keys.position().frame;
+        match frame.map(|frame| keys.mended(shard, frame, |seen| self.see(seen))) {
+            Some(Ok(())) => self.keys = keys,
+            Some(Err(_)) | None => self.failed = Some(ScanFailure::Unreadable(lsn)),
+        }
     }
 
     /// Does a bounded piece of work.
     pub fn step(&mut self, shard: &mut Shard, wall_ms: u64) -> ScanStep {
         if let Some(failure) = self.failed.take() {
             return self.end(Done::ScanFailed(failure));
+        }
+        if let Some(lsn) = self.damaged.take() {
+            return ScanStep::Damaged(lsn);
         }
         if self.scan.task == Task::Tail {
             let (epoch, lsn) = (shard.last_epoch(), shard.tail());
@@ -118,14 +152,18 @@ impl ScanJob {
         }
         let need = if self.passed || self.is_over() { ScanNeed::End } else { self.keys.next(shard) };
         match need {
-            ScanNeed::End => self.finish(),
+            ScanNeed::End if self.passed || self.is_over() || self.moved.is_empty() => self.finish(),
+            ScanNeed::End => {
+                self.find_moved(shard);
+                ScanStep::Again
+            }
             ScanNeed::Read(spec) => {
                 self.asked = Some(spec);
                 ScanStep::Read(spec)
             }
             ScanNeed::Walk => {
                 let mut keys = self.keys.clone();
-                let result = keys.walk(shard, |live| self.take(live));
+                let result = keys.walk(shard, |seen| self.see(seen));
                 self.moved(keys, result);
                 ScanStep::Again
             }
@@ -142,7 +180,60 @@ impl ScanJob {
         if let Err(ScanError::NoFrame(lsn)) = result {
             // The first frame of a page comes from a cursor, which may be made up.
             let first = matches!(self.scan.task, Task::Page { from, .. } if from.frame == lsn);
-            self.failed = Some(if first { ScanFailure::BadCursor } else { ScanFailure::Unreadable(lsn) });
+            match first {
+                true => self.failed = Some(ScanFailure::BadCursor),
+                false => self.damaged = Some(lsn),
+            }
+        }
+    }
+
+    fn see(&mut self, seen: Seen<'_>) -> ControlFlow<()> {
+        match seen {
+            Seen::Live(live) => self.take(live),
+            Seen::Moved(key) => {
+                if self.moved_bytes <= MOVED_BYTES
+                    && self.scan.selection.document(key).is_some()
+                    && self.moved.insert(key.to_vec())
+                {
+                    self.moved_bytes += key.len();
+                }
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// Looks up some of those that were written since the scan began. If there are too many, or the disk has
+    /// one, the scan goes on to where the log ends now, and comes across them there.
+    fn find_moved(&mut self, shard: &Shard) {
+        let at = ScanPosition { operation: 0, ..self.keys.position() };
+        let mut goes_on = self.moved_bytes > MOVED_BYTES;
+        let mut bytes = 0;
+        for _ in 0..MOVED_PER_STEP {
+            if goes_on || bytes > MOVED_BYTES_PER_STEP {
+                break;
+            }
+            let Some(key) = self.moved.pop_first() else { break };
+            let wait = match shard.find(&key, self.view) {
+                Found::Missing { wait } => wait,
+                Found::Here { value, expiry_ms, revision, wait } => {
+                    bytes += value.len();
+                    if self.take(LiveKey { key: &key, value, expiry_ms, revision, at }).is_break() {
+                        self.moved.insert(key);
+                        break;
+                    }
+                    wait
+                }
+                Found::OnDisk { wait, .. } => {
+                    goes_on = true;
+                    wait
+                }
+            };
+            self.wait = self.wait.max(wait);
+        }
+        if goes_on {
+            self.moved.clear();
+            self.moved_bytes = 0;
+            self.keys.go_on(shard);
         }
     }
 
@@ -235,7 +326,7 @@ impl ScanJob {
     }
 
     fn end(&mut self, done: Done) -> ScanStep {
-        ScanStep::Done { done, read_upto: self.keys.wait(), wrote_upto: self.wrote_upto }
+        ScanStep::Done { done, read_upto: self.keys.wait().max(self.wait), wrote_upto: self.wrote_upto }
     }
 }
 

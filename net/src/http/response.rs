@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::io::Write;
 
-/// From here on a copy costs more than a move.
+/// From here on a body is not copied.
 const LARGE_BODY_BYTES: usize = 64 << 10;
 /// What most bodies are.
 const JSON: &str = "application/json; charset=utf-8";
@@ -72,19 +72,12 @@ impl Response {
         }
     }
 
-    /// Its bytes, as of [`Response::encode`]. A large body is moved and not copied.
-    pub fn into_bytes(mut self, head: bool, keep_alive: bool) -> Vec<u8> {
+    /// Its bytes, as of [`Response::encode`], in two parts: a large body is by itself, neither copied nor moved.
+    pub fn into_parts(self, head: bool, keep_alive: bool) -> (Vec<u8>, Vec<u8>) {
         let mut bytes = Vec::new();
-        if self.body.len() < LARGE_BODY_BYTES {
-            self.encode(head, keep_alive, &mut bytes);
-            return bytes;
-        }
-        self.encode(true, keep_alive, &mut bytes);
-        if head {
-            return bytes;
-        }
-        self.body.splice(0..0, bytes);
-        self.body
+        let large = self.body.len() >= LARGE_BODY_BYTES;
+        self.encode(head || large, keep_alive, &mut bytes);
+        (bytes, if large && !head { self.body } else { Vec::new() })
     }
 }
 

@@ -18,10 +18,11 @@ use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
-use engine::shard::View;
+use engine::shard::{Shard, View};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it moves.
+/// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it goes through or
+/// writes, however it ends.
 const STEPS_PER_TURN: usize = 128;
 const BYTES_PER_STEP: usize = 4 << 10;
 /// Most bytes of documents that the errands of one request bring back; what is asked for beyond is refused.
@@ -30,6 +31,8 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 const CROWDED_ANSWER_BYTES: usize = 1 << 20;
 /// What one step of a scan costs.
 const SCAN_STEP_COST: usize = 64;
+/// What all scans together may take of a turn.
+const SCAN_STEPS_PER_TURN: usize = STEPS_PER_TURN / 2;
 
 /// The errands of one connection of one shard.
 pub(super) type Lane = (ShardId, ConnId);
@@ -46,14 +49,13 @@ enum Await {
     Parked {
         since: Nanos,
     },
+    /// Values from the disk; if none is outstanding, to go on with these.
     Reads {
         outstanding: usize,
         fetched: Vec<Fetched>,
     },
     /// Blocks for its scan.
     Blocks,
-    /// The log buffer is full.
-    Room,
     /// Carried out; its report waits for what it depends on.
     Needs,
 }
@@ -175,6 +177,8 @@ pub(super) struct Errands {
     listed: BTreeSet<Lane>,
     /// Steps left in this turn.
     steps: usize,
+    /// Those of them that scans may take.
+    scan_steps: usize,
     /// Something is left to be done at once.
     pub(super) hungry: bool,
 }
@@ -243,18 +247,34 @@ impl Node {
         }
     }
 
-    /// Goes on with all errands that can go on.
+    /// Goes on with the errands that can go on, as far as a turn goes. Who was served is last in the next turn, who
+    /// was not is first.
     pub(super) fn run_errands(&mut self, out: &mut Vec<Action>) {
         self.errands.steps = STEPS_PER_TURN;
-        self.errands.hungry = false;
+        self.errands.scan_steps = SCAN_STEPS_PER_TURN;
+        let (mut left_over, mut denied) = (false, Vec::new());
         for _ in 0..self.errands.order.len() {
+            if self.errands.steps == 0 {
+                left_over = true;
+                break;
+            }
             let Some(lane) = self.errands.order.pop_front() else { break };
             self.errands.listed.remove(&lane);
+            let before = self.errands.steps;
+            self.errands.hungry = false;
             self.run_lane(lane, out);
-            if self.errands.lanes.contains_key(&lane) {
+            left_over |= self.errands.hungry;
+            if !self.errands.lanes.contains_key(&lane) {
+                continue;
+            }
+            if self.errands.hungry && self.errands.steps == before {
+                denied.push(lane);
+            } else {
                 self.errands.list(lane);
             }
         }
+        denied.into_iter().rev().for_each(|lane| self.errands.order.push_front(lane));
+        self.errands.hungry = left_over;
     }
 
     fn run_lane(&mut self, lane: Lane, out: &mut Vec<Action>) {
@@ -306,7 +326,7 @@ impl Node {
             return self.scan(lane, running, view, out);
         }
         if let Work::Confirm { version } = running.errand.work {
-            running.outdated = self.known.metadata.is_none() || self.known.version() != version;
+            running.outdated = !self.is_newest_metadata(version, out);
             running.state = Await::Needs;
             return;
         }
@@ -360,6 +380,7 @@ impl Node {
             };
             if self.errands.steps == 0 {
                 self.errands.hungry = true;
+                running.state = Await::Reads { outstanding: 0, fetched };
                 return;
             }
             let crowded = op.is_some() && running.errand.answer.is_full();
@@ -387,10 +408,13 @@ impl Node {
                 wrote: None,
                 no_room: false,
             };
+            let mut looked = 0;
             let ended = match (op, &running.errand.work) {
                 (Some(op), _) => match documents::execute(op, &mut access) {
-                    documents::Outcome::Done(done) => {
+                    documents::Outcome::Done { done, looked: bytes } => {
+                        running.done_bytes += done.bytes();
                         running.done.push(done);
+                        looked = bytes;
                         true
                     }
                     documents::Outcome::Blocked => false,
@@ -409,7 +433,7 @@ impl Node {
             let read = if ended { running.done.last().map_or(0, Done::bytes) } else { 0 };
             running.done_bytes += read;
             running.errand.answer.add(if ended { read + size_of::<Done>() } else { 0 });
-            let moved = read + (self.shard.tail().0 - end_before.0) as usize;
+            let moved = looked + (self.shard.tail().0 - end_before.0) as usize;
             self.errands.steps = self.errands.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
                 running.needs.read_upto = running.needs.read_upto.max(wait);
@@ -421,10 +445,8 @@ impl Node {
                 }
                 continue;
             }
-            if no_room {
-                running.state = Await::Room;
-                return;
-            }
+            // If the log has no room for the moment, there is nothing to read.
+            debug_assert!(no_room || !wanted.is_empty(), "blocked by nothing");
             running.state = Await::Reads { outstanding: wanted.len(), fetched };
             for want in wanted {
                 let ticket = self.ticket();
@@ -444,7 +466,7 @@ impl Node {
             .scan
             .get_or_insert_with(|| Box::new(ScanJob::new(scan.clone(), &self.shard, view, wall_ms)));
         loop {
-            if self.errands.steps == 0 {
+            if self.errands.steps == 0 || self.errands.scan_steps == 0 {
                 self.errands.hungry = true;
                 running.state = Await::Turn;
                 return;
@@ -453,12 +475,13 @@ impl Node {
             if running.errand.answer.is_full() && !running.errand.write {
                 return running.refuse(Refusal::Crowded);
             }
+            self.errands.scan_steps = self.errands.scan_steps.saturating_sub(SCAN_STEP_COST);
             let step = job.step(&mut self.shard, wall_ms);
             running.errand.answer.set(job.page_bytes());
             match step {
                 ScanStep::Again => {}
                 ScanStep::NoRoom => {
-                    running.state = Await::Room;
+                    running.state = Await::Turn;
                     return;
                 }
                 ScanStep::Read(spec) => {
@@ -466,6 +489,14 @@ impl Node {
                     self.reads.insert(ticket, ReadFor::Scan { lane, id: running.id });
                     running.state = Await::Blocks;
                     return out.push(Action::Read { ticket, spec });
+                }
+                ScanStep::Damaged(lsn) => {
+                    running.state = Await::Blocks;
+                    if self.repair_scanned(lane, running.id, lsn) {
+                        return;
+                    }
+                    running.state = Await::Turn;
+                    job.mended(&self.shard, None);
                 }
                 ScanStep::Done { done, read_upto, wrote_upto } => {
                     running.done.push(done);
@@ -496,6 +527,21 @@ impl Node {
 
     /// Blocks came from the disk for a scan.
     pub(super) fn scan_read(&mut self, lane: Lane, id: u64, bytes: Option<&[u8]>, out: &mut Vec<Action>) {
+        self.scan_fed(lane, id, |job, shard| job.blocks(shard, bytes), out);
+    }
+
+    /// A frame that is damaged here came from another node for a scan; `None`: nobody has it.
+    pub(super) fn scan_mended(&mut self, lane: Lane, id: u64, frame: Option<&[u8]>, out: &mut Vec<Action>) {
+        self.scan_fed(lane, id, |job, shard| job.mended(shard, frame), out);
+    }
+
+    fn scan_fed(
+        &mut self,
+        lane: Lane,
+        id: u64,
+        feed: impl FnOnce(&mut ScanJob, &Shard),
+        out: &mut Vec<Action>,
+    ) {
         let queue = self.errands.lanes.get_mut(&lane);
         let Some(running) = queue.and_then(|queue| queue.iter_mut().find(|one| one.id == id)) else { return };
         if !matches!(running.state, Await::Blocks) {
@@ -503,7 +549,7 @@ impl Node {
         }
         running.state = Await::Turn;
         if let Some(job) = &mut running.scan {
-            job.blocks(&self.shard, bytes);
+            feed(job, &self.shard);
         }
         self.run_lane(lane, out);
     }

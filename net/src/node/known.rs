@@ -107,6 +107,15 @@ impl Node {
         }
     }
 
+    /// Whether an answer that was made from this version may leave: shard 0 has looked, and nothing is newer.
+    pub(super) fn is_newest_metadata(&mut self, version: u64, out: &mut Vec<Action>) -> bool {
+        if self.shard.committed() != self.known.looked.0 && self.known.reading.is_none() {
+            self.known.looked = (self.shard.committed(), self.now);
+            self.look_for_metadata(out);
+        }
+        self.known.reading.is_none() && self.known.metadata.is_some() && self.known.version() == version
+    }
+
     fn look_for_metadata(&mut self, out: &mut Vec<Action>) {
         let found = match self.shard.find(METADATA_KEY, View::Committed) {
             Found::Missing { .. } => match self.known.metadata {

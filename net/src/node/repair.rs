@@ -6,6 +6,7 @@
 //! for damage by itself.
 
 use super::access::{Fetched, FetchedValue};
+use super::errands::Lane;
 use super::{Node, ReadFor, Reader, engine_epoch, routing};
 use crate::replication::message::{self, HEADER_BYTES, Header, Kind};
 use crate::seam::{Action, Landing, LinkId};
@@ -49,6 +50,11 @@ enum Waiting {
         reader: Reader,
         at: Location,
         key: Box<[u8]>,
+    },
+    /// A scan of this lane's errand.
+    Scan {
+        lane: Lane,
+        id: u64,
     },
     /// A follower that is fed from the disk.
     Follower {
@@ -135,6 +141,13 @@ impl Node {
                 self.hand_over(reader, Fetched { at, key, found: FetchedValue::Failed(fault.text()) }, out)
             }
         }
+    }
+
+    /// A scan found no sound frame at `lsn`. Whether it can be repaired; if so, [`Node::scan_mended`] follows.
+    pub(super) fn repair_scanned(&mut self, lane: Lane, id: u64, lsn: Lsn) -> bool {
+        let Some(name) = self.shard.name_at(lsn) else { return false };
+        self.repair(name, Fault::Checksum, Waiting::Scan { lane, id });
+        true
     }
 
     /// No sound frame at `from`, where a follower is to be fed from the disk on: the frame is longer than what
@@ -292,6 +305,9 @@ impl Node {
                     };
                     self.hand_over(reader, Fetched { at, key, found }, out);
                 }
+                Waiting::Scan { lane, id } => {
+                    self.scan_mended(lane, id, Some(&blocks[skip..frame_end]), out);
+                }
                 Waiting::Follower { node, link } => {
                     self.send_catch_up(node, link, lsn, &blocks[skip..frame_end], out);
                 }
@@ -308,6 +324,7 @@ impl Node {
                     let found = FetchedValue::Failed(repair.fault.text());
                     self.hand_over(reader, Fetched { at, key, found }, out);
                 }
+                Waiting::Scan { lane, id } => self.scan_mended(lane, id, None, out),
                 // A committed frame: the learner stays one, and its next call is the next attempt.
                 Waiting::Follower { .. } if lsn < self.shard.committed() => {}
                 // It may be the only copy. Recovery finds out what the log still is.

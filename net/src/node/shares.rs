@@ -95,10 +95,10 @@ impl Results {
         self.spent.iter().all(Vec::is_empty)
     }
 
-    /// Whether putting them together takes long.
-    pub fn are_many(&self) -> bool {
+    /// Whether making what `render` says of them takes long.
+    pub fn are_many(&self, render: &Render) -> bool {
         let bytes = || self.parts.iter().flat_map(|(_, done)| done).map(Done::bytes).sum::<usize>();
-        self.count > MANY_RESULTS || bytes() > MANY_BYTES
+        self.count.max(render.entries()) > MANY_RESULTS || bytes() > MANY_BYTES
     }
 
     /// All in order; an operation that was not carried out has a result that says so.

@@ -68,6 +68,13 @@ impl Topology {
         shard.members.iter().copied().filter(|node| Some(*node) != shard.leader)
     }
 
+    /// Whether this node leads some shards, and other nodes others.
+    pub fn is_split(&self) -> bool {
+        let leads =
+            |me: bool| self.shards.iter().any(|s| s.leader.is_some_and(|node| (node == self.me) == me));
+        leads(true) && leads(false)
+    }
+
     /// The shard that owns `slot`: an index into `shards`.
     pub fn shard_of_slot(&self, slot: u16) -> Option<usize> {
         self.shards.iter().position(|shard| (shard.slots.0..=shard.slots.1).contains(&slot))
@@ -99,3 +106,31 @@ pub const CROSS_SLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the sam
 
 /// The encoded error for a request that should be sent again in a moment.
 pub const TRY_AGAIN: &[u8] = b"-TRYAGAIN The shard is changing its leader\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_split_where_two_nodes_lead() {
+        for (leaders, split) in [
+            (vec![Some(0), Some(0)], false),
+            (vec![Some(1), Some(1)], false),
+            (vec![Some(0), None], false),
+            (vec![None, None], false),
+            (vec![Some(0), Some(1)], true),
+            (vec![Some(1), None, Some(0)], true),
+        ] {
+            let shard = |(id, leader): (usize, &Option<usize>)| ShardTopology {
+                id: id as u16,
+                slots: (0, 0),
+                leader: *leader,
+                members: vec![0, 1],
+                epoch: 1,
+            };
+            let shards = leaders.iter().enumerate().map(shard).collect();
+            let topology = Topology { group: 7, shards, nodes: Vec::new(), me: 0 };
+            assert_eq!(topology.is_split(), split, "{leaders:?}");
+        }
+    }
+}

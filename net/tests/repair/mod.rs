@@ -27,6 +27,11 @@ fn cold_world() -> World {
     for i in 0..VALUES {
         assert_eq!(world.ask(A, &format!("SET big{i} {}", value(i))), "+OK\r\n");
     }
+    restart(&mut world);
+    world
+}
+
+fn restart(world: &mut World) {
     world.run_until("both to settle", settled);
     world.kill(A);
     world.kill(B);
@@ -35,7 +40,6 @@ fn cold_world() -> World {
     world.promote(A);
     world.run_until("the admission", |w| in_sync(w) == NodeSet::of(&[A, B]));
     world.run_until("both to settle", settled);
-    world
 }
 
 /// The blocks in which a node would look for a key.
@@ -252,4 +256,27 @@ fn a_damaged_node_does_not_lead_even_if_it_is_told_to() {
     world.promote(A);
     world.hosts[0].replies.clear();
     assert_eq!(world.ask(A, "GET big0"), reply(0));
+}
+
+#[test]
+fn a_scan_that_meets_a_damaged_frame_goes_on_with_the_other_members() {
+    let mut world = World::new();
+    world.ask_http(A, "POST /_api/collection", "", r#"{"name":"c"}"#);
+    for i in 0..VALUES {
+        assert_eq!(world.ask(A, &format!("SET c/big{i} {}", value(i))), "+OK\r\n");
+    }
+    restart(&mut world);
+    let segment = blocks_of(&world, A, "c/big3").segment;
+    let before = file(&mut world, A, segment);
+    damage(&mut world, A, "c/big3");
+    damage(&mut world, A, "c/big4");
+    let counted = world.ask_http(A, "GET /_api/collection/c/count", "", "");
+    assert!(counted.contains(&format!("\"count\":{VALUES}")), "{counted}");
+    wait_repaired(&mut world, A, 2);
+    assert!(file(&mut world, A, segment) == before);
+    // Nobody can help: it is said so, and ends.
+    damage(&mut world, A, "c/big5");
+    damage(&mut world, B, "c/big5");
+    let failed = world.ask_http(A, "GET /_api/collection/c/count", "", "");
+    assert!(failed.starts_with("HTTP/1.1 500 "), "{failed}");
 }

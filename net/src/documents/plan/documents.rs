@@ -1,13 +1,16 @@
 //! `/_api/document`: one document, or an array of them.
 
 use super::super::body::{Body, SYSTEM_ATTRIBUTES, strip};
-use super::super::op::{Action, Expect, Op, Returns};
+use super::super::op::{Action, Expect, OnExisting, Op, Returns};
 use super::super::render::{Kind, Render};
 use super::flags::{boolean, is_given};
 use super::handle::{checked, key_of, named, named_in, text};
-use super::{Asked, Collection, Failure, Planned, batch};
+use super::{Asked, Collection, Failure, MAX_OPS, Planned, batch};
 use crate::http::Method;
 use serde_json::{Map, Number, Value};
+
+/// Longest name of an attribute that is incremented, in bytes.
+const MAX_ATTRIBUTE_BYTES: usize = 1024;
 
 impl Asked<'_> {
     pub fn documents(&self, path: &[&str]) -> Planned {
@@ -82,27 +85,25 @@ impl Asked<'_> {
 
     fn insert(&self, name: &str) -> Planned {
         let collection = self.collection(name)?;
-        match self.json()? {
-            Value::Object(object) => {
-                let op = self.inserted(name, collection, object, 0)?;
-                batch(true, self.waits(collection), vec![op], self.one(name))
-            }
-            Value::Array(all) => self.each(name, collection, all, Kind::Write, |element, at| match element {
-                Value::Object(object) => self.inserted(name, collection, object, at),
-                _ => Err(Failure::NotAnObject),
-            }),
+        let existing = self.flags.on_existing(self.request)?;
+        let inserted = |element, at| match element {
+            Value::Object(object) => self.inserted(name, collection, existing, object, at),
             _ => Err(Failure::NotAnObject),
+        };
+        if self.is_array() {
+            return self.each(name, collection, self.elements()?, Kind::Write, inserted);
         }
+        batch(true, self.waits(collection), vec![inserted(self.json()?, 0)?], self.one(name))
     }
 
     fn inserted(
         &self,
         name: &str,
         collection: &Collection,
+        existing: OnExisting,
         mut object: Map<String, Value>,
         element: usize,
     ) -> Result<Op, Failure> {
-        let existing = self.flags.on_existing(self.request)?;
         let key = self.key_for(name, collection, &object, element)?;
         let expect = self.flags.expected_by_body(text(&object, "_rev"));
         strip(&mut object);
@@ -133,13 +134,6 @@ impl Asked<'_> {
         let write = kind != Kind::Read;
         let render = Render::Many { collection: name.to_owned(), silent: self.flags.silent, kind, known };
         batch(write, write && self.waits(collection), ops, render)
-    }
-
-    fn elements(&self) -> Result<Vec<Value>, Failure> {
-        match self.json()? {
-            Value::Array(elements) => Ok(elements),
-            _ => Err(Failure::BadParameter("expecting a JSON array in the body".to_owned())),
-        }
     }
 
     fn read_many(&self, name: &str) -> Planned {
@@ -180,6 +174,9 @@ impl Asked<'_> {
         let object = self.object()?;
         let bad = |text: &str| Failure::BadParameter(text.to_owned());
         let attribute = text(&object, "attribute").ok_or_else(|| bad("attribute must be a string"))?;
+        if attribute.len() > MAX_ATTRIBUTE_BYTES {
+            return Err(Failure::BadParameter(format!("attribute may have {MAX_ATTRIBUTE_BYTES} bytes")));
+        }
         if SYSTEM_ATTRIBUTES.contains(&attribute) {
             return Err(bad("this attribute belongs to the server"));
         }
@@ -203,6 +200,9 @@ impl Asked<'_> {
         let Some(Value::Array(keys)) = object.get("keys") else {
             return Err(Failure::BadParameter("keys must be an array".to_owned()));
         };
+        if keys.len() > MAX_OPS {
+            return Err(Failure::TooMany { limit: MAX_OPS });
+        }
         let options = object.get("options").and_then(Value::as_object);
         let option = |name| options.and_then(|options| options.get(name)).and_then(Value::as_bool);
         let returns_old = option("returnOld").unwrap_or(false);

@@ -11,6 +11,10 @@ use std::collections::HashSet;
 
 const EDGES: &str = "fromPrefix and toPrefix are for edges, which Baton does not have";
 
+/// Sent again, it would remove what it wrote, and then find all of it remembered.
+const OVERWRITTEN_ONCE: &str =
+    "an import with overwrite=true takes no idempotency key: it can be repeated as it is";
+
 /// One line of the input, empty lines left out.
 type Line = Result<Map<String, Value>, Failure>;
 
@@ -35,10 +39,10 @@ impl Asked<'_> {
                 return Err(Failure::BadParameter(text));
             }
         };
-        let (lines, empty) = self.lines()?;
-        if lines.len() > MAX_OPS {
-            return Err(Failure::TooMany { limit: MAX_OPS });
+        if self.once.is_some() && is_on(request, "overwrite") {
+            return Err(Failure::BadParameter(OVERWRITTEN_ONCE.to_owned()));
         }
+        let (lines, empty) = self.lines()?;
         self.import_lines(name, collection, existing, lines, empty)
     }
 
@@ -75,7 +79,7 @@ impl Asked<'_> {
             }
             // Before anything is written: does any of them exist?
             if existing == OnExisting::Fail && !overwrite {
-                check = ops.iter().filter(|op| op.once.is_none()).map(existence).collect();
+                check = ops.iter().map(look).collect();
             }
         }
         let wait = self.waits(collection);
@@ -110,12 +114,9 @@ impl Asked<'_> {
     fn lines(&self) -> Result<(Vec<Line>, u64), Failure> {
         let body = self.request.body.trim_ascii_start();
         match self.request.parameter("type").unwrap_or_default() {
-            "documents" => Ok(lines_of_objects(body)),
-            "auto" if !body.starts_with(b"[") => Ok(lines_of_objects(body)),
-            "array" | "list" | "auto" => match self.json()? {
-                Value::Array(all) => Ok((all.into_iter().map(object).collect(), 0)),
-                _ => Err(Failure::BadParameter("expecting a JSON array in the body".to_owned())),
-            },
+            "documents" => lines_of_objects(body),
+            "auto" if !self.is_array() => lines_of_objects(body),
+            "array" | "list" | "auto" => Ok((self.elements()?.into_iter().map(object).collect(), 0)),
             "" | "undefined" => lines_of_values(body),
             other => {
                 let text = format!("type must be documents, array, list or auto, not {other:?}");
@@ -131,11 +132,10 @@ fn has_twice(ops: &[Op]) -> bool {
     !ops.iter().all(|op| seen.insert(op.store_key.as_slice()))
 }
 
-/// The same operation, but only a look whether the document exists.
-fn existence(op: &Op) -> Op {
-    let action = Action::Read { expect: Expect::Any };
-    let (store_key, key) = (op.store_key.clone(), op.key.clone());
-    Op { store_key, key, action, returns: Default::default(), once: None }
+/// The same operation, but only a look whether it would find its key taken.
+fn look(op: &Op) -> Op {
+    let (store_key, key, once) = (op.store_key.clone(), op.key.clone(), op.once.clone());
+    Op { store_key, key, action: Action::Look, returns: Default::default(), once }
 }
 
 fn object(value: Value) -> Line {
@@ -150,21 +150,28 @@ fn parsed(line: &[u8]) -> Result<Value, Failure> {
 }
 
 /// Lines with text, and how many are empty. The end of the last line is none.
-fn split(body: &[u8]) -> (impl Iterator<Item = &[u8]>, u64) {
+///
+/// # Errors
+/// More lines than one request may have, not counting the empty ones and the `heads` first ones.
+fn split(body: &[u8], heads: usize) -> Result<(impl Iterator<Item = &[u8]>, u64), Failure> {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     let all = || body.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
+    let lines = || all().filter(|line| !line.is_empty());
+    if lines().nth(MAX_OPS + heads).is_some() {
+        return Err(Failure::TooMany { limit: MAX_OPS });
+    }
     let empty = if body.is_empty() { 0 } else { all().filter(|line| line.is_empty()).count() as u64 };
-    (all().filter(|line| !line.is_empty()), empty)
+    Ok((lines(), empty))
 }
 
-fn lines_of_objects(body: &[u8]) -> (Vec<Line>, u64) {
-    let (lines, empty) = split(body);
-    (lines.map(|line| parsed(line).and_then(object)).collect(), empty)
+fn lines_of_objects(body: &[u8]) -> Result<(Vec<Line>, u64), Failure> {
+    let (lines, empty) = split(body, 0)?;
+    Ok((lines.map(|line| parsed(line).and_then(object)).collect(), empty))
 }
 
 /// A line with the attributes' names, then one line with the values of each document.
 fn lines_of_values(body: &[u8]) -> Result<(Vec<Line>, u64), Failure> {
-    let (mut lines, empty) = split(body);
+    let (mut lines, empty) = split(body, 1)?;
     let no_names = || Failure::BadParameter("the first line must be an array of attribute names".to_owned());
     let Value::Array(names) = parsed(lines.next().ok_or_else(no_names)?)? else { return Err(no_names()) };
     let names: Option<Vec<String>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();

@@ -5,8 +5,8 @@
 
 use super::super::cursor::{Cursor, DEFAULT_BATCH, MAX_BATCH};
 use super::super::lists::ListingRender;
-use super::super::op::{Items, Plan, Task};
-use super::super::render::{Render, success};
+use super::super::op::{Items, Plan};
+use super::super::render::success;
 use super::handle::text;
 use super::{Asked, Failure, Planned};
 use crate::http::Method;
@@ -117,22 +117,9 @@ impl Asked<'_> {
     }
 
     fn page(&self, cursor: Cursor, skip: usize, first: bool, counts: bool) -> Plan {
-        let room = cursor.left.map_or(cursor.batch, |left| left.min(cursor.batch as u64) as usize);
-        let task = Task::Page {
-            shard: cursor.shard,
-            from: cursor.from,
-            limit: skip + room,
-            items: cursor.items,
-            count: counts,
-        };
-        let collection = cursor.collection.clone();
         let database = self.database.clone();
         let whole = first && !self.follows_pages();
-        self.scan(
-            &collection,
-            task,
-            Render::Listing(Box::new(ListingRender { database, cursor, skip, first, counts, whole })),
-        )
+        ListingRender { database, cursor, skip, first, counts, total: None, whole }.scan()
     }
 }
 

@@ -6,6 +6,7 @@
 mod collections;
 mod databases;
 mod documents;
+mod elements;
 mod flags;
 mod handle;
 mod import;
@@ -26,7 +27,7 @@ use engine::slot::slot_of;
 use flags::Flags;
 use serde_json::{Map, Value};
 
-/// Most documents of one request.
+/// Most documents of one request, bad ones included.
 const MAX_OPS: usize = 100_000;
 
 /// How a request is planned: a plan, or the failure that is its answer.
@@ -96,7 +97,10 @@ impl<'a> Asked<'a> {
                 self.once = once(self.request)?;
                 self.increment(name, key)
             }
-            ["_api", "simple", what] => self.simple(what),
+            ["_api", "simple", what] => {
+                self.once = once(self.request)?;
+                self.simple(what)
+            }
             ["_api", "cursor", rest @ ..] => self.cursors(rest),
             ["_api", "index", rest @ ..] => self.indexes(rest),
             _ => match unsupported::instead(&path) {
@@ -118,6 +122,16 @@ impl<'a> Asked<'a> {
     /// The body as JSON.
     fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.request.body).map_err(|error| Failure::CorruptJson(error.to_string()))
+    }
+
+    /// Whether the body is meant as an array.
+    fn is_array(&self) -> bool {
+        self.request.body.trim_ascii_start().starts_with(b"[")
+    }
+
+    /// The elements of the body, which must be an array.
+    fn elements(&self) -> Result<Vec<Value>, Failure> {
+        elements::elements(&self.request.body)
     }
 
     /// The body as a JSON object; an empty body is an empty one.

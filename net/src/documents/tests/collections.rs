@@ -187,3 +187,33 @@ fn changes_survive_in_the_store() {
     server.refused("POST /_api/collection", json!({"name": "d"}), 500, 4);
     assert!(server.metadata.collection("_system", "d").is_none());
 }
+
+#[test]
+fn databases_and_collections_are_bounded() {
+    let mut metadata = Server::with_c().metadata;
+    let collection = metadata.collection(SYSTEM, "c").unwrap().clone();
+    for n in 2..256 {
+        metadata.databases.insert(format!("d{n}"), Database { id: n, ..Database::default() });
+    }
+    let found = metadata.databases.get_mut("d7").unwrap();
+    for n in 1..2047 {
+        // As large as a name may be.
+        found.collections.insert(format!("{:c<256}", format!("c{n}-")), collection.clone());
+    }
+    assert_eq!(Metadata::decode(&metadata.encode()).unwrap(), metadata);
+    let full = |wanted: MetadataChange, metadata: &mut Metadata| {
+        let answer = wanted.apply(metadata);
+        (answer.status, json_of(&answer)["errorNum"].clone())
+    };
+    let create = |name: &str| MetadataChange::CreateCollection {
+        database: SYSTEM.to_owned(),
+        name: name.to_owned(),
+        settings: Settings::default(),
+    };
+    let database = |name: &str| MetadataChange::CreateDatabase { name: name.to_owned(), users: Vec::new() };
+    assert_eq!(full(create("last"), &mut metadata).0, 200);
+    assert_eq!(full(create("more"), &mut metadata), (403, json!(32)));
+    assert_eq!(full(database("last"), &mut metadata).0, 201);
+    assert_eq!(full(database("more"), &mut metadata), (403, json!(32)));
+    assert_eq!(full(create("c"), &mut metadata), (409, json!(1207)));
+}

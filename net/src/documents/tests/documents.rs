@@ -232,6 +232,29 @@ fn values_that_others_wrote_are_documents_if_they_are_objects() {
 }
 
 #[test]
+fn every_way_an_operation_ends_is_charged_for_what_it_looked_at() {
+    let mut server = Server::with_c();
+    let value = "z".repeat(40_000);
+    server.check("POST /_api/document/c", json!({"_key": "a", "v": value}), 201, Value::Null);
+    server.put(b"c/text", value.as_bytes(), 0);
+    let rev = server.rev("a");
+    for (line, body, least) in [
+        ("GET /_api/document/c/a".to_owned(), "", 40_000),
+        (format!("GET /_api/document/c/a\nIf-None-Match: {rev}"), "", 40_000),
+        ("GET /_api/document/c/a\nIf-Match: 0-0".to_owned(), "", 40_000),
+        ("GET /_api/document/c/text".to_owned(), "", 40_000),
+        ("PATCH /_api/document/c/a\nIf-Match: 0-0".to_owned(), "{}", 40_000),
+        ("PATCH /_api/document/c/text".to_owned(), "{}", 160_000),
+        ("POST /_api/baton/increment/c/a".to_owned(), "{\"attribute\":\"v\"}", 160_000),
+        ("PATCH /_api/document/c/a".to_owned(), "{}", 160_000),
+    ] {
+        server.looked = 0;
+        server.raw(&line, body.as_bytes());
+        assert!(server.looked >= least, "{line}: {}", server.looked);
+    }
+}
+
+#[test]
 fn numbers_and_the_order_of_attributes_stay() {
     let mut server = Server::with_c();
     let body = br#"{"_key":"n","z":1,"a":-0.5,"m":9007199254740993,"e":1e300,"b":18446744073709551615,"u":"\u00e4"}"#;

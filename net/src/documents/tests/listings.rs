@@ -124,6 +124,56 @@ fn large_documents_make_short_pages() {
 }
 
 #[test]
+fn a_scan_ends_although_others_write_faster_than_it_reads() {
+    let mut server = Server::with_c();
+    let keys = fill(&mut server, 40);
+    server.meanwhile = keys.iter().take(6).map(|key| format!("c/{key}")).collect();
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 40, "...": 0}));
+    for batch in [7, 1000] {
+        let body = json!({"collection": "c", "batchSize": batch});
+        let mut page =
+            json_of(&server.check("PUT /_api/simple/all", body, 201, json!({"count": 40, "...": 0})));
+        let mut seen = results(std::slice::from_ref(&page));
+        let mut pages = 0;
+        while page["hasMore"] == true {
+            pages += 1;
+            assert!(pages < 50, "a listing ends, too");
+            let line = format!("PUT /_api/cursor/{}", page["id"].as_str().unwrap());
+            page = json_of(&server.check(&line, Value::Null, 200, Value::Null));
+            seen.extend(results(std::slice::from_ref(&page)));
+        }
+        for key in &keys {
+            assert!(seen.iter().any(|document| document["_key"] == json!(key)), "{key} is listed");
+        }
+    }
+    server.check("PUT /_api/collection/c/truncate", Value::Null, 200, Value::Null);
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 0, "...": 0}));
+}
+
+#[test]
+fn what_is_skipped_may_be_more_than_a_page_holds() {
+    let mut server = Server::with_c();
+    server.blocks = false;
+    for n in 0..600 {
+        let body = json!({"_key": format!("k{n}"), "v": "y".repeat(60_000)});
+        server.check("POST /_api/document/c?silent=1", body, 201, Value::Null);
+    }
+    let mut all = HashSet::new();
+    for (skip, left) in [(0, 600), (200, 400), (300, 300), (590, 10), (600, 0), (700, 0)] {
+        let body = json!({"collection": "c", "skip": skip});
+        let listed = pages(&mut server, "PUT /_api/simple/all", body, "PUT");
+        let found: HashSet<String> = results(&listed).iter().map(|one| one["_key"].to_string()).collect();
+        assert_eq!(found.len(), left, "{skip} are skipped");
+        assert_eq!((&listed[0]["count"], listed[0]["code"].as_u64()), (&json!(left), Some(201)));
+        if skip == 0 {
+            all = found;
+        } else {
+            assert!(found.is_subset(&all));
+        }
+    }
+}
+
+#[test]
 fn writes_between_pages_hide_nothing() {
     let mut server = Server::with_c();
     let keys = fill(&mut server, 40);

@@ -111,3 +111,57 @@ fn documents_by_their_keys() {
     server.refused("PUT /_api/simple/lookup-by-keys", json!({"collection": "c"}), 400, 10);
     server.refused("PUT /_api/simple/lookup-by-keys", json!({"keys": []}), 400, 1204);
 }
+
+#[test]
+fn what_cannot_be_looked_up_or_removed_is_not_left_out() {
+    let mut server = Server::with_c();
+    server.check("POST /_api/document/c", json!([{"_key": "a"}, {"_key": "b"}]), 201, Value::Null);
+    server.put(b"c/text", b"no document", 0);
+    let keys = json!({"collection": "c", "keys": ["text", "none", "a"]});
+    let found = json!({"documents": [{"_key": "a", "...": 0}], "error": false, "code": 200});
+    server.check("PUT /_api/simple/lookup-by-keys", keys.clone(), 200, found);
+    server.full = true;
+    server.refused("PUT /_api/simple/remove-by-keys", keys.clone(), 507, 1104);
+    server.full = false;
+    for (render, failure, status, number) in [
+        (Render::Found { collection: "c".to_owned() }, Failure::AnswerTooLarge, 413, 32),
+        (Render::Found { collection: "c".to_owned() }, Failure::NotLeader, 503, 1496),
+        (Render::Removed { collection: "c".to_owned(), returns_old: true }, Failure::NotLeader, 503, 1496),
+        (Render::Removed { collection: "c".to_owned(), returns_old: false }, Failure::DiskFull, 507, 1104),
+    ] {
+        let done = vec![Done::Failed { key: String::new(), failure }];
+        let Plan::Reply(response) = conclude(render, done, true) else { panic!("an answer is expected") };
+        assert_eq!((response.status, &json_of(&response)["errorNum"]), (status, &json!(number)));
+    }
+    // Sent again with its key, a removal is answered as it was, and leaves alone what came since.
+    let line = "PUT /_api/simple/remove-by-keys\nIdempotency-Key: gone";
+    server.check(line, keys.clone(), 200, json!({"removed": 2, "ignored": 1, "error": false, "code": 200}));
+    server.check("POST /_api/document/c", json!({"_key": "a"}), 201, Value::Null);
+    server.check(line, keys, 200, json!({"removed": 2, "ignored": 1, "error": false, "code": 200}));
+    server.check("GET /_api/document/c/a", Value::Null, 200, Value::Null);
+    server.refused(line, json!({"collection": "c", "keys": ["text"]}), 422, 10);
+}
+
+#[test]
+fn bad_elements_count_towards_the_limit() {
+    let mut server = Server::with_c();
+    let most = 100_000;
+    for (line, first, element, last) in [
+        ("POST /_api/document/c", "[", "1,", "1]"),
+        ("PUT /_api/document/c", "[", "1,", "1]"),
+        ("DELETE /_api/document/c", "[", "1,", "1]"),
+        ("PUT /_api/document/c?onlyget=true", "[", "1,", "1]"),
+        ("POST /_api/import?collection=c&type=array", "[", "1,", "1]"),
+        ("POST /_api/import?collection=c&type=documents", "", "1\n", "1\n"),
+        ("POST /_api/import?collection=c", "[\"_key\"]\n", "1\n", "1\n"),
+        ("PUT /_api/simple/lookup-by-keys", "{\"collection\":\"c\",\"keys\":[", "1,", "1]}"),
+    ] {
+        let body = |count: usize| [first, &element.repeat(count - 1), last].concat();
+        let refused = server.raw(line, body(most + 1).as_bytes());
+        assert_eq!((refused.status, &json_of(&refused)["errorNum"]), (413, &json!(32)), "{line}");
+        let taken = server.raw(line, body(most).as_bytes());
+        assert!(taken.status < 300, "{line}: {}", taken.status);
+    }
+    // What is wrong with the request itself is said once.
+    server.refused("POST /_api/document/c?overwriteMode=maybe", json!([{}, {}]), 400, 10);
+}

@@ -141,6 +141,12 @@ struct Server {
     /// Writes are acknowledged when they are durable everywhere.
     durable: bool,
     full: bool,
+    /// Bytes that operations went through.
+    looked: usize,
+    /// Keys that are written anew before each step of a scan, on the shards that have them.
+    meanwhile: Vec<String>,
+    /// The next request breaks off after so many writes.
+    only: Option<usize>,
 }
 
 impl Server {
@@ -153,6 +159,9 @@ impl Server {
             blocks: true,
             durable: true,
             full: false,
+            looked: 0,
+            meanwhile: Vec::new(),
+            only: None,
         }
     }
 
@@ -188,12 +197,23 @@ impl Server {
         let wall_ms = self.wall_ms;
         let Part { shard, disk } = &mut self.parts[shard];
         let mut job = ScanJob::new(scan.clone(), shard, View::Newest, wall_ms);
-        loop {
+        for step in 0.. {
+            assert!(step < 10_000, "the scan never ends");
+            for key in &self.meanwhile {
+                let key = key.as_bytes();
+                if !matches!(shard.find(key, View::Newest), Found::Missing { .. }) {
+                    let value = json!({"v": "w".repeat(8000), "step": step}).to_string();
+                    let op = EngineOp::Put { key, value: value.as_bytes(), expiry_ms: 0 };
+                    shard.append(&[op], wall_ms).unwrap();
+                    settle(shard, disk);
+                }
+            }
             match job.step(shard, wall_ms) {
                 ScanStep::Read(spec) => {
                     let bytes = disk.read_blocks(spec);
                     job.blocks(shard, Some(&bytes));
                 }
+                ScanStep::Damaged(_) => job.mended(shard, None),
                 ScanStep::Again | ScanStep::NoRoom => settle(shard, disk),
                 ScanStep::Done { done, .. } => {
                     settle(shard, disk);
@@ -201,6 +221,7 @@ impl Server {
                 }
             }
         }
+        unreachable!("steps are bounded")
     }
 
     fn carry_out(&mut self, mut plan: Plan) -> Response {
@@ -210,12 +231,19 @@ impl Server {
                 Plan::NotMine => return Response::empty(299),
                 Plan::Documents(Batch { ops, render, wait_for_sync, .. }) => {
                     let mut all = Vec::new();
+                    let writes = |op: &Op| !matches!(op.action, Action::Look | Action::Read { .. });
                     for (slot, op) in &ops {
+                        if writes(op) && self.only.is_some_and(|only| all.len() == only) {
+                            self.only = None;
+                            return Response::empty(599);
+                        }
                         let shard = self.shard_of(*slot);
-                        all.push(self.run(shard, |store| match execute(op, store) {
-                            Outcome::Done(done) => Some(done),
+                        let (done, looked) = self.run(shard, |store| match execute(op, store) {
+                            Outcome::Done { done, looked } => Some((done, looked)),
                             Outcome::Blocked => None,
-                        }));
+                        });
+                        self.looked += looked;
+                        all.push(done);
                     }
                     conclude(render, all, self.durable || wait_for_sync)
                 }

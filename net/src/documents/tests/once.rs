@@ -83,6 +83,26 @@ fn the_elements_of_an_array_are_remembered_one_by_one() {
 }
 
 #[test]
+fn a_complete_import_with_a_key_is_made_as_a_whole_or_not_at_all() {
+    let mut server = Server::with_c();
+    server.check("POST /_api/document/c", json!({"_key": "a"}), 201, Value::Null);
+    let line = format!("POST /_api/import?collection=c&type=documents&complete=true{ONCE}");
+    let body = b"{\"_key\":\"b\"}\n{\"_key\":\"a\"}\n{\"_key\":\"d\"}\n";
+    let refused = server.raw(&line, body);
+    assert_eq!((refused.status, &json_of(&refused)["errorNum"]), (409, &json!(1210)));
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 1, "...": 0}));
+    // Broken off in the middle and sent again, it meets its own documents, and goes on.
+    server.check("DELETE /_api/document/c/a", Value::Null, 200, Value::Null);
+    server.only = Some(1);
+    server.raw(&line, body);
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 1, "...": 0}));
+    assert_eq!(json_of(&server.raw(&line, body))["created"], 3);
+    server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 3, "...": 0}));
+    // Of another request, they are in the way.
+    server.refused(&line, json!({"_key": "b", "n": 1}), 422, 10);
+}
+
+#[test]
 fn a_counter_counts_once() {
     let mut server = Server::with_c();
     let line = "POST /_api/baton/increment/c/visits";
@@ -96,15 +116,42 @@ fn a_counter_counts_once() {
     }
     server.check(line, json!({"attribute": "n", "by": 0.5}), 201, json!({"value": 6.5, "...": 0}));
     server.check(&once, json!({"attribute": "n", "by": 5}), 201, json!({"value": 6, "...": 0}));
-    server.check("PATCH /_api/document/c/visits", json!({"t": "x", "m": i64::MAX}), 201, Value::Null);
-    for attribute in ["t", "m"] {
-        server.refused(line, json!({"attribute": attribute}), 409, 1504);
+    let patch = json!({"t": "x", "m": u64::MAX, "i": i64::MAX, "j": i64::MIN});
+    server.check("PATCH /_api/document/c/visits", patch, 201, Value::Null);
+    for (attribute, by) in [("t", 1), ("m", 1), ("j", -1)] {
+        server.refused(line, json!({"attribute": attribute, "by": by}), 409, 1504);
     }
-    for body in [json!({}), json!({"attribute": "_rev"}), json!({"attribute": "n", "by": "1"})] {
+    for (attribute, by, value) in [
+        ("i", json!(1), json!(1u64 << 63)),
+        ("m", json!(-1), json!(u64::MAX - 1)),
+        ("j", json!(u64::MAX), json!(i64::MAX)),
+    ] {
+        server.check(line, json!({"attribute": attribute, "by": by}), 201, json!({"value": value, "...": 0}));
+    }
+    let long = "a".repeat(1025);
+    for body in [
+        json!({"attribute": long}),
+        json!({}),
+        json!({"attribute": "_rev"}),
+        json!({"attribute": "n", "by": "1"}),
+    ] {
         server.refused(line, body, 400, 10);
     }
     server.refused("GET /_api/baton/increment/c/visits", Value::Null, 405, 405);
     server.check("GET /_api/document/c/visits", Value::Null, 200, json!({"n": 6.5, "...": 0}));
+}
+
+#[test]
+fn an_overwriting_import_that_comes_again_does_not_empty_the_collection() {
+    let mut server = Server::with_c();
+    let line = "POST /_api/import?collection=c&type=documents&overwrite=true";
+    let body = b"{\"_key\":\"i\"}\n{\"_key\":\"j\"}\n";
+    let refused = server.raw(&format!("{line}{ONCE}"), body);
+    assert_eq!((refused.status, &json_of(&refused)["errorNum"]), (400, &json!(10)));
+    for _ in 0..2 {
+        assert_eq!(json_of(&server.raw(line, body))["created"], 2);
+        server.check("GET /_api/collection/c/count", Value::Null, 200, json!({"count": 2, "...": 0}));
+    }
 }
 
 #[test]

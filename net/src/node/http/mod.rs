@@ -150,11 +150,16 @@ impl HttpClient {
     fn next_to_send(&mut self) -> Option<Vec<u8>> {
         if self.handed_over == self.outbox.len() {
             (self.outbox, self.handed_over) = (Vec::new(), 0);
-            while let Some(Place { state: State::Ready(part), .. }) = self.places.front_mut() {
+            while let Some(Place { state: State::Ready(part), body, .. }) = self.places.front_mut() {
                 if self.outbox.is_empty() {
                     self.outbox = std::mem::take(part);
                 } else {
                     self.outbox.extend_from_slice(part);
+                }
+                if !body.is_empty() {
+                    // Next, when what is before it is out: so large a body is not copied as a whole.
+                    *part = std::mem::take(body);
+                    break;
                 }
                 self.places.pop_front();
                 if self.outbox.len() >= SEND_BYTES {
@@ -197,6 +202,8 @@ pub(super) struct Http {
     bodies: usize,
     /// Bytes of answers held.
     pub(super) answers: Ledger,
+    /// What was planned since the last turn's end, in bytes.
+    planned: usize,
     /// State of the generator of seeds.
     seed: u64,
 }
@@ -212,6 +219,7 @@ impl Http {
             look_at: Nanos(0),
             bodies: 0,
             answers: Ledger::default(),
+            planned: 0,
             seed: first,
         }
     }
@@ -413,7 +421,12 @@ impl Node {
 
     /// Goes on with what waits, and once in a while looks for those whose time is over.
     pub(super) fn http_turn(&mut self, out: &mut Vec<Action>) {
-        for conn in self.http.active.clone() {
+        self.http.planned = 0;
+        let mut active = self.http.active.clone();
+        // Not always the same ones first: a turn plans only so much.
+        let first = self.turns as usize % active.len().max(1);
+        active.rotate_left(first);
+        for conn in active {
             let due = |place: &Place| place.is_due(self.now, &self.known);
             if self.http.clients.get(&conn).is_some_and(|client| client.places.iter().any(due))
                 && let Some(mut client) = self.http.clients.remove(&conn)

@@ -14,7 +14,7 @@ use agency::ids::Nanos;
 /// What a place waits for.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Nothing: these bytes are the response.
+    /// Nothing: these bytes are the response, and then the place's `body`.
     Ready(Vec<u8>),
     /// Reports of the errands with tickets from `first` on.
     Gathering(Box<Gathering>),
@@ -69,6 +69,8 @@ pub(super) struct Place {
     pub(super) asker: Option<String>,
     pub(super) body_bytes: usize,
     pub(super) state: State,
+    /// What a response is followed by that is too large to be copied behind its head.
+    pub(super) body: Vec<u8>,
     /// No further request is read before this one is answered.
     pub(super) barrier: bool,
     /// What the served parts said so far.
@@ -88,6 +90,7 @@ impl Place {
             asker: None,
             body_bytes,
             state: waiting,
+            body: Vec::new(),
             barrier: false,
             epoch: 0,
             lag: Some(Nanos(0)),
@@ -105,6 +108,7 @@ impl Place {
             asker: None,
             body_bytes: 0,
             state: State::Ready(bytes),
+            body: Vec::new(),
             barrier: false,
             epoch: 0,
             lag: None,
@@ -171,7 +175,8 @@ impl Place {
                 response = response.with("X-Arango-Potential-Dirty-Read", "true");
             }
         }
-        self.state = State::Ready(response.into_bytes(self.intent.head, self.intent.keep_alive));
+        let (head, body) = response.into_parts(self.intent.head, self.intent.keep_alive);
+        (self.state, self.body) = (State::Ready(head), body);
         self.request = None;
         self.body_bytes = 0;
     }
@@ -229,7 +234,7 @@ impl Node {
         let Gathering { parts, then, .. } = *gathering;
         match then {
             Then::Conclude { render, count, write, durable } => match gather(place, parts, count, write) {
-                Ok(results) if results.are_many() => {
+                Ok(results) if results.are_many(&render) => {
                     let (render, asker) = (Box::new(render), client.asker());
                     let job = Job::Conclude { render, results, durable, asker };
                     let ticket = self.hand_in(client.conn, job, out);
@@ -244,7 +249,7 @@ impl Node {
                 }
                 Err((refusal, results)) => {
                     self.http_refuse(client, id, refusal);
-                    if results.are_many() {
+                    if results.are_many(&render) {
                         self.discard((render, results), out);
                     }
                 }

@@ -19,12 +19,17 @@ use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::ShardId;
 
-/// A body above this size is planned by the control threads: parsing it would hold up everybody else.
-const LARGE_BODY_BYTES: usize = 64 << 10;
+/// A body above this size is planned by the control threads: parsing it would hold up everybody else. JSON of the
+/// worst kind takes a quarter of a microsecond per byte.
+const LARGE_BODY_BYTES: usize = 16 << 10;
 /// Largest body of a request that is not about documents: it is parsed on the shard's thread, at the very least
 /// for `/_open/auth`, which anybody may ask.
-const MAX_ADMINISTRATION_BODY_BYTES: usize = 64 << 10;
+const MAX_ADMINISTRATION_BODY_BYTES: usize = 16 << 10;
 const _: () = assert!(MAX_ADMINISTRATION_BODY_BYTES <= LARGE_BODY_BYTES);
+/// What one turn plans, in bytes of bodies; further requests wait for the next turn.
+const PLANNED_PER_TURN: usize = 32 << 10;
+/// What a request costs besides its body, in bytes of bodies.
+const REQUEST_COST: usize = 128;
 
 /// What a request's header says about how it is to be answered.
 #[derive(Clone, Debug, Default)]
@@ -116,6 +121,18 @@ impl Node {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
         let Some(metadata) = self.known.metadata.clone() else { return };
         let Some(mut request) = place.request.take() else { return };
+        let large = request.body.len() > LARGE_BODY_BYTES;
+        let cost = REQUEST_COST + if large { 0 } else { request.body.len() };
+        if self.http.planned + cost > PLANNED_PER_TURN {
+            self.errands.hungry = true;
+            if let State::Waiting { seen, .. } = &mut place.state {
+                // Due in the next turn.
+                *seen = self.known.generation.wrapping_sub(1);
+            }
+            place.request = Some(request);
+            return;
+        }
+        self.http.planned += cost;
         if self.options.config.auth {
             match self.http_asker(client.conn, &request, out) {
                 // Judged, or refused, when it is tried again.
@@ -133,7 +150,7 @@ impl Node {
             }
         }
         let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
-        if request.body.len() > LARGE_BODY_BYTES {
+        if large {
             if self.http.jobs.is_full(Queue::Slow) {
                 return self.http_refuse(client, id, Refusal::Crowded);
             }
@@ -275,6 +292,10 @@ impl Node {
                 let durable = ack == Ack::Durable;
                 let then = Then::Conclude { render, count, write, durable };
                 self.http_send(client, id, work, then, write, ack, out);
+            }
+            // Refused as a whole, before a part of it is removed here.
+            Wanted::Other(Plan::EveryShard(ScanBatch { write: true, .. })) if self.topology.is_split() => {
+                self.http_refuse(client, id, Refusal::Split);
             }
             Wanted::Other(Plan::EveryShard(ScanBatch { write, wait_for_sync, scan, render })) => {
                 let ack = if wait_for_sync { Ack::Durable } else { ack };
