@@ -81,6 +81,7 @@ fn missing_defences_of_identity_and_reads_are_noticed() {
 
 #[test]
 fn missing_defences_of_the_log_are_noticed() {
+    all_are_noticed(0..=0);
     all_are_noticed(12..=14);
     all_are_noticed(20..=20);
 }

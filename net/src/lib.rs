@@ -4,7 +4,7 @@
 //! `node` is the pure state machine between the two, over `resp` (the clients' protocol) and `replication`
 //! (the followers'); `shard_loop` drives it with one io_uring ring per shard thread; `control` answers
 //! administrators; `http` is the other protocol of the clients and `documents` what is said in it;
-//! `auth` knows the users; `run` puts a node's process together. `config` reads the configuration file,
+//! `ledger` says what its answers weigh; `auth` knows the users; `run` puts a node's process together. `config` reads the configuration file,
 //! `status` is what is told about a group.
 
 pub mod auth;
@@ -15,6 +15,7 @@ pub mod control;
 pub mod documents;
 pub mod error;
 pub mod http;
+pub mod ledger;
 pub mod mail;
 pub mod mutants;
 pub mod node;

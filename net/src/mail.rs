@@ -8,6 +8,7 @@
 use crate::auth::api::Sealed;
 use crate::documents::{Done, Metadata, MetadataChange, Op, Scan};
 use crate::http::Response;
+use crate::ledger::Entry;
 use crate::resp::Ack;
 use crate::resp::session::Session;
 use crate::seam::ConnId;
@@ -61,6 +62,8 @@ pub struct Errand {
     pub stale: Option<Staleness>,
     /// When its writes count as acknowledged.
     pub ack: Ack,
+    /// What its results weigh.
+    pub answer: Entry,
 }
 
 /// What is to be done.
@@ -88,7 +91,11 @@ pub struct Staleness {
 #[derive(Debug)]
 pub enum Edit {
     Documents(MetadataChange),
-    User(Sealed),
+    /// Users, and what is changed together with them.
+    Users {
+        users: Vec<Sealed>,
+        then: Option<MetadataChange>,
+    },
     /// Whether clients may only read.
     ReadOnly(bool),
     /// Make the user root with this password hash, and sign tokens with this key, unless there are users.
@@ -106,7 +113,7 @@ pub enum Report {
     Outdated,
     /// [`Work::Edit`]
     Edited(Box<Response>),
-    /// Nothing was done.
+    /// Nothing was done, or, of a truncation, only a part: done again at the right place it does the rest.
     Refused(Refusal),
 }
 
@@ -121,10 +128,13 @@ pub struct Served {
     pub rest: Option<Refusal>,
     /// The epoch of the shard's leadership.
     pub epoch: u64,
-    /// How far behind the leader the copy is; `None`: not known. 0 on the leader itself.
+    /// How far behind the leader the copy is; `None`: not known. 0 on the leader itself
+    /// while its lease holds.
     pub lag: Option<Nanos>,
     /// What was read may be older than what was acknowledged to others.
     pub stale: bool,
+    /// What the results weigh.
+    pub answer: Entry,
 }
 
 /// Why a shard does not serve.
@@ -142,4 +152,6 @@ pub enum Refusal {
     ReadOnly,
     /// It needs several shards, and no node leads all of them.
     Split,
+    /// What is under way fills the memory, or the queues, that are meant for it.
+    Crowded,
 }

@@ -8,6 +8,12 @@
 /// One defence less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
+    /// A value from the disk is told by its frame's place alone, which all keys of one command share.
+    MixesUpValues,
+    /// A write with an idempotency key is carried out again when it is sent again.
+    ForgetsRepeats,
+    /// Rule 2: a deposed leader takes the writes of HTTP requests for committed.
+    SettlesByGuess,
     /// Rule 2: the leader's own disk is enough.
     CommitsAlone,
     /// Rule 3: a follower goes on with the leader it has.

@@ -48,6 +48,8 @@ pub enum Event<'a> {
     ClientBytes { conn: ConnId, bytes: &'a [u8] },
     /// All bytes of the newest [`Action::ClientSend`] were taken by the kernel.
     ClientSent { conn: ConnId },
+    /// A client of the HTTP face has said all it will, and may still read.
+    ClientEnded { conn: ConnId },
     /// The client is gone (or its socket failed). No event for it follows.
     ClientClosed { conn: ConnId },
 
@@ -102,6 +104,8 @@ pub enum Action {
     ClientPause { conn: ConnId, paused: bool },
     /// Close after what was handed over for sending is out. No event for it follows.
     ClientClose { conn: ConnId },
+    /// Close at once; what is not out yet is thrown away. No event for it follows.
+    ClientReset { conn: ConnId },
 
     /// Connect to another node's replication address.
     LinkConnect { link: LinkId, to: NodeId },
@@ -125,6 +129,8 @@ pub enum Action {
     Mail { to: engine::ids::ShardId, mail: Box<crate::mail::Mail> },
     /// Have the control threads do this; answered by [`Event::ControlDone`].
     Control { ticket: u64, job: Box<Job> },
+    /// Write this to the log: somebody should know.
+    Warn { text: String },
     /// The shard stopped in order: everything is durable and the leadership handed over if it could be.
     Stopped,
     /// Ask every shard of this node to stop in order (a client said `SHUTDOWN`, or asked for it by HTTP).

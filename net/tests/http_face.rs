@@ -1,9 +1,11 @@
 //! The HTTP face's promises, each as a story of two nodes (see `replication.rs`). Shards are one: what goes
 //! between shards is tested with real processes.
 
+#[allow(dead_code, reason = "the stories of users use the rest")]
 mod world;
 
 use agency::ids::NodeId;
+use net::control::job::Job;
 use world::{A, B, World};
 
 const DIRTY: &str = "X-Arango-Allow-Dirty-Read: true\r\n";
@@ -259,6 +261,24 @@ fn a_read_whose_lease_ends_before_its_answer_leaves_is_refused_in_the_end() {
 }
 
 #[test]
+fn a_leader_that_gets_no_lease_refuses_what_only_a_lease_would_let_it_say() {
+    let mut world = with_ann();
+    world.ask_http(A, "POST /_api/collection", "", r#"{"name":"empty"}"#);
+    world.hosts[0].lease_until = 0;
+    // What another leader may have changed meanwhile: that a key is there, or that nothing is.
+    for request in ["POST /_api/document/users", "PUT /_api/collection/empty/truncate"] {
+        let response = world.ask_http(A, request, "", r#"{"_key":"ann","n":2}"#);
+        assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("1495"), "{request}: {response}");
+    }
+    assert!(insert(&mut world, A, "bob").starts_with("HTTP/1.1 201 "), "writes need none");
+    // One element was written, what became of the other cannot be told.
+    world.open_http(A);
+    world.request_http(A, "POST /_api/document/users", "", r#"[{"_key":"cyd"},{"_key":"ann"}]"#);
+    world.run_until("the end", |w| w.hosts[0].http_closed);
+    assert_eq!(world.take_responses(A), "");
+}
+
+#[test]
 fn a_learner_says_what_it_is() {
     let mut world = with_ann();
     let role = |world: &mut World, node| world.ask_http(node, "GET /_admin/server/role", "", "");
@@ -447,4 +467,242 @@ fn a_connection_ends_after_what_cannot_be_understood() {
     let close = world.ask_http(A, "GET /_api/version", "Connection: close\r\n", "");
     assert!(close.contains("Connection: Close\r\n"), "{close}");
     assert!(world.hosts[0].http_closed);
+}
+
+/// How many requests the node has begun.
+fn begun(world: &mut World) -> usize {
+    let info = world.ask(A, "INFO stats");
+    let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+    line.expect("INFO counts them").parse().unwrap()
+}
+
+/// A world with a document `users/large` of some 60 KiB.
+fn with_large() -> World {
+    let mut world = with_ann();
+    let body = format!(r#"{{"_key":"large","text":"{}"}}"#, "x".repeat(60_000));
+    assert!(
+        world.ask_http(A, "POST /_api/document/users?silent=true", "", &body).starts_with("HTTP/1.1 201 ")
+    );
+    world
+}
+
+/// Asks for 240 KB: just not so much that the answer is put together elsewhere.
+fn ask_for_much(world: &mut World) {
+    let keys = r#"["large","large","large","large"]"#;
+    world.request_http(A, "PUT /_api/document/users?onlyget=true", "", keys);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_worked_for() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    let before = begun(&mut world);
+    world.open_http(A);
+    for _ in 0..30 {
+        ask_for_much(&mut world);
+    }
+    world.run_ms(10);
+    let done = begun(&mut world) - before;
+    assert!((16..20).contains(&done), "{done} requests were begun, of 4 MiB of answers");
+    world.hosts[0].nobody_reads = false;
+    world.read_http(A);
+    world.run_until("all responses", |w| {
+        String::from_utf8_lossy(&w.hosts[0].responses).matches("HTTP/1.1 200 ").count() == 30
+    });
+}
+
+#[test]
+fn answers_that_fill_the_memory_meant_for_them_are_waited_for() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    // More than is meant for all: 256 MiB.
+    for _ in 0..80 {
+        world.open_http(A);
+        for _ in 0..20 {
+            ask_for_much(&mut world);
+        }
+    }
+    world.run_ms(200);
+    // What did not fit was refused as it was made; this is the last drop.
+    world.open_http(A);
+    world.request_http(A, "GET /_api/document/users/large", "", "");
+    world.run_ms(1);
+    world.hosts[0].nobody_reads = false;
+    let refused = read(&mut world, A, "ann", "");
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("Retry-After: 1\r\n"), "{refused}");
+    assert!(refused.contains("Connection: Keep-Alive\r\n"), "{refused}");
+    assert!(world.ask_http(A, "GET /_api/version", "", "").starts_with("HTTP/1.1 200 "), "brings nothing");
+    world.read_http(A);
+    world.run_ms(10);
+    assert!(read(&mut world, A, "ann", "").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_off_and_one_that_reads_slowly_is_not() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    world.open_http(A);
+    for _ in 0..30 {
+        ask_for_much(&mut world);
+    }
+    // 7 MB, a MiB or so every 50 s.
+    for _ in 0..5 {
+        world.run_ms(50_000);
+        assert!(!world.hosts[0].http_closed);
+        world.read_http(A);
+    }
+    world.run_ms(59_000);
+    assert!(!world.hosts[0].http_closed);
+    world.run_ms(2_000);
+    assert!(world.hosts[0].http_closed, "for a minute nothing was read");
+
+    // Nor may one stay that asked for the end.
+    world.open_http(A);
+    world.request_http(A, "GET /_api/document/users/large", "Connection: close\r\n", "");
+    world.run_ms(59_000);
+    assert!(!world.hosts[0].http_closed, "not all of the answer is out");
+    world.run_ms(2_000);
+    assert!(world.hosts[0].http_closed);
+}
+
+#[test]
+fn a_body_is_waited_for_as_long_as_it_makes_progress() {
+    let mut world = with_ann();
+    let head = "POST /_api/document/users HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n";
+    let piece = vec![b' '; 500_000];
+    world.open_http(A);
+    world.send_http(A, head.as_bytes());
+    for _ in 0..6 {
+        world.run_ms(29_000);
+        assert_eq!(world.take_responses(A), "", "as fast as it must be");
+        world.send_http(A, &piece);
+    }
+    world.run_ms(29_000);
+    world.send_http(A, b" ");
+    world.run_ms(2_000);
+    let response = world.take_responses(A);
+    assert!(response.starts_with("HTTP/1.1 408 "), "3 MB are no reason to wait for 3 minutes: {response}");
+}
+
+#[test]
+fn a_leader_without_a_lease_does_not_say_how_fresh_it_is() {
+    let mut world = with_ann();
+    assert!(read(&mut world, A, "ann", DIRTY).contains("X-Baton-Lag: 0\r\n"));
+    world.hosts[0].lease_until = 0;
+    let response = read(&mut world, A, "ann", DIRTY);
+    assert!(response.starts_with("HTTP/1.1 200 ") && !response.contains("X-Baton-Lag"), "{response}");
+}
+
+#[test]
+fn responses_that_go_out_in_pieces_arrive_whole() {
+    let mut world = with_large();
+    world.hosts[0].nobody_reads = true;
+    world.open_http(A);
+    // One at once, and the others together when that is out: more than a piece.
+    for _ in 0..6 {
+        ask_for_much(&mut world);
+    }
+    world.run_ms(10);
+    world.hosts[0].nobody_reads = false;
+    world.read_http(A);
+    world.run_until("all bytes", |w| w.hosts[0].responses.len() > 6 * 240_000);
+    let responses = world.take_responses(A);
+    assert_eq!(responses.matches("HTTP/1.1 200 ").count(), 6);
+    assert_eq!(responses.matches(r#""text":"xxx"#).count(), 24);
+}
+
+#[test]
+fn a_client_that_sends_nothing_more_is_answered_first() {
+    let mut world = with_ann();
+    world.open_http(A);
+    for _ in 0..50 {
+        world.request_http(A, "GET /_api/document/users/ann", "", "");
+    }
+    world.request_http(A, "PATCH /_api/document/users/ann", "", r#"{"n":2}"#);
+    world.send_http(A, b"GET /_api/version HTTP/1.1\r\nHost:");
+    world.end_http(A);
+    assert!(!world.hosts[0].http_closed, "the write is under way");
+    world.run_until("the end", |w| w.hosts[0].http_closed);
+    let responses = world.take_responses(A);
+    assert_eq!(responses.matches("HTTP/1.1 ").count(), 51, "{responses}");
+    assert!(responses.contains("HTTP/1.1 201 "), "{responses}");
+
+    world.open_http(A);
+    world.end_http(A);
+    assert!(world.hosts[0].http_closed, "nothing is under way");
+}
+
+#[test]
+fn large_requests_wait_in_a_queue_that_has_an_end() {
+    let mut world = with_ann();
+    world.works = false;
+    let documents = format!("[{}{{}}]", "{},".repeat(30_000));
+    for _ in 0..64 {
+        world.open_http(A);
+        world.request_http(A, "POST /_api/document/users?silent=true", "", &documents);
+        assert_eq!(world.take_responses(A), "");
+    }
+    assert_eq!(world.jobs.len(), 64);
+    let refused = world.ask_http(A, "POST /_api/document/users?silent=true", "", &documents);
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("Retry-After: 1\r\n"), "{refused}");
+    assert!(insert(&mut world, A, "bob").starts_with("HTTP/1.1 201 "), "small ones are not held up");
+}
+
+#[test]
+fn bodies_in_the_queue_are_counted_until_they_are_thrown_away() {
+    let mut world = with_ann();
+    world.works = false;
+    let body = " ".repeat(8 << 20);
+    let refused = |world: &mut World| {
+        world.open_http(A);
+        let head = format!("POST /_api/document/users HTTP/1.1\r\nHost: x\r\nContent-Length: {}", body.len());
+        world.send_http(A, format!("{head}\r\n\r\n{{").as_bytes());
+        world.send_http(A, &body.as_bytes()[1..]);
+        world.run_ms(1);
+        let response = world.take_responses(A);
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 503 "), "{response}");
+        world.close_http(A);
+        !response.is_empty()
+    };
+    let taken = (0..40).take_while(|_| !refused(&mut world)).count();
+    assert!((30..=32).contains(&taken), "256 MiB, though every client is gone: {taken}");
+    assert!(world.jobs.iter().all(|(_, _, job)| job.is_abandoned()), "nobody waits for them");
+    world.do_jobs();
+    world.run_ms(1);
+    assert!(!refused(&mut world));
+}
+
+#[test]
+fn what_takes_long_to_free_is_freed_elsewhere() {
+    let mut world = with_ann();
+    world.works = false;
+    let discarded = |world: &mut World| {
+        let jobs = std::mem::take(&mut world.jobs);
+        jobs.iter().filter(|(_, _, job)| matches!(job, Job::Discard(_))).count()
+    };
+    let documents = format!("[{}{{}}]", "{},".repeat(1000));
+    let refused = world.ask_http(B, "POST /_api/document/users", "", &documents);
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert_eq!(discarded(&mut world), 2, "the operations that were refused, and what their answer was to be");
+
+    world.hosts[1].disk_delay = 50_000_000;
+    world.open_http(A);
+    world.request_http(A, "POST /_api/document/users", "", &documents);
+    world.run_ms(10);
+    assert_eq!(world.take_responses(A), "");
+    assert_eq!(discarded(&mut world), 0);
+    world.close_http(A);
+    assert_eq!(discarded(&mut world), 2, "the errand, and the place of its answer");
+
+    world.open_http(A);
+    world.request_http(A, "POST /_api/document/users", "", &documents);
+    world.run_ms(10);
+    world.promote(B);
+    world.run_ms(1);
+    assert!(world.hosts[0].http_closed);
+    assert_eq!(discarded(&mut world), 2, "what nobody knows the outcome of");
+
+    let refused = world.ask_http(A, "GET /_api/document/users/ann", "", "");
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert_eq!(discarded(&mut world), 0, "a small thing is freed where it is");
 }

@@ -201,6 +201,19 @@ fn no_read_leaves_without_a_lease() {
 }
 
 #[test]
+fn nobody_waits_for_ever_for_a_lease_that_does_not_come() {
+    let mut world = World::new();
+    world.ask(A, "SET k v");
+    world.hosts[0].lease_until = 0;
+    // That the key is there is a read, and perhaps no longer true.
+    world.send(A, "SET k w NX");
+    world.run_ms(50);
+    assert!(!world.hosts[0].client_closed);
+    world.run_until("the end", |w| w.hosts[0].client_closed);
+    assert_eq!(world.take_replies(A), "");
+}
+
+#[test]
 fn a_read_of_an_uncommitted_value_waits_for_its_commit() {
     let mut world = World::new();
     world.ask(A, "SET k old");
@@ -289,6 +302,28 @@ fn values_larger_than_memory_come_from_the_disk() {
     assert_eq!(world.ask(A, "GET big0"), format!("${}\r\n{value}\r\n", value.len()));
     assert_eq!(world.ask(A, "APPEND big1 z"), ":30001\r\n");
     assert_eq!(world.ask(A, "STRLEN big1"), ":30001\r\n");
+}
+
+#[test]
+fn keys_that_were_written_by_one_command_come_from_the_disk_each_with_its_own_value() {
+    let mut world = World::new();
+    let value = |i: usize| format!("{i:02}").repeat(3000);
+    let pairs: Vec<String> = (0..10).map(|i| format!("k{i} {}", value(i))).collect();
+    assert_eq!(world.ask(A, &format!("MSET {}", pairs.join(" "))), "+OK\r\n");
+    // The frame leaves the log buffer.
+    let filler = "y".repeat(30_000);
+    for i in 0..40 {
+        world.ask(A, &format!("SET filler{i} {filler}"));
+    }
+    world.run_until("both to settle", settled);
+    world.kill(A);
+    world.kill(B);
+    world.start(A);
+    world.start(B);
+    world.promote(A);
+    let keys: Vec<String> = (0..10).map(|i| format!("k{i}")).collect();
+    let expected: String = (0..10).map(|i| format!("$6000\r\n{}\r\n", value(i))).collect();
+    assert_eq!(world.ask(A, &format!("MGET {}", keys.join(" "))), format!("*10\r\n{expected}"));
 }
 
 #[test]

@@ -38,12 +38,14 @@ pub enum Mutant {
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     pub mutant: Mutant,
-    /// The rule of the design whose defence is missing.
+    /// The rule of the design whose defence is missing; 0: that a read shows the key's value goes without saying.
     pub rule: u8,
     /// The faults that strike in its runs; empty: those that the seed draws.
     pub kinds: &'static [Kind],
     /// How many clients its runs have.
     pub clients: usize,
+    /// How many of them speak HTTP.
+    pub http_clients: usize,
     /// A seed that has noticed it, where the hunt begins.
     pub first: u64,
 }
@@ -52,7 +54,12 @@ pub struct Known {
 pub const SEEDS: u64 = 60;
 
 const fn known(mutant: Mutant, rule: u8, kinds: &'static [Kind], clients: usize, first: u64) -> Known {
-    Known { mutant, rule, kinds, clients, first }
+    Known { mutant, rule, kinds, clients, http_clients: 0, first }
+}
+
+/// The same, noticed by clients that speak HTTP.
+const fn over_http(known: Known) -> Known {
+    Known { http_clients: known.clients / 2, ..known }
 }
 
 use agency::mutants::Mutant as A;
@@ -87,37 +94,46 @@ const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::FlipBit, Kind::KillNode, Kind::Bla
 
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
-    known(Mutant::StoreLies, 1, DUELS, 8, 32),
+    known(Mutant::Net(N::MixesUpValues), 0, &[Kind::KillNode], 6, 1),
+    over_http(known(
+        Mutant::Net(N::ForgetsRepeats),
+        0,
+        &[Kind::KillNode, Kind::KillNode, Kind::BlockNodes],
+        6,
+        1,
+    )),
+    over_http(known(Mutant::Net(N::SettlesByGuess), 2, CUTS, 6, 1)),
+    known(Mutant::StoreLies, 1, DUELS, 8, 231),
     known(Mutant::Agency(A::QuorumOfOne), 1, DUELS, 8, 1),
     known(Mutant::Agency(A::BreaksPromises), 1, DUELS, 8, 29),
     known(Mutant::DiskLies, 2, CRASHES, 8, 1),
     known(Mutant::AcknowledgesReceipt, 2, STALLS, 6, 1),
     known(Mutant::Net(N::CommitsAlone), 2, CRASHES, 8, 1),
-    known(Mutant::Agency(A::PromotesAnyone), 3, CRASHES, 8, 2),
-    known(Mutant::Net(N::StaysWithOldLeader), 3, CRASHES, 8, 2),
-    known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 8, 23),
+    known(Mutant::Agency(A::PromotesAnyone), 3, CRASHES, 8, 4),
+    known(Mutant::Net(N::StaysWithOldLeader), 3, CRASHES, 8, 4),
+    known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 8, 53),
     known(Mutant::Net(N::AdmitsEarly), 6, ADMISSIONS, 8, 3),
     known(Mutant::Net(N::StopsWithoutMajority), 7, &[Kind::KillNode], 8, 1),
-    known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 7),
-    known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 33),
+    known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 44),
+    known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 39),
     known(Mutant::Net(N::ReadsWithoutLease), 9, STILL, 8, 7),
-    known(Mutant::StaleClock, 9, STILL, 8, 13),
+    known(Mutant::StaleClock, 9, STILL, 8, 56),
     known(Mutant::Net(N::ServesUncommitted), 10, CUTS, 8, 2),
-    known(Mutant::AppliesUncommitted, 10, CUTS, 6, 56),
+    known(Mutant::AppliesUncommitted, 10, CUTS, 6, 108),
     known(Mutant::Net(N::DropsSilentFollowers), 11, CUTS, 6, 1),
     known(Mutant::Net(N::TruncatesByLength), 12, CUTS, 6, 1),
-    known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 6),
-    known(Mutant::Net(N::LeadsDamaged), 12, FLIPS, 6, 6),
+    known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 12),
+    known(Mutant::Net(N::LeadsDamaged), 12, FLIPS, 6, 12),
     known(Mutant::Engine(E::ThrowsAwayRewound), 13, CUTS, 6, 1),
     known(Mutant::IgnoresFailedWrites, 14, &[Kind::WriteError, Kind::KillNode], 6, 1),
     known(Mutant::FalseDeath, 15, STILL, 6, 1),
     known(Mutant::Agency(A::NeverCallsHangs), 15, &[Kind::HangDisk], 6, 1),
     known(Mutant::Agency(A::BelievesOneWay), 16, &[Kind::KillNode], 6, 1),
     known(Mutant::Net(N::CountsPendingEviction), 17, CUTS, 6, 1),
-    known(Mutant::Net(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 14),
+    known(Mutant::Net(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 57),
     known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),
-    known(Mutant::Net(N::ServesBeforeStart), 19, CRASHES, 6, 6),
-    known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 6),
+    known(Mutant::Net(N::ServesBeforeStart), 19, CRASHES, 6, 8),
+    known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 13),
 ];
 
 impl Known {

@@ -233,7 +233,7 @@ impl World {
                 }
                 self.input(host, shard, Input::ClientSent { conn });
             }
-            Action::ClientClose { conn } => {
+            Action::ClientClose { conn } | Action::ClientReset { conn } => {
                 if let Some((connection, _)) = actor.conns.remove(&conn) {
                     let served = |port: &Port| matches!(port, Port::Served { .. });
                     if let Some(side) = self.network.side(connection, served) {
@@ -284,7 +284,7 @@ impl World {
                     self.kill_node(host, "it stopped in order");
                 }
             }
-            Action::StopNode | Action::Control { .. } => {}
+            Action::StopNode | Action::Control { .. } | Action::Warn { .. } => {}
             Action::Fail { reason } => {
                 self.checkers.failures += 1;
                 self.say(host, format_args!("shard {} fails: {reason}", shard.0));

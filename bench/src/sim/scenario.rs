@@ -24,9 +24,12 @@ pub struct Scenario {
     pub shards: u16,
     pub clients: usize,
     pub stale_clients: usize,
+    /// The last ones speak HTTP.
+    pub http_clients: usize,
     pub any_key_percent: u64,
     pub segment_bytes: u64,
     pub buffer_bytes: u64,
+    pub cache_bytes: u64,
     pub active_active: bool,
     pub timing: Timing,
     /// Between a reply and a client's next request, in ns.
@@ -67,9 +70,12 @@ impl Scenario {
             shards,
             clients: 3 + dice.below(4) as usize,
             stale_clients: dice.below(2) as usize,
+            http_clients: dice.pick(&[0, 1, 1, 2]).unwrap_or(1),
             any_key_percent: dice.pick(&[0, 10, 50]).unwrap_or(0),
             segment_bytes: 256 << 10,
             buffer_bytes: dice.pick(&[256 << 10, 512 << 10, 4 << 20]).unwrap_or(512 << 10),
+            // Of the smaller one, hardly a value that was just read is there a moment later.
+            cache_bytes: dice.pick(&[1 << 10, 64 << 10]).unwrap_or(1 << 10),
             active_active: dice.percent(50),
             timing: Timing::default(),
             think: (500_000, dice.magnitude(2 * MS, 60 * MS)),
@@ -101,6 +107,7 @@ impl Scenario {
         self.drift_ppm = self.drift_ppm.min(4_500);
         // Many requests at each moment: more to be noticed by.
         self.clients = known.clients;
+        self.http_clients = known.http_clients;
         self.think.1 = self.think.1.min(4 * MS);
         self.damages_disks = true;
         self
@@ -110,6 +117,12 @@ impl Scenario {
     /// values, and nothing else may happen.
     pub fn beyond_margin(&self) -> bool {
         self.drift_ppm == BEYOND_MARGIN
+    }
+
+    /// Whether this client speaks HTTP; at least one speaks RESP and is no stale reader.
+    pub fn is_http(&self, client: usize) -> bool {
+        let others = self.clients.saturating_sub(self.http_clients).max(self.stale_clients + 1);
+        client >= others
     }
 
     pub fn members(&self) -> usize {
@@ -171,7 +184,7 @@ impl Scenario {
             config.segment_bytes = ByteSize(self.segment_bytes);
             config.max_value_bytes = ByteSize(32 << 10);
             config.log_buffer_bytes = ByteSize(self.buffer_bytes);
-            config.cache_bytes = ByteSize(64 << 10);
+            config.cache_bytes = ByteSize(self.cache_bytes);
             Arc::new(config)
         };
         (0..self.members()).map(config).collect()

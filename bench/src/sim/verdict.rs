@@ -1,12 +1,15 @@
 //! One run from its founding to its verdict.
 
 use super::checkers::{index, leaks, unavailable};
+use super::clients::Again;
 use super::host::Host;
+use super::http_clients;
 use super::mutants::TakenAway;
 use super::scenario::Scenario;
 use super::trace::Trace;
 use super::world::{START, World};
 use engine::ids::{Lsn, ShardId};
+use engine::slot::slot_of;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -205,10 +208,13 @@ fn audit(world: &mut World) {
     world.nemesis.auditing = true;
     world.nemesis.audited_from = world.now;
     let keys: Vec<Vec<u8>> = world.checkers.history.keys().cloned().collect();
-    let readers: Vec<usize> = (world.scenario.stale_clients..world.scenario.clients).collect();
-    for client in &readers {
-        world.clients[*client].audit =
-            keys.iter().skip(*client % readers.len()).step_by(readers.len()).cloned().collect();
+    let clients = world.scenario.stale_clients..world.scenario.clients;
+    let (http, resp): (Vec<usize>, Vec<usize>) = clients.partition(|client| world.scenario.is_http(*client));
+    // Those of one slot to one reader, which asks for them at once.
+    for key in keys {
+        let readers = if key.starts_with(http_clients::PREFIX) { &http } else { &resp };
+        let reader = readers[usize::from(slot_of(&key)) % readers.len()];
+        world.clients[reader].audit.push(key);
     }
     let end = world.now + AUDITED_WITHIN;
     let done = world.run_until(end, |world| world.clients.iter().all(|client| client.audited()));
@@ -223,6 +229,13 @@ fn audit(world: &mut World) {
 fn judge(world: &mut World) {
     if world.violation.is_some() {
         return;
+    }
+    // What was to be sent again may have been carried out, or not.
+    for client in 0..world.clients.len() {
+        let Some(Again { asked, since, .. }) = world.clients[client].again.take() else { continue };
+        for (key, asked) in asked {
+            world.checkers.history.add(key, client, asked, since, None);
+        }
     }
     let lenient = if world.scenario.beyond_margin() { world.nemesis.audited_from } else { 0 };
     let verdict = world.checkers.history.verdict(lenient);

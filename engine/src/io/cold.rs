@@ -98,12 +98,14 @@ pub(crate) fn disk_error(error: Errno) -> DiskError {
     }
 }
 
+/// Files hold data and users: nobody but their owner reads them.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// Opens a file, for direct I/O where the file system knows it.
 pub(crate) fn open_direct(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::RDWR | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    match open(path, flags | OFlags::DIRECT, mode) {
-        Err(Errno::INVAL) => open(path, flags, mode),
+    match open(path, flags | OFlags::DIRECT, PRIVATE) {
+        Err(Errno::INVAL) => open(path, flags, PRIVATE),
         other => other,
     }
 }
@@ -183,7 +185,7 @@ fn save_rewound(
     let dir = context.dir.join("rewound");
     let path = dir.join(format!("rewound-{:020}-{:020}-{wall_ms}.log", from.0, to.0));
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    let file = open(&path, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
+    let file = open(&path, flags, PRIVATE)?;
     let mut header = RewoundHeader {
         magic: REWOUND_MAGIC,
         crc: U32::ZERO,

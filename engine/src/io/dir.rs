@@ -11,6 +11,7 @@ use rustix::io::{Errno, pread};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -144,14 +145,14 @@ pub fn format(path: &Path, options: &FormatOptions) -> Result<DataDir, DirError>
     within("the segment size", options.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)?;
     within("the segment size modulo a block", options.segment_bytes % BLOCK, 0, 0)?;
     within("the length of the node's name", options.node_name.len() as u64, 1, MAX_NODE_NAME_BYTES as u64)?;
-    fs::create_dir_all(path).map_err(std_error(path))?;
+    make_dirs(path).map_err(std_error(path))?;
     let lock = lock(path)?;
     if let Some(found) = foreign_entry(path)? {
         return Err(DirError::NotOurs { path: path.to_owned(), found });
     }
     for shard in 0..options.shards {
         let dir = shard_dir(path, shard);
-        fs::create_dir_all(dir.join("rewound")).map_err(std_error(&dir))?;
+        make_dirs(&dir.join("rewound")).map_err(std_error(&dir))?;
         sync_dir(&dir).map_err(io_error(&dir))?;
     }
     let mut disk = [0; 16];
@@ -237,6 +238,11 @@ fn foreign_entry(path: &Path) -> Result<Option<String>, DirError> {
         }
     }
     Ok(None)
+}
+
+/// Makes a directory with those above it, for its owner only.
+fn make_dirs(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Takes the lock, waiting for a holder that is gone or about to be: the kernel gives a killed process's

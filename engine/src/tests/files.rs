@@ -151,3 +151,23 @@ fn the_probe_leaves_nothing_behind() {
     assert!(probe.dsync.as_nanos() > 0 && probe.write_then_fdatasync.as_nanos() > 0);
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn nobody_but_the_owner_looks_into_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let dir = dir::open_or_format(&place.path().join("a"), &format_options()).unwrap();
+    let (mut shard, mut files) = open(&dir);
+    settle(&dir, &mut shard, &mut files);
+    let mut seen = 0;
+    let mut paths = vec![place.path().join("a")];
+    while let Some(path) = paths.pop() {
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!(found.permissions().mode() & 0o077, 0, "{}", path.display());
+        seen += usize::from(path.extension().is_some_and(|extension| extension == "log"));
+        if found.is_dir() {
+            paths.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(seen > 0, "there are segments");
+}

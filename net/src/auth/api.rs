@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// Longest user name in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
+/// Largest `extra` of a user in bytes of JSON: all users are one small value, which every node holds in memory.
+pub const MAX_EXTRA_BYTES: usize = 8 << 10;
 
 /// ArangoDB's numbers of the errors that occur here.
 mod number {
@@ -276,6 +278,9 @@ fn active(object: &Map<String, Value>) -> Result<Option<bool>, Answer> {
 fn extra(object: &Map<String, Value>) -> Result<Option<Map<String, Value>>, Answer> {
     match object.get("extra") {
         None | Some(Value::Null) => Ok(None),
+        Some(extra) if extra.to_string().len() > MAX_EXTRA_BYTES => {
+            Err(bad(&format!("extra may have {MAX_EXTRA_BYTES} bytes")))
+        }
         Some(Value::Object(extra)) => Ok(Some(extra.clone())),
         Some(_) => Err(bad("extra must be an object")),
     }
@@ -485,6 +490,12 @@ mod tests {
             ("POST", "/_api/user", json!([]), 400),
             ("POST", "/_api/user", json!({ "user": "" }), 400),
             ("POST", "/_api/user", json!({ "user": "a", "active": "yes" }), 400),
+            (
+                "POST",
+                "/_api/user",
+                json!({ "user": "a", "extra": { "x": "y".repeat(MAX_EXTRA_BYTES) } }),
+                400,
+            ),
             ("DELETE", "/_api/user", json!(null), 405),
             ("GET", "/_api/user/x/y/z", json!(null), 405),
         ] {

@@ -1,8 +1,9 @@
 //! JSON Web Tokens as `/_open/auth` hands them out: HS256 (RFC 7515, 7518, 7519), one key for all nodes.
 //!
 //! Promises: a token is taken only if it is signed with this key by this algorithm and has not expired; the
-//! header's own word about the algorithm is compared, never obeyed. Does not know whether the user still
-//! exists. Times are seconds since the epoch of Unix.
+//! header's own word about the algorithm is compared, never obeyed. A token says by a fingerprint for which
+//! stored password it was issued; whether the user still exists and has that password is for the caller to ask.
+//! Times are seconds since the epoch of Unix.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,6 +17,8 @@ pub const LIFETIME_S: u64 = 3600;
 pub const CLOCK_SKEW_S: u64 = 60;
 /// Bytes of a key: as many as the hash has.
 pub const KEY_BYTES: usize = 32;
+/// Bytes of a fingerprint.
+const FINGERPRINT_BYTES: usize = 16;
 /// Who ArangoDB's drivers expect to have made a token.
 const ISSUER: &str = "arangodb";
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
@@ -35,6 +38,8 @@ pub enum TokenError {
 struct Claims {
     iss: String,
     preferred_username: String,
+    /// The fingerprint of the stored password.
+    credential: String,
     iat: u64,
     exp: u64,
 }
@@ -44,17 +49,38 @@ struct Header {
     alg: String,
 }
 
+/// For whom a token was issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub user: String,
+    /// The [`fingerprint`] of the password that was stored then.
+    pub credential: String,
+}
+
+/// A key made from something secret, another one for each purpose.
+pub fn derived_key(secret: &[u8], purpose: &str) -> [u8; KEY_BYTES] {
+    mac(secret, purpose).finalize().into_bytes().into()
+}
+
+/// What a token tells of the stored password: enough to notice another one, nothing about this one.
+pub fn fingerprint(key: &[u8], stored: &str) -> String {
+    // What is signed as a token begins with base64, which has no such character.
+    let whole = mac(key, &format!("\0password {stored}")).finalize().into_bytes();
+    URL_SAFE_NO_PAD.encode(&whole[..FINGERPRINT_BYTES])
+}
+
 fn mac(key: &[u8], signed: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is allowed");
     mac.update(signed.as_bytes());
     mac
 }
 
-/// A token for `user`, good from now on.
-pub fn issue(key: &[u8], user: &str, now_s: u64) -> String {
+/// A token for `user`, whose password is stored as this, good from now on.
+pub fn issue(key: &[u8], user: &str, stored: &str, now_s: u64) -> String {
     let claims = Claims {
         iss: ISSUER.to_owned(),
         preferred_username: user.to_owned(),
+        credential: fingerprint(key, stored),
         iat: now_s.saturating_sub(CLOCK_SKEW_S),
         exp: now_s + LIFETIME_S,
     };
@@ -64,11 +90,11 @@ pub fn issue(key: &[u8], user: &str, now_s: u64) -> String {
     format!("{signed}.{signature}")
 }
 
-/// The user that a token was issued for.
+/// For whom a token was issued.
 ///
 /// # Errors
 /// See [`TokenError`].
-pub fn verify(key: &[u8], token: &str, now_s: u64) -> Result<String, TokenError> {
+pub fn verify(key: &[u8], token: &str, now_s: u64) -> Result<Holder, TokenError> {
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Malformed)?;
@@ -81,7 +107,7 @@ pub fn verify(key: &[u8], token: &str, now_s: u64) -> Result<String, TokenError>
     if claims.exp <= now_s {
         return Err(TokenError::Expired);
     }
-    Ok(claims.preferred_username)
+    Ok(Holder { user: claims.preferred_username, credential: claims.credential })
 }
 
 fn parsed<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, TokenError> {
@@ -98,16 +124,19 @@ mod tests {
 
     #[test]
     fn a_token_is_good_until_it_expires() {
-        let token = issue(&KEY, "ann", NOW);
-        assert_eq!(verify(&KEY, &token, NOW), Ok("ann".to_owned()));
-        assert_eq!(verify(&KEY, &token, NOW + LIFETIME_S - 1), Ok("ann".to_owned()));
+        let token = issue(&KEY, "ann", "hash", NOW);
+        let ann = || Ok(Holder { user: "ann".to_owned(), credential: fingerprint(&KEY, "hash") });
+        assert_eq!(verify(&KEY, &token, NOW), ann());
+        assert_eq!(verify(&KEY, &token, NOW + LIFETIME_S - 1), ann());
+        assert_ne!(fingerprint(&KEY, "hash"), fingerprint(&KEY, "other"));
+        assert_ne!(derived_key(&KEY, "one"), derived_key(&KEY, "other"));
         assert_eq!(verify(&KEY, &token, NOW + LIFETIME_S), Err(TokenError::Expired));
         assert_eq!(verify(&[4; KEY_BYTES], &token, NOW), Err(TokenError::Signature));
     }
 
     #[test]
     fn what_was_changed_or_is_signed_otherwise_is_refused() {
-        let token = issue(&KEY, "ann", NOW);
+        let token = issue(&KEY, "ann", "hash", NOW);
         let parts: Vec<&str> = token.split('.').collect();
         let forged =
             URL_SAFE_NO_PAD.encode(r#"{"iss":"arangodb","preferred_username":"root","iat":0,"exp":9e9}"#);

@@ -3,6 +3,7 @@
 //! Promises: a user who is unknown or inactive has no role anywhere. Roles are explicit: the administrator
 //! of `_system` has no rights in another database unless they are granted, but may grant them.
 
+use super::password::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -67,6 +68,30 @@ impl User {
     }
 }
 
+/// Somebody who has given a user's password. Ends with the user, and with that password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    user: String,
+    stored: Secret,
+}
+
+impl Login {
+    /// Of a user whose password was found right.
+    pub fn of(users: &Users, user: &str) -> Option<Login> {
+        let stored = Secret(users.get(user)?.password.clone());
+        Some(Login { user: user.to_owned(), stored })
+    }
+
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Whether the user is still there, active and with the same password.
+    pub fn holds(&self, users: &Users) -> bool {
+        users.get(&self.user).is_some_and(|user| user.active && user.password == self.stored.0)
+    }
+}
+
 impl Role {
     /// Whether the role is enough.
     pub fn covers(self, need: Need) -> bool {
@@ -122,6 +147,19 @@ mod tests {
         assert!(!allows(&users, "reader", "shop", Need::Read));
         users.get_mut(ROOT).unwrap().active = false;
         assert!(!allows(&users, ROOT, SYSTEM, Need::Read));
+    }
+
+    #[test]
+    fn a_login_ends_with_the_password_and_with_the_user() {
+        let mut users = Users::from([(ROOT.to_owned(), User::administrator("one".to_owned()))]);
+        let login = Login::of(&users, ROOT).unwrap();
+        assert!(login.holds(&users) && Login::of(&users, "nobody").is_none());
+        users.get_mut(ROOT).unwrap().active = false;
+        assert!(!login.holds(&users));
+        users.insert(ROOT.to_owned(), User::administrator("other".to_owned()));
+        assert!(!login.holds(&users));
+        users.clear();
+        assert!(!login.holds(&users));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use crate::auth::Claim;
 use crate::auth::api::{Change, Sealed};
-use crate::documents::{Metadata, Render};
+use crate::documents::{Metadata, MetadataChange, Render};
 use crate::http::{Request, Response};
 use crate::node::shares::{Results, Wanted};
 use crate::status::Status;
-use std::sync::Arc;
+use std::fmt::Debug;
+use std::sync::{Arc, Weak};
 
 /// Something that is not for a shard thread: it waits, looks at the whole node, or computes for long.
 #[derive(Debug)]
@@ -18,12 +19,48 @@ pub enum Job {
     HandOver { to: Option<String>, shard: Option<String> },
     /// Whether a password is right.
     Judge(Claim),
-    /// Hash the password that a change of users sets.
-    Seal(Change),
+    /// Hash the passwords that changes of users set. `then` is what is changed together with them.
+    Seal { users: Vec<Change>, then: Option<MetadataChange> },
     /// Plan a large request. `seed` and `wall_ms`: as for `documents::plan`.
-    Plan { request: Box<Request>, metadata: Arc<Metadata>, seed: u64, wall_ms: u64 },
+    Plan { request: Box<Request>, metadata: Arc<Metadata>, seed: u64, wall_ms: u64, asker: Asker },
     /// Make the answer of many results.
-    Conclude { render: Box<Render>, results: Results, durable: bool },
+    Conclude { render: Box<Render>, results: Results, durable: bool, asker: Asker },
+    /// Free this.
+    Discard(Box<dyn Debug + Send>),
+}
+
+/// Gone when nobody waits for the job any more.
+pub type Asker = Weak<()>;
+
+/// Which of the control threads a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// The administrators'.
+    Quick,
+    /// What takes long.
+    Slow,
+    /// Passwords.
+    Secret,
+}
+
+impl Job {
+    /// Whose it is.
+    pub fn queue(&self) -> Queue {
+        match self {
+            Job::Status | Job::HandOver { .. } => Queue::Quick,
+            Job::Plan { .. } | Job::Conclude { .. } | Job::Discard(_) => Queue::Slow,
+            Job::Judge(_) | Job::Seal { .. } => Queue::Secret,
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub fn is_abandoned(&self) -> bool {
+        match self {
+            Job::Plan { asker, .. } | Job::Conclude { asker, .. } => asker.strong_count() == 0,
+            Job::Discard(_) => true,
+            Job::Status | Job::HandOver { .. } | Job::Judge(_) | Job::Seal { .. } => false,
+        }
+    }
 }
 
 /// What came of it.
@@ -31,8 +68,19 @@ pub enum Job {
 pub enum JobDone {
     Status(Box<Status>),
     HandedOver(Box<Response>),
-    Judged { claim: Claim, right: bool },
-    Sealed(Sealed),
-    Planned { request: Box<Request>, wanted: Box<Wanted> },
+    Judged {
+        claim: Claim,
+        right: bool,
+    },
+    Sealed {
+        users: Vec<Sealed>,
+        then: Option<MetadataChange>,
+    },
+    Planned {
+        request: Box<Request>,
+        wanted: Box<Wanted>,
+    },
     Concluded(Box<Wanted>),
+    /// Nobody waited for it: it was not done.
+    Dropped,
 }

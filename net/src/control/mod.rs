@@ -1,9 +1,10 @@
 //! The control threads of a node: what must not be in front of data traffic. One answers administrators, and
-//! waits where that takes waiting; the other computes what takes long: password hashes, large requests.
+//! waits where that takes waiting; one computes what takes long, large requests; and one judges and hashes
+//! passwords, so that whoever guesses at these is in nobody's way but of those who log in.
 //!
 //! They hold no socket: shard threads ask by a [`Desk`] and find the answers in their mailboxes. Nothing is
-//! decided here: the page of the warden is read, and wishes are put into the shards' mailboxes. What is under
-//! way is bounded by who asks: at most one job per connection.
+//! decided here: the page of the warden is read, and wishes are put into the shards' mailboxes. What lies in
+//! their queues is bounded by who asks (`node::http::jobs`); a job that nobody waits for any more is not done.
 
 pub mod job;
 pub mod signals;
@@ -18,7 +19,7 @@ use crate::status::Status;
 use agency::events::{ClusterView, ShardProgress};
 use agency::ids::{NodeId, ShardId};
 use agency::warden::shared_page::SharedPage;
-use job::{Job, JobDone};
+use job::{Job, JobDone, Queue};
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,7 +31,7 @@ use std::time::{Duration, Instant};
 pub const HANDOFF_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the view is looked at while a handoff is awaited.
 const HANDOFF_POLL: Duration = Duration::from_millis(1);
-/// How nice the computing thread is to those that serve.
+/// How nice the computing threads are to those that serve.
 const WORKER_NICE: i32 = 10;
 
 /// What the control threads work with.
@@ -52,19 +53,21 @@ struct Asked {
 pub struct Desk {
     quick: Sender<Asked>,
     slow: Sender<Asked>,
+    secret: Sender<Asked>,
 }
 
 impl Desk {
     /// A desk that nobody sits at: what is handed in there is never done. For loops without a node.
     pub fn unattended() -> Desk {
-        Desk { quick: channel().0, slow: channel().0 }
+        Desk { quick: channel().0, slow: channel().0, secret: channel().0 }
     }
 
     /// Hand in a job. Its end comes as a parcel with this ticket.
     pub(crate) fn hand_in(&self, from: engine::ids::ShardId, ticket: u64, job: Job) {
-        let queue = match job {
-            Job::Status | Job::HandOver { .. } => &self.quick,
-            Job::Judge(_) | Job::Seal(_) | Job::Plan { .. } | Job::Conclude { .. } => &self.slow,
+        let queue = match job.queue() {
+            Queue::Quick => &self.quick,
+            Queue::Slow => &self.slow,
+            Queue::Secret => &self.secret,
         };
         // The threads end only with the process.
         let _ = queue.send(Asked { from, ticket, job });
@@ -76,33 +79,52 @@ impl Desk {
 /// # Errors
 /// No more threads.
 pub fn start(control: Control) -> io::Result<Desk> {
-    let ((quick, administration), (slow, computing)) = (channel(), channel());
+    let (quick, administration) = channel();
     let (post, config) = (control.post.clone(), Arc::clone(&control.config));
     std::thread::Builder::new().name("baton-control".into()).spawn(move || {
         let view = ClusterView::default();
         Office { control, seen: 0, view, handoffs: Vec::new() }.work(&administration);
     })?;
+    let slow = computing("baton-worker", post.clone(), Arc::clone(&config))?;
+    let secret = computing("baton-password", post, config)?;
+    Ok(Desk { quick, slow, secret })
+}
+
+/// Start a thread that does one job after the other.
+fn computing(name: &str, post: Post, config: Arc<NodeConfig>) -> io::Result<Sender<Asked>> {
+    let (sender, jobs) = channel();
     // Opened once: a node without a free descriptor must not fail over a password.
     let mut random = File::open("/dev/urandom")?;
-    std::thread::Builder::new().name("baton-worker".into()).spawn(move || {
+    std::thread::Builder::new().name(name.into()).spawn(move || {
         let _ = rustix::process::setpriority_process(None, WORKER_NICE);
-        for Asked { from, ticket, job } in computing {
-            let done = Box::new(compute(job, &config, &mut random));
+        let mut salt = || {
+            let mut salt = Salt::default();
+            random.read_exact(&mut salt).expect("/dev/urandom never ends");
+            salt
+        };
+        for Asked { from, ticket, job } in jobs {
+            let done = Box::new(compute(job, &config, &mut salt));
             post.send(from, Parcel::Control { ticket, done });
         }
     })?;
-    Ok(Desk { quick, slow })
+    Ok(sender)
 }
 
-fn compute(job: Job, config: &NodeConfig, random: &mut File) -> JobDone {
+/// Does a job that only computes. `salt` draws a random one, to be used once.
+///
+/// # Panics
+/// If the job is one of the administrators' thread.
+pub fn compute(job: Job, config: &NodeConfig, salt: &mut dyn FnMut() -> Salt) -> JobDone {
+    if job.is_abandoned() {
+        return JobDone::Dropped;
+    }
     match job {
         Job::Judge(claim) => JobDone::Judged { right: claim.judge(), claim },
-        Job::Seal(change) => {
-            let mut salt = Salt::default();
-            random.read_exact(&mut salt).expect("/dev/urandom never ends");
-            JobDone::Sealed(change.seal(&salt))
+        Job::Seal { users, then } => {
+            let users = users.into_iter().map(|change| change.seal(&salt())).collect();
+            JobDone::Sealed { users, then }
         }
-        Job::Plan { mut request, metadata, seed, wall_ms } => {
+        Job::Plan { mut request, metadata, seed, wall_ms, asker: _ } => {
             let plan = documents::plan(&request, &metadata, seed, wall_ms);
             if !matches!(plan, Plan::Reply(_) | Plan::NotMine) {
                 // What is in it is in the plan.
@@ -110,11 +132,12 @@ fn compute(job: Job, config: &NodeConfig, random: &mut File) -> JobDone {
             }
             JobDone::Planned { request, wanted: Box::new(Wanted::of(plan, config)) }
         }
-        Job::Conclude { render, results, durable } => {
+        Job::Conclude { render, results, durable, asker: _ } => {
             let plan = documents::conclude(*render, results.in_order(), durable);
             JobDone::Concluded(Box::new(Wanted::of(plan, config)))
         }
         Job::Status | Job::HandOver { .. } => unreachable!("handed in to the other thread"),
+        Job::Discard(_) => unreachable!("nobody waits for it"),
     }
 }
 

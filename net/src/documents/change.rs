@@ -10,6 +10,7 @@ use super::metadata::{
 };
 use super::{names, render};
 use crate::auth::Role;
+use crate::auth::api::{Answer, Sealed};
 use crate::http::Response;
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use serde_json::json;
@@ -63,6 +64,21 @@ pub enum Changed {
 /// Carries out a change against the store of shard 0.
 pub fn change(change: &MetadataChange, store: &mut dyn Store) -> Changed {
     edit(store, |metadata| change.apply(metadata))
+}
+
+/// Makes or changes users, and then the rest; all of it or nothing. The answer is that of the last.
+pub fn with_users(users: &[Sealed], then: Option<&MetadataChange>, store: &mut dyn Store) -> Changed {
+    edit(store, |metadata| {
+        let mut answer = Response::empty(200);
+        for sealed in users {
+            let Answer { status, body } = sealed.apply(&mut metadata.users);
+            answer = Response::json(status, &body);
+            if !(200..300).contains(&status) {
+                return answer;
+            }
+        }
+        then.map_or(answer, |change| change.apply(metadata))
+    })
 }
 
 /// Changes the metadata in the store of shard 0. `apply` says what to answer; if that is no success (2xx),

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
 use super::op::{Action, Done, Effect, Expect, Merge, OnExisting, Op, Written};
+use crate::mutants::{Mutant, lacks};
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::ids::Revision;
 use serde_json::{Map, Number, Value};
@@ -144,7 +145,8 @@ struct Change {
 }
 
 fn write(op: &Op, looked: &mut Looked<'_>) -> Result<Done, Stop> {
-    let record_key = op.once.as_ref().map(|once| record_key(&op.store_key, once));
+    let once = op.once.as_ref().filter(|_| !lacks(Mutant::ForgetsRepeats));
+    let record_key = once.map(|once| record_key(&op.store_key, once));
     if let Some(done) = replay(op, record_key.as_deref(), looked)? {
         return Ok(done);
     }
@@ -174,7 +176,7 @@ fn write(op: &Op, looked: &mut Looked<'_>) -> Result<Done, Stop> {
         }
         None => Write::Delete { key: &op.store_key },
     };
-    let result = match (&op.once, &record_key) {
+    let result = match (once, &record_key) {
         (Some(once), Some(key)) => {
             let value = Record::new(once, change.effect, old_revision, change.value.clone()).encode();
             let expiry_ms = store.wall_ms() + REMEMBERED_MS;

@@ -30,7 +30,7 @@ mod scan;
 mod tests;
 
 pub use body::Body;
-pub use change::{Changed, MetadataChange, Settings, change, edit};
+pub use change::{Changed, MetadataChange, Settings, change, edit, with_users};
 pub use cursor::Cursor;
 pub use execute::{Outcome, execute};
 pub use failure::Failure;
@@ -41,6 +41,6 @@ pub use op::{
     Action, Batch, Done, Effect, Expect, Item, Items, Merge, OnExisting, Once, Op, Page, Plan, Returns, Scan,
     ScanBatch, ScanFailure, Selection, Task, Written,
 };
-pub use plan::{database_of, plan};
+pub use plan::{database_of, databases_of, is_not_mine, plan};
 pub use render::{ImportRender, Kind, Render, conclude};
 pub use scan::{ScanJob, ScanStep};

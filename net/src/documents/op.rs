@@ -6,6 +6,7 @@ use super::body::Body;
 use super::change::MetadataChange;
 use super::failure::Failure;
 use super::render::Render;
+use crate::auth::api;
 use crate::http::Response;
 use engine::ids::{Lsn, Revision};
 use engine::key_scan::ScanPosition;
@@ -24,6 +25,8 @@ pub enum Plan {
     EveryShard(ScanBatch),
     /// [`change`](super::change()) on shard 0's leader; then its answer.
     Metadata(MetadataChange),
+    /// The same with new users, whose passwords are hashed before; all of it or nothing.
+    WithUsers { users: Vec<api::Change>, change: MetadataChange },
     /// Not about documents: administration, authentication, replication.
     NotMine,
 }
@@ -35,7 +38,7 @@ impl Plan {
             Plan::Reply(_) => true,
             Plan::Documents(batch) => !batch.write,
             Plan::EveryShard(batch) => !batch.write,
-            Plan::Metadata(_) | Plan::NotMine => false,
+            Plan::Metadata(_) | Plan::WithUsers { .. } | Plan::NotMine => false,
         }
     }
 }

@@ -109,6 +109,11 @@ impl ScanJob {
         self.scan.task == Task::Truncate
     }
 
+    /// Bytes of the documents that it found for its page.
+    pub fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
     /// The blocks that a [`ScanStep::Read`] asked for; `None` if the device failed.
     pub fn blocks(&mut self, shard: &Shard, bytes: Option<&[u8]>) {
         let Some(spec) = self.asked.take() else { return };

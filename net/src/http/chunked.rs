@@ -1,7 +1,8 @@
 //! The chunked transfer coding, undone.
 //!
-//! Promises: the size lines and trailer fields that are kept while incomplete are bounded; trailers are
-//! skipped.
+//! Promises: the size lines and trailer fields that are kept while incomplete are bounded; what could be read
+//! in two ways (and so smuggle a request past a proxy) is refused: lines end in CRLF, and hold no control
+//! bytes. Extensions and trailers are skipped.
 
 use super::parse::Refusal;
 
@@ -71,7 +72,12 @@ impl Decoder {
                         return Ok((at, Step::More));
                     };
                     at += end + 1;
-                    let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
+                    let line = rest[..end].strip_suffix(b"\r");
+                    let line =
+                        line.ok_or(Refusal::Malformed("a line between chunks does not end in CRLF"))?;
+                    if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+                        return Err(Refusal::Malformed("a line between chunks holds a control byte"));
+                    }
                     match self.line(line, body.len(), limit)? {
                         Some(next) => self.state = next,
                         None => return Ok((at, Step::Done)),

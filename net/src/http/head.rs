@@ -26,6 +26,10 @@ pub(super) struct Head {
 
 /// Read a head; `bytes` holds all of it, its blank line included.
 pub(super) fn read(bytes: &[u8]) -> Result<Head, Refusal> {
+    let bare = |at: &usize| bytes[*at] == b'\n' && at.checked_sub(1).is_none_or(|at| bytes[at] != b'\r');
+    if (0..bytes.len()).any(|at| bare(&at)) {
+        return Err(Refusal::Malformed("a line of the head does not end in CRLF"));
+    }
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut fields);
     match parsed.parse(bytes) {

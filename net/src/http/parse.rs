@@ -99,6 +99,15 @@ impl Parser {
         !matches!(self.state, State::Head { .. })
     }
 
+    /// The request whose body is coming, and how many bytes that will have at least.
+    pub fn coming(&self) -> Option<(&Request, usize)> {
+        match &self.state {
+            State::Head { .. } => None,
+            State::Length { request, left } => Some((request, request.body.len() + left)),
+            State::Chunked { request, .. } => Some((request, request.body.len())),
+        }
+    }
+
     /// Bytes held for the request that has begun.
     pub fn held_bytes(&self) -> usize {
         match &self.state {
@@ -120,7 +129,7 @@ impl Parser {
         let mut send_continue = false;
         if let State::Head { searched } = &mut self.state {
             // Blank lines before a request are allowed and mean nothing.
-            let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            let blank = 2 * bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count();
             let rest = &bytes[blank..];
             if blank > 0 {
                 *searched = 0;
@@ -181,7 +190,7 @@ impl Parser {
     }
 }
 
-/// Where the blank line after a head ends; its first `searched` bytes are known not to hold it.
+/// Where the blank line after a head ends, also one that is to be refused; its first `searched` bytes are known not to hold it.
 fn end_of_head(bytes: &[u8], searched: usize) -> Option<usize> {
     let mut at = searched.saturating_sub(3);
     while let Some(feed) = bytes[at..].iter().position(|byte| *byte == b'\n') {

@@ -37,7 +37,7 @@ fn requests_come_whole_however_the_bytes_come() {
     let stream = b"\r\nGET /a/b%20c?x=1%26+2&y HTTP/1.1\r\nHost: h\r\n\r\n\
         POST /d HTTP/1.1\r\nHOST: h\r\nContent-Length: 5\r\n\r\nhello\
         PUT /e HTTP/1.1\r\nhost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: u\r\n\r\n\
-        GET http://proxy/f HTTP/1.0\nConnection: Keep-Alive\n\n";
+        GET http://proxy/f HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
     for piece in 1..stream.len() {
         let (requests, refused, continues) = all(stream, piece);
         assert_eq!((requests.len(), refused, continues), (4, None, 0), "pieces of {piece}");
@@ -90,6 +90,36 @@ fn what_is_too_large_or_ambiguous_is_refused() {
 }
 
 #[test]
+fn lines_end_in_one_way_and_hold_no_control_bytes() {
+    assert_eq!(refusal("GET / HTTP/1.0\r\n\r\n"), None);
+    for head in [
+        "GET / HTTP/1.0\n\n",
+        "GET / HTTP/1.0\r\nA: b\nC: d\r\n\r\n",
+        "GET / HTTP/1.0\r\n\n",
+        "\nGET / HTTP/1.0\r\n\r\n",
+        "\rGET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.0\r\nA: b\rC: d\r\n\r\n",
+    ] {
+        assert_eq!(refusal(head), Some(400), "{head:?}");
+    }
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(refusal(&format!("{head}2 ; a=\"b\tc\"\r\nab\r\n0\r\nT: u\r\n\r\n")), None);
+    for body in [
+        "2\nab\r\n0\r\n\r\n",
+        "2\r\nab\n0\r\n\r\n",
+        "2\r\nab\r\n0\n\r\n",
+        "2\r\nab\r\n0\r\n\n",
+        "2\r\nab\r\n0\r\nT: u\n\r\n",
+        "2;a=\rb\r\nab\r\n0\r\n\r\n",
+        "2;a=\0\r\nab\r\n0\r\n\r\n",
+        "2\r\r\nab\r\n0\r\n\r\n",
+        "2\r\nab\r\n0\r\nT: u\x7f\r\n\r\n",
+    ] {
+        assert_eq!(refusal(&format!("{head}{body}")), Some(400), "{body:?}");
+    }
+}
+
+#[test]
 fn a_response_says_its_length_and_nothing_can_be_smuggled_into_it() {
     let response = Response::error(404, 1202, "no").with("X-A", "1\r\nX-B: 2");
     let text = |head, keep| {
@@ -127,6 +157,9 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         word("Expect: 100-continue\r\n"),
         word("Connection: close\r\n"),
         word("\r\n"),
+        word("\r"),
+        word("\n"),
+        word("3;x=y\r\nabc\r\n"),
         word("0\r\n\r\n"),
         word("3\r\nabc\r\n"),
         word("abc"),

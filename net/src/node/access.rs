@@ -3,6 +3,7 @@
 //! Notes what the command touched, so that its reply waits for the right things: for the commit of what it
 //! wrote or read (rule 10), and for a lease if it only read (rule 9).
 
+use crate::mutants::{Mutant, lacks};
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::disk::ReadSpec;
 use engine::error::AppendError;
@@ -14,6 +15,8 @@ use engine::shard::{Found, Op, Shard, View};
 #[derive(Debug)]
 pub(super) struct Fetched {
     pub(super) at: Location,
+    /// All keys that one command wrote share a frame, and so its place.
+    pub(super) key: Box<[u8]>,
     pub(super) found: FetchedValue,
 }
 
@@ -70,7 +73,10 @@ impl Store for Access<'_> {
             }
             Found::OnDisk { at, spec, wait } => {
                 self.wait = self.wait.max(wait);
-                match self.fetched.iter().find(|fetched| fetched.at == at).map(|fetched| &fetched.found) {
+                let same = |fetched: &&Fetched| {
+                    fetched.at == at && (*fetched.key == *key || lacks(Mutant::MixesUpValues))
+                };
+                match self.fetched.iter().find(same).map(|fetched| &fetched.found) {
                     Some(FetchedValue::Value { value, expiry_ms, revision }) => {
                         (value.as_slice(), *expiry_ms, *revision)
                     }

@@ -5,6 +5,7 @@
 //! those behind it. What a request does is `serve`'s business.
 
 use super::access::Fetched;
+use super::waiting::Wait;
 use super::{Node, NodeOptions, Role};
 use crate::mail::Mail;
 use crate::resp::{Ack, Gather, Limits, ParseState, Session, Stats, gather};
@@ -15,29 +16,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Reply bytes that a client may leave unread before its further requests wait.
 const REPLY_BACKLOG_BYTES: usize = 4 << 20;
+/// The same of one who has yet to say who it is, and whose replies are short.
+const STRANGER_BYTES: usize = 64 << 10;
 /// Request bytes kept for a client whose next request must wait, before its socket is left unread.
 const HELD_REQUEST_BYTES: usize = 1 << 20;
 /// Numbers of clients that are connected to another shard start here.
 const GUEST_IDS: u64 = 1 << 63;
-
-/// Why a client's next request is not executed yet.
-#[derive(Debug, Default)]
-pub(super) enum Wait {
-    #[default]
-    No,
-    /// Nobody can serve it at this moment.
-    Parked { since: Nanos },
-    /// Values are on their way from the disk.
-    Reads { outstanding: usize, fetched: Vec<Fetched> },
-    /// It is not known yet who may connect, or a password is being judged.
-    Users,
-    /// The log buffer is full.
-    Room,
-    /// The client reads its replies too slowly.
-    Backlog,
-    /// `WAIT` or `WAITAOF`: already taken from the inbox, its reply is due.
-    Copies { lsn: Lsn, local: u32, replicas: u32, aof: bool, until: Option<Nanos> },
-}
 
 /// What must hold before a reply may leave.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +79,8 @@ pub(super) struct Client {
     pub(super) wait: Wait,
     /// The end of the newest frame this client wrote here: what `WAIT` asks about.
     pub(super) last_write: Lsn,
+    /// It has yet to say who it is, and is given little of our memory.
+    pub(super) stranger: bool,
     /// No further request is executed; closes once the replies are out.
     pub(super) closing: bool,
     guest: Option<Guest>,
@@ -121,6 +107,7 @@ impl Client {
             parse: ParseState::default(),
             wait: Wait::No,
             last_write: Lsn(0),
+            stranger: false,
             closing: false,
             guest,
             inbox: Vec::new(),
@@ -137,6 +124,11 @@ impl Client {
     /// Whether requests for other shards are to be forwarded: not for one that was forwarded itself.
     pub(super) fn forwards(&self) -> bool {
         self.face == Face::AnyKey && self.guest.is_none()
+    }
+
+    /// Whether it has read enough of its replies to be given more.
+    pub(super) fn has_reply_room(&self) -> bool {
+        self.backlog < if self.stranger { STRANGER_BYTES } else { REPLY_BACKLOG_BYTES }
     }
 
     /// Takes out the chunk that the next reply is written to; [`Client::close_chunk`] puts it back. Replies of
@@ -188,6 +180,9 @@ impl Client {
 pub(super) struct Clients {
     pub(super) map: BTreeMap<ConnId, Client>,
     pub(super) limits: Limits,
+    pub(super) strangers: Limits,
+    /// When an attack by way of a browser was told last.
+    pub(super) warned_at: Option<Nanos>,
     pub(super) stats: Stats,
     /// Keys seen to have expired in this turn.
     pub(super) expired: Vec<Box<[u8]>>,
@@ -230,6 +225,8 @@ impl Clients {
         Clients {
             map: BTreeMap::new(),
             limits,
+            strangers: Limits { stranger: true, ..limits },
+            warned_at: None,
             stats,
             expired: Vec::new(),
             guests: BTreeMap::new(),
@@ -292,7 +289,7 @@ impl Node {
     pub(super) fn client_sent(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         let Some(mut client) = self.clients.map.remove(&conn) else { return self.http_sent(conn, out) };
         client.sending = false;
-        if matches!(client.wait, Wait::Backlog) && client.backlog < REPLY_BACKLOG_BYTES {
+        if matches!(client.wait, Wait::Backlog) && client.has_reply_room() {
             client.wait = Wait::No;
             self.serve_inbox(&mut client, out);
         }
@@ -327,7 +324,8 @@ impl Node {
             client.owed = true;
             self.clients.owed.push(client.conn);
         }
-        let paused = held && client.inbox.len() > HELD_REQUEST_BYTES;
+        let most = if client.stranger { STRANGER_BYTES } else { HELD_REQUEST_BYTES };
+        let paused = held && client.inbox.len() > most;
         if paused != client.paused && client.guest.is_none() {
             client.paused = paused;
             out.push(Action::ClientPause { conn: client.conn, paused });
@@ -343,15 +341,6 @@ impl Node {
         let taken = self.serve_all(client, &inbox, out);
         inbox.drain(..taken);
         client.inbox = inbox;
-    }
-
-    /// Whether the client has read enough of its replies to be given more.
-    pub(super) fn has_reply_room(client: &mut Client) -> bool {
-        if client.backlog < REPLY_BACKLOG_BYTES {
-            return true;
-        }
-        client.wait = Wait::Backlog;
-        false
     }
 
     /// A value came from the disk for a held command.
@@ -374,18 +363,21 @@ impl Node {
             client.held = false;
             match client.wait {
                 Wait::No => self.serve_inbox(&mut client, out),
-                Wait::Parked { .. } | Wait::Room | Wait::Users => self.serve_again(&mut client, out),
+                Wait::Parked { .. } | Wait::Room => self.serve_again(&mut client, out),
+                Wait::Users { since, seen } if self.known.is_due(self.now, since, seen) => {
+                    self.serve_again(&mut client, out);
+                }
                 Wait::Copies { .. } => {
                     if self.count_copies(&mut client) {
                         client.wait = Wait::No;
                         self.serve_inbox(&mut client, out);
                     }
                 }
-                Wait::Backlog if client.backlog < REPLY_BACKLOG_BYTES => {
+                Wait::Backlog if client.has_reply_room() => {
                     client.wait = Wait::No;
                     self.serve_inbox(&mut client, out);
                 }
-                Wait::Reads { .. } | Wait::Backlog => {}
+                Wait::Reads { .. } | Wait::Backlog | Wait::Users { .. } => {}
             }
             self.put_back(client, out);
         }
@@ -412,6 +404,9 @@ impl Node {
     /// Hands over the replies whose conditions hold, in order.
     pub(super) fn release_replies(&mut self, out: &mut Vec<Action>) {
         let allowed = self.allowed();
+        if self.lease_is_not_to_be_had() {
+            self.reset_leaseless_clients(out);
+        }
         for conn in std::mem::take(&mut self.clients.owed) {
             let Some(mut client) = self.clients.map.remove(&conn) else { continue };
             client.owed = false;
@@ -452,6 +447,18 @@ impl Node {
                     }
                 }
             } else {
+                self.reset(conn, out);
+            }
+        }
+    }
+
+    /// Replies that may leave only under a lease do not wait for one for ever. They can be taken back only as a
+    /// whole: the client is reset, and asks again.
+    fn reset_leaseless_clients(&mut self, out: &mut Vec<Action>) {
+        for conn in self.clients.owed.clone() {
+            let Some(client) = self.clients.map.get(&conn) else { continue };
+            let waits = |reply: &Reply| matches!(reply, Reply::Chunk(chunk) if chunk.needs.leased);
+            if client.replies.iter().any(waits) {
                 self.reset(conn, out);
             }
         }
@@ -513,7 +520,7 @@ impl Node {
                 }
             }
             Mail::Gone { from, conn } => {
-                self.errands.forget((from, conn));
+                self.forget_errands((from, conn), out);
                 if let Some(id) = self.clients.guests.remove(&(from, conn)) {
                     self.clients.map.remove(&id);
                 }

@@ -9,17 +9,14 @@ use serde_json::json;
 
 /// Whether it may be done although clients may only read.
 pub(super) fn is_always_allowed(work: &Work) -> bool {
-    matches!(work, Work::Edit(Edit::ReadOnly(_) | Edit::User(_) | Edit::FirstUser { .. }))
+    matches!(work, Work::Edit(Edit::ReadOnly(_) | Edit::Users { then: None, .. } | Edit::FirstUser { .. }))
 }
 
 /// Makes a change, against the store of shard 0.
 pub(super) fn edit(edit: &Edit, store: &mut dyn Store) -> Changed {
     match edit {
         Edit::Documents(change) => documents::change(change, store),
-        Edit::User(sealed) => documents::edit(store, |metadata| {
-            let answer = sealed.apply(&mut metadata.users);
-            Response::json(answer.status, &answer.body)
-        }),
+        Edit::Users { users, then } => documents::with_users(users, then.as_ref(), store),
         Edit::ReadOnly(read_only) => documents::edit(store, |metadata| {
             metadata.read_only = *read_only;
             Response::json(200, &json!({ "error": false, "code": 200, "mode": mode(metadata) }))

@@ -2,22 +2,24 @@
 //!
 //! Promises: the errands of one connection are carried out in order; a report leaves only when what it
 //! depends on holds (commit, copies, lease), as replies of RESP do; a turn does a bounded amount of work. An
-//! errand whose outcome is not known when the leadership is lost is reported so; one that only read begins
-//! anew.
+//! errand whose outcome is not known when the leadership is lost, or when no lease is to be had for what it read,
+//! is reported so; one that only read begins anew, or is refused.
 
 use super::access::{Access, Fetched};
 use super::clients::Needs;
 use super::serve::{PARK_LIMIT, Standing};
+use super::shares::{MANY_BYTES, MANY_RESULTS};
 use super::{Node, ReadFor, Reader, Role, edits};
 use crate::documents::{self, Changed, Done, Failure, ScanJob, ScanStep};
 use crate::http::Response;
 use crate::mail::{Errand, Mail, Refusal, Report, Served, Work};
+use crate::mutants::{Mutant, lacks};
 use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
 use engine::shard::{Shard, View};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it goes through or
 /// writes, however it ends.
@@ -25,6 +27,8 @@ const STEPS_PER_TURN: usize = 128;
 const BYTES_PER_STEP: usize = 4 << 10;
 /// Most bytes of documents that the errands of one request bring back; what is asked for beyond is refused.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// And of the errands of one that writes, while answers are crowded: what it has begun, it goes on with.
+const CROWDED_ANSWER_BYTES: usize = 1 << 20;
 /// What one step of a scan costs.
 const SCAN_STEP_COST: usize = 64;
 /// What all scans together may take of a turn.
@@ -32,6 +36,11 @@ const SCAN_STEPS_PER_TURN: usize = STEPS_PER_TURN / 2;
 
 /// The errands of one connection of one shard.
 pub(super) type Lane = (ShardId, ConnId);
+
+/// What came of an errand, to be thrown away.
+type Spent = (Vec<Done>, Option<Box<ScanJob>>);
+/// What of errands takes long to free.
+type Waste = (Work, Vec<Spent>);
 
 /// Why an errand does not go on.
 enum Await {
@@ -59,6 +68,8 @@ struct Running {
     done: Vec<Done>,
     done_bytes: usize,
     scan: Option<Box<ScanJob>>,
+    /// What was done before it began anew, kept until somebody has the time to free it.
+    earlier: Vec<Spent>,
     edited: Option<Response>,
     outdated: bool,
     rest: Option<Refusal>,
@@ -78,6 +89,7 @@ impl Running {
             done: Vec::new(),
             done_bytes: 0,
             scan: None,
+            earlier: Vec::new(),
             edited: None,
             outdated: false,
             rest: None,
@@ -97,27 +109,59 @@ impl Running {
     /// nowhere.
     fn restart(&mut self, id: u64) {
         self.id = id;
+        if self.is_heavy() {
+            self.earlier.push((std::mem::take(&mut self.done), self.scan.take()));
+        }
         self.done.clear();
         self.done_bytes = 0;
+        self.errand.answer.set(0);
         self.scan = None;
         self.edited = None;
         self.outdated = false;
+        self.rest = None;
+        self.stale = false;
         self.needs = Needs::at(self.errand.ack);
         self.state = Await::Turn;
     }
 
-    fn report(self, epoch: u64, lag: Option<Nanos>) -> Report {
-        match (self.edited, self.rest) {
+    /// Whether freeing it takes long.
+    fn is_heavy(&self) -> bool {
+        let ops = match &self.errand.work {
+            Work::Documents(ops) => ops.len(),
+            Work::Scan(_) | Work::Confirm { .. } | Work::Edit(_) => 0,
+        };
+        ops > MANY_RESULTS || self.errand.answer.bytes() > MANY_BYTES || !self.earlier.is_empty()
+    }
+
+    /// What would take long to free, taken out of it.
+    fn strip(&mut self, waste: &mut Vec<Waste>) {
+        if self.is_heavy() {
+            let work = std::mem::replace(&mut self.errand.work, Work::Confirm { version: 0 });
+            let last = (std::mem::take(&mut self.done), self.scan.take());
+            self.earlier.push(last);
+            waste.push((work, std::mem::take(&mut self.earlier)));
+        }
+    }
+
+    fn report(mut self, epoch: u64, lag: Option<Nanos>, waste: &mut Vec<Waste>) -> Report {
+        match (self.edited.take(), self.rest.take()) {
             (Some(answer), _) => Report::Edited(Box::new(answer)),
             (None, _) if self.outdated => Report::Outdated,
-            (None, Some(refusal)) if self.done.is_empty() => Report::Refused(refusal),
+            (None, Some(refusal)) if self.done.is_empty() => {
+                self.strip(waste);
+                Report::Refused(refusal)
+            }
             (None, rest) => {
+                if !self.earlier.is_empty() {
+                    waste.push((Work::Confirm { version: 0 }, self.earlier));
+                }
                 let (done, stale) = (self.done, self.stale);
                 let spent = match self.errand.work {
                     Work::Documents(ops) => ops,
                     Work::Scan(_) | Work::Confirm { .. } | Work::Edit(_) => Vec::new(),
                 };
-                Report::Done(Box::new(Served { done, spent, rest, epoch, lag, stale }))
+                let answer = self.errand.answer;
+                Report::Done(Box::new(Served { done, spent, rest, epoch, lag, stale, answer }))
             }
         }
     }
@@ -127,8 +171,10 @@ impl Running {
 #[derive(Default)]
 pub(super) struct Errands {
     lanes: BTreeMap<Lane, VecDeque<Running>>,
-    /// Lanes that hold something, in the order in which they get their turn.
+    /// Lanes that hold something, in the order in which they get their turn, and some that held something.
     order: VecDeque<Lane>,
+    /// What is in `order`.
+    listed: BTreeSet<Lane>,
     /// Steps left in this turn.
     steps: usize,
     /// Those of them that scans may take.
@@ -148,8 +194,32 @@ impl Errands {
         self.lanes.values().flatten().any(|running| running.needs.level == Ack::Received)
     }
 
-    pub(super) fn forget(&mut self, lane: Lane) {
-        self.lanes.remove(&lane);
+    /// Gives a lane its turn after all others, unless it waits for one already.
+    fn list(&mut self, lane: Lane) {
+        if self.listed.insert(lane) {
+            self.order.push_back(lane);
+        }
+    }
+
+    /// Drops those that `lost` says so of, and returns where a report of that is due.
+    fn take_out(
+        &mut self,
+        waste: &mut Vec<Waste>,
+        mut lost: impl FnMut(&mut Running) -> bool,
+    ) -> Vec<(Lane, u64)> {
+        let mut out = Vec::new();
+        self.lanes.retain(|lane, queue| {
+            queue.retain_mut(|running| {
+                let is_lost = lost(running);
+                if is_lost {
+                    running.strip(waste);
+                    out.push((*lane, running.errand.ticket));
+                }
+                !is_lost
+            });
+            !queue.is_empty()
+        });
+        out
     }
 }
 
@@ -157,12 +227,24 @@ impl Node {
     /// Takes an errand, and does as much of it as can be done now.
     pub(super) fn errand_came(&mut self, errand: Errand, out: &mut Vec<Action>) {
         let (lane, id) = ((errand.from, errand.conn), self.ticket());
-        let queue = self.errands.lanes.entry(lane).or_default();
-        if queue.is_empty() && !self.errands.order.contains(&lane) {
-            self.errands.order.push_back(lane);
-        }
-        queue.push_back(Running::new(id, errand));
+        self.errands.list(lane);
+        self.errands.lanes.entry(lane).or_default().push_back(Running::new(id, errand));
         self.run_lane(lane, out);
+    }
+
+    /// Nobody waits for these any more.
+    pub(super) fn forget_errands(&mut self, lane: Lane, out: &mut Vec<Action>) {
+        let mut waste = Vec::new();
+        for mut running in self.errands.lanes.remove(&lane).unwrap_or_default() {
+            running.strip(&mut waste);
+        }
+        self.discard_all(waste, out);
+    }
+
+    fn discard_all(&mut self, waste: Vec<Waste>, out: &mut Vec<Action>) {
+        if !waste.is_empty() {
+            self.discard(waste, out);
+        }
     }
 
     /// Goes on with the errands that can go on, as far as a turn goes. Who was served is last in the next turn, who
@@ -177,6 +259,7 @@ impl Node {
                 break;
             }
             let Some(lane) = self.errands.order.pop_front() else { break };
+            self.errands.listed.remove(&lane);
             let before = self.errands.steps;
             self.errands.hungry = false;
             self.run_lane(lane, out);
@@ -187,7 +270,7 @@ impl Node {
             if self.errands.hungry && self.errands.steps == before {
                 denied.push(lane);
             } else {
-                self.errands.order.push_back(lane);
+                self.errands.list(lane);
             }
         }
         denied.into_iter().rev().for_each(|lane| self.errands.order.push_front(lane));
@@ -300,8 +383,13 @@ impl Node {
                 running.state = Await::Reads { outstanding: 0, fetched };
                 return;
             }
+            let crowded = op.is_some() && running.errand.answer.is_full();
+            if crowded && !running.errand.write {
+                return running.refuse(Refusal::Crowded);
+            }
+            let room = if crowded { CROWDED_ANSWER_BYTES } else { MAX_ANSWER_BYTES };
             if let Some(op) = op
-                && running.done_bytes > MAX_ANSWER_BYTES / usize::from(self.options.config.shards)
+                && running.done_bytes > room / usize::from(self.options.config.shards)
             {
                 let (key, failure) = (op.key.clone(), Failure::AnswerTooLarge);
                 running.done.push(Done::Failed { key, failure });
@@ -342,6 +430,9 @@ impl Node {
                 (None, _) => unreachable!("scans and confirmations are dealt with elsewhere"),
             };
             let Access { wanted, wait, wrote, no_room, .. } = access;
+            let read = if ended { running.done.last().map_or(0, Done::bytes) } else { 0 };
+            running.done_bytes += read;
+            running.errand.answer.add(if ended { read + size_of::<Done>() } else { 0 });
             let moved = looked + (self.shard.tail().0 - end_before.0) as usize;
             self.errands.steps = self.errands.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
@@ -381,8 +472,13 @@ impl Node {
                 return;
             }
             self.errands.steps = self.errands.steps.saturating_sub(SCAN_STEP_COST);
+            if running.errand.answer.is_full() && !running.errand.write {
+                return running.refuse(Refusal::Crowded);
+            }
             self.errands.scan_steps = self.errands.scan_steps.saturating_sub(SCAN_STEP_COST);
-            match job.step(&mut self.shard, wall_ms) {
+            let step = job.step(&mut self.shard, wall_ms);
+            running.errand.answer.set(job.page_bytes());
+            match step {
                 ScanStep::Again => {}
                 ScanStep::NoRoom => {
                     running.state = Await::Turn;
@@ -406,6 +502,8 @@ impl Node {
                     running.done.push(done);
                     running.needs.read_upto = read_upto;
                     running.needs.wrote_upto = wrote_upto.unwrap_or_default();
+                    // That nothing is there to be removed is a read like any other.
+                    running.needs.leased |= view == View::Newest && wrote_upto.is_none();
                     running.state = Await::Needs;
                     break;
                 }
@@ -461,26 +559,18 @@ impl Node {
         if self.errands.lanes.is_empty() {
             return;
         }
+        if self.lease_is_not_to_be_had() {
+            self.refuse_leaseless_errands(out);
+        }
         let allowed = self.allowed();
         let epoch = self.topology.shards[usize::from(self.options.shard.0)].epoch;
         let lag = match &self.role {
-            Role::Leader(_) => Some(Nanos(0)),
+            // Without the lease there may be another by now, with commits that this one has not seen.
+            Role::Leader(_) => self.lease_holds().then_some(Nanos(0)),
             Role::Follower(follower) => follower.lag(self.now),
             Role::Idle => None,
         };
-        if !allowed.lease {
-            // A read that waits for a lease in vain is refused in the end, as one that comes now.
-            let next_ticket = &mut self.next_ticket;
-            let leased = |one: &&mut Running| {
-                let needs = &one.needs;
-                matches!(one.state, Await::Needs) && needs.leased && needs.wrote_upto == Lsn(0)
-            };
-            for running in self.errands.lanes.values_mut().flatten().filter(leased) {
-                *next_ticket += 1;
-                running.restart(*next_ticket);
-            }
-        }
-        let mut reports = Vec::new();
+        let (mut reports, mut waste) = (Vec::new(), Vec::new());
         let known = &self.known;
         self.errands.lanes.retain(|lane, queue| {
             let free = |one: &Running| {
@@ -491,15 +581,36 @@ impl Node {
             while queue.front().is_some_and(free) {
                 let Some(running) = queue.pop_front() else { break };
                 let ticket = running.errand.ticket;
-                reports.push((*lane, ticket, running.report(epoch, lag)));
+                reports.push((*lane, ticket, running.report(epoch, lag, &mut waste)));
             }
             !queue.is_empty()
         });
-        if !reports.is_empty() {
-            self.errands.order.retain(|lane| self.errands.lanes.contains_key(lane));
-        }
+        self.discard_all(waste, out);
         for (lane, ticket, report) in reports {
             self.report(lane, ticket, Some(report), out);
+        }
+    }
+
+    /// What was carried out may be told only under a lease, and none comes: a read is refused, as one that comes
+    /// now; of what also wrote nobody can say how it ends.
+    fn refuse_leaseless_errands(&mut self, out: &mut Vec<Action>) {
+        let next_ticket = &mut self.next_ticket;
+        let mut waste = Vec::new();
+        let unknown = self.errands.take_out(&mut waste, |running| {
+            if !matches!(running.state, Await::Needs) || !running.needs.leased {
+                return false;
+            }
+            if running.needs.wrote_upto == Lsn(0) {
+                *next_ticket += 1;
+                running.restart(*next_ticket);
+                running.refuse(Refusal::NoLeader);
+                return false;
+            }
+            true
+        });
+        self.discard_all(waste, out);
+        for (lane, ticket) in unknown {
+            self.report(lane, ticket, None, out);
         }
     }
 
@@ -515,26 +626,22 @@ impl Node {
     /// This node no longer leads the shard; see the head of this file.
     pub(super) fn settle_errands(&mut self, out: &mut Vec<Action>) {
         let committed = self.shard.committed();
-        let mut unknown = Vec::new();
         let next_ticket = &mut self.next_ticket;
-        self.errands.lanes.retain(|lane, queue| {
-            queue.retain_mut(|running| {
-                let Needs { wrote_upto: wrote, read_upto, leased, .. } = running.needs;
-                // What it says besides rests on reads: the lease they had is over.
-                let doubtful = read_upto > committed || leased || running.scan.is_some();
-                if wrote > committed || (wrote > Lsn(0) && doubtful) {
-                    unknown.push((*lane, running.errand.ticket));
-                    return false;
-                }
-                running.needs = Needs::at(running.errand.ack);
-                if wrote == Lsn(0) && !running.stale {
-                    *next_ticket += 1;
-                    running.restart(*next_ticket);
-                }
-                true
-            });
-            !queue.is_empty()
+        let mut waste = Vec::new();
+        let unknown = self.errands.take_out(&mut waste, |running| {
+            let needs = running.needs;
+            if needs.wrote_upto == Lsn(0) {
+                *next_ticket += 1;
+                running.restart(*next_ticket);
+                return false;
+            }
+            if needs.wrote_upto > committed || needs.read_upto > committed || needs.leased {
+                return !lacks(Mutant::SettlesByGuess);
+            }
+            running.needs = Needs::at(running.errand.ack);
+            false
         });
+        self.discard_all(waste, out);
         for (lane, ticket) in unknown {
             self.report(lane, ticket, None, out);
         }

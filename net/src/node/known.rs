@@ -6,7 +6,7 @@
 
 use super::access::{Fetched, FetchedValue};
 use super::{Node, ReadFor, Reader, Role};
-use crate::auth::CredentialCache;
+use crate::auth::{CredentialCache, token};
 use crate::documents::{METADATA_KEY, Metadata};
 use crate::mail::{Edit, Errand, Mail, Work};
 use crate::resp::Ack;
@@ -23,6 +23,8 @@ pub(super) const KEEPER: ShardId = ShardId(0);
 const LOOK_INTERVAL: Nanos = Nanos(1_000_000);
 /// The connection that an errand of the node's own is from.
 pub(super) const OWN: ConnId = ConnId(0);
+/// How long a request waits until it is known who may connect, or whether its password is right.
+pub(super) const PATIENCE: Nanos = Nanos(5_000_000_000);
 /// Pause before the first user is asked for again.
 const FOUND_AGAIN: Nanos = Nanos(100_000_000);
 
@@ -30,6 +32,9 @@ const FOUND_AGAIN: Nanos = Nanos(100_000_000);
 pub(super) struct Known {
     pub(super) metadata: Option<Arc<Metadata>>,
     pub(super) passwords: CredentialCache,
+    /// Raised whenever there is a new verdict on a password, or new metadata. Whoever waits for either looks
+    /// again then, and not before.
+    pub(super) generation: u64,
     /// Where the known value is; `None`: there is none. Only on shard 0.
     revision: Option<Revision>,
     /// The commit LSN when it was last looked for, and when that was.
@@ -49,6 +54,7 @@ impl Known {
         Known {
             metadata: None,
             passwords: CredentialCache::new(key),
+            generation: 0,
             revision: None,
             looked: (Lsn(u64::MAX), Nanos(0)),
             reading: None,
@@ -67,10 +73,21 @@ impl Known {
         self.metadata.as_ref().is_some_and(|metadata| metadata.read_only)
     }
 
+    /// Whether one who began to wait at `since` and looked when the generation was `seen` is to look again:
+    /// because more is known, or because its time is over.
+    pub(super) fn is_due(&self, now: Nanos, since: Nanos, seen: u64) -> bool {
+        seen != self.generation || is_over(now, since)
+    }
+
     /// Whether every shard of the node has this version.
     pub(super) fn is_held(&self, version: u64) -> bool {
         self.held.iter().all(|held| *held >= version)
     }
+}
+
+/// Whether one who began to wait at `since` has waited long enough to be refused.
+pub(super) fn is_over(now: Nanos, since: Nanos) -> bool {
+    now.0 > since.0 + PATIENCE.0
 }
 
 impl Node {
@@ -149,12 +166,14 @@ impl Node {
             out.push(Action::Mail { to: shard, mail: Box::new(Mail::Metadata(Arc::clone(&metadata))) });
         }
         self.known.metadata = Some(metadata);
+        self.known.generation += 1;
     }
 
     /// Shard 0 told this shard.
     pub(super) fn metadata_came(&mut self, metadata: Arc<Metadata>, out: &mut Vec<Action>) {
         let (from, version) = (self.options.shard, metadata.version);
         self.known.metadata = Some(metadata);
+        self.known.generation += 1;
         out.push(Action::Mail { to: KEEPER, mail: Box::new(Mail::MetadataHeld { from, version }) });
     }
 
@@ -174,11 +193,13 @@ impl Node {
             return;
         }
         self.known.found_at = Nanos(self.now.0 + FOUND_AGAIN.0);
-        let token_key = self.options.secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token_key = token::derived_key(&self.options.secret, "the group's tokens");
+        let token_key = token_key.iter().map(|byte| format!("{byte:02x}")).collect();
         let edit = Edit::FirstUser { root_password_hash: hash.clone(), token_key };
         let ticket = self.ticket();
         let (from, conn, work) = (KEEPER, OWN, Work::Edit(edit));
-        let errand = Errand { from, conn, ticket, work, write: true, stale: None, ack: Ack::Durable };
+        let (ack, answer) = (Ack::Durable, self.http.answers.open());
+        let errand = Errand { from, conn, ticket, work, write: true, stale: None, ack, answer };
         self.errand_came(errand, out);
     }
 }

@@ -8,7 +8,8 @@
 //! - `leader`: what a leader does: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
 //! - `repair`: fetch damaged frames from another member and write them back; `lend`: be that other member.
-//! - `clients`: connections and the order of their replies; `serve`: what becomes of one request.
+//! - `clients`: connections and the order of their replies; `serve`: what becomes of one request; `waiting`: why
+//!   one is held back.
 //! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
 //!   `known`: databases, collections and users; `edits`: changes of these.
 //! - `shares`: what a request wants of each shard, and what the shards brought back.
@@ -29,6 +30,7 @@ mod repair;
 mod routing;
 mod serve;
 pub mod shares;
+mod waiting;
 
 use crate::config::NodeConfig;
 use crate::mutants::{Mutant, lacks};
@@ -51,6 +53,7 @@ use http::Http;
 use known::Known;
 use leader::Leader;
 use repair::Repairs;
+use serve::PARK_LIMIT;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -139,6 +142,8 @@ pub struct Node {
     /// The link whose frames the kernel may be writing into the log buffer right now.
     landing: Option<LinkId>,
     lease: Lease,
+    /// It leads, and has had no lease since then.
+    leaseless_since: Option<Nanos>,
     now: Nanos,
     wall_ms: u64,
     /// Time in which this loop was really turning.
@@ -194,6 +199,7 @@ impl Node {
             next_request: 0,
             landing: None,
             lease: Lease::default(),
+            leaseless_since: None,
             now: Nanos(0),
             wall_ms: 0,
             attended: Nanos(0),
@@ -232,6 +238,7 @@ impl Node {
             Event::ClientOpened { conn, face, peer, local } => self.client_opened(conn, face, peer, local),
             Event::ClientBytes { conn, bytes } => self.client_bytes(conn, bytes, out),
             Event::ClientSent { conn } => self.client_sent(conn, out),
+            Event::ClientEnded { conn } => self.http_ended(conn, out),
             Event::ClientClosed { conn } => self.client_closed(conn, out),
             Event::LinkAccepted { link, header } if message::is_fetch(header) => {
                 self.fetch_asked(link, header, out);
@@ -276,6 +283,10 @@ impl Node {
         self.now = now;
         self.wall_ms = wall_ms.max(self.wall_ms);
         self.lease = lease;
+        self.leaseless_since = match &self.role {
+            Role::Leader(_) if !self.lease_holds() => self.leaseless_since.or(Some(now)),
+            _ => None,
+        };
         self.turns += 1;
         if self.failed {
             return;
@@ -349,6 +360,11 @@ impl Node {
             Role::Leader(leader) => self.lease.epoch.0 == leader.epoch.0 && self.now < self.lease.until,
             _ => false,
         }
+    }
+
+    /// No lease has come for longer than anybody is made to wait for one.
+    fn lease_is_not_to_be_had(&self) -> bool {
+        self.leaseless_since.is_some_and(|since| self.now.0 > since.0 + PARK_LIMIT.0)
     }
 
     fn ticket(&mut self) -> u64 {

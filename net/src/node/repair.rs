@@ -137,7 +137,9 @@ impl Node {
     ) {
         match self.shard.name_of(at) {
             Some(name) => self.repair(name, fault, Waiting::Client { reader, at, key }),
-            None => self.hand_over(reader, Fetched { at, found: FetchedValue::Failed(fault.text()) }, out),
+            None => {
+                self.hand_over(reader, Fetched { at, key, found: FetchedValue::Failed(fault.text()) }, out)
+            }
         }
     }
 
@@ -301,7 +303,7 @@ impl Node {
                         Decoded::Missing => FetchedValue::OtherKey,
                         Decoded::More(_) | Decoded::Corrupt => FetchedValue::Failed(repair.fault.text()),
                     };
-                    self.hand_over(reader, Fetched { at, found }, out);
+                    self.hand_over(reader, Fetched { at, key, found }, out);
                 }
                 Waiting::Scan { lane, id } => {
                     self.scan_mended(lane, id, Some(&blocks[skip..frame_end]), out);
@@ -318,12 +320,9 @@ impl Node {
         let Some(repair) = self.repairs.open.remove(&lsn) else { return };
         for waiting in repair.waiting {
             match waiting {
-                Waiting::Client { reader, at, .. } => {
-                    self.hand_over(
-                        reader,
-                        Fetched { at, found: FetchedValue::Failed(repair.fault.text()) },
-                        out,
-                    );
+                Waiting::Client { reader, at, key } => {
+                    let found = FetchedValue::Failed(repair.fault.text());
+                    self.hand_over(reader, Fetched { at, key, found }, out);
                 }
                 Waiting::Scan { lane, id } => self.scan_mended(lane, id, None, out),
                 // A committed frame: the learner stays one, and its next call is the next attempt.

@@ -1,8 +1,10 @@
 //! What becomes of one request: executed here, forwarded to another shard, redirected, parked or refused.
 
 use super::access::{Access, Fetched, FetchedValue};
-use super::clients::{Client, Wait};
+use super::clients::Client;
+use super::known::is_over;
 use super::repair::Fault;
+use super::waiting::Wait;
 use super::{Node, ReadFor, Reader, Role};
 use crate::auth::Asked;
 use crate::config;
@@ -25,6 +27,10 @@ pub(super) const PARK_LIMIT: Nanos = Nanos(200_000_000);
 const LEADER_PARK_LIMIT: Nanos = Nanos(3_000_000_000);
 /// What a writer is told while clients may only read.
 const READ_ONLY: &[u8] = b"-READONLY the group is in read-only mode\r\n";
+/// What is told to one whose password was not judged in time, or who came before the users were known.
+const NOT_JUDGED: &[u8] = b"-TRYAGAIN it could not be found out in time who may connect\r\n";
+/// A possible attack is told at most this often.
+const WARNING_INTERVAL: Nanos = Nanos(60_000_000_000);
 /// Most expired keys deleted in one turn.
 const EXPIRED_PER_TURN: usize = 64;
 
@@ -46,8 +52,14 @@ impl Node {
     /// Serves requests from the front of `bytes` as far as possible; returns how many bytes were taken.
     pub(super) fn serve_all(&mut self, client: &mut Client, bytes: &[u8], out: &mut Vec<Action>) -> usize {
         let mut at = 0;
-        while !client.closing && Node::has_reply_room(client) {
-            match parse(&bytes[at..], &self.clients.limits, &mut client.parse) {
+        while !client.closing {
+            client.stranger = self.options.config.auth && client.session.user.is_none();
+            if !client.has_reply_room() {
+                client.wait = Wait::Backlog;
+                break;
+            }
+            let limits = if client.stranger { &self.clients.strangers } else { &self.clients.limits };
+            match parse(&bytes[at..], limits, &mut client.parse) {
                 Parsed::Incomplete => break,
                 Parsed::Skipped { consumed } => at += consumed,
                 Parsed::Bad { consumed, reply, fatal } => {
@@ -70,6 +82,19 @@ impl Node {
         if client.closing { bytes.len() } else { at }
     }
 
+    fn warn_of_attack(&mut self, client: &Client, out: &mut Vec<Action>) {
+        if self.clients.warned_at.is_some_and(|at| self.now.0 < at.0 + WARNING_INTERVAL.0) {
+            return;
+        }
+        self.clients.warned_at = Some(self.now);
+        let peer = &client.session.peer;
+        let text = format!(
+            "possible attack: {peer} sent an HTTP request to a port for Redis clients, as a web page can make a \
+             browser do; its connection is closed"
+        );
+        out.push(Action::Warn { text });
+    }
+
     fn serve(
         &mut self,
         client: &mut Client,
@@ -79,17 +104,25 @@ impl Node {
     ) -> Flow {
         let routed = route(request);
         if let Route::Error(reply) = &routed {
+            if is_http(request) {
+                client.closing = true;
+                self.warn_of_attack(client, out);
+                return Flow::Next;
+            }
             client.reply(self.turns, reply);
             return Flow::Next;
         }
         if self.options.config.auth {
             let Some(metadata) = &self.known.metadata else {
-                client.wait = Wait::Users;
-                return Flow::Hold;
+                let since = client.wait.for_users();
+                return self.wait_for_users(client, since);
             };
             let is_database = |name: &str| metadata.databases.contains_key(name);
             if let Some(text) = resp::refusal(request, &client.session, &metadata.users, &is_database) {
                 client.wait = Wait::No;
+                if !client.session.user.as_ref().is_some_and(|login| login.holds(&metadata.users)) {
+                    client.session.user = None;
+                }
                 client.reply(self.turns, format!("-{text}\r\n").as_bytes());
                 return Flow::Next;
             }
@@ -212,16 +245,27 @@ impl Node {
         }
     }
 
+    /// Holds a request back until more is known of users; it has waited `since` then. In the end it is refused.
+    fn wait_for_users(&self, client: &mut Client, since: Option<Nanos>) -> Flow {
+        let since = since.unwrap_or(self.now);
+        if is_over(self.now, since) {
+            client.wait = Wait::No;
+            client.reply(self.turns, NOT_JUDGED);
+            return Flow::Next;
+        }
+        client.wait = Wait::Users { since, seen: self.known.generation };
+        Flow::Hold
+    }
+
     /// Finds out whether the password in a request is right, then runs the request.
     fn judge(
         &mut self,
         client: &mut Client,
         request: &Request<'_>,
-        view: Option<View>,
+        since: Option<Nanos>,
         out: &mut Vec<Action>,
     ) -> Flow {
-        client.wait = Wait::Users;
-        let Some(metadata) = self.known.metadata.clone() else { return Flow::Hold };
+        let Some(metadata) = self.known.metadata.clone() else { return self.wait_for_users(client, since) };
         let claimed = resp::claimed(request, &metadata.users);
         let (user, password) = claimed.expect("only a request with a password is judged");
         let right = match self.known.passwords.ask(&metadata.users, &user, &password) {
@@ -229,11 +273,11 @@ impl Node {
             Asked::Wrong => false,
             Asked::Judge(claim) => {
                 self.hand_in(client.conn, Job::Judge(claim), out);
-                return Flow::Hold;
+                return self.wait_for_users(client, since);
             }
-            Asked::Wait => return Flow::Hold,
+            Asked::Wait => return self.wait_for_users(client, since),
         };
-        self.execute(client, request, view, Some(&Verdict { user, right }), out)
+        self.execute(client, request, None, Some(&Verdict { user, right }), out)
     }
 
     /// Runs a command. `view` is `None` for commands without keys, which any node answers; `verdict` is on the
@@ -246,6 +290,7 @@ impl Node {
         verdict: Option<&Verdict>,
         out: &mut Vec<Action>,
     ) -> Flow {
+        let since = client.wait.for_users();
         let fetched = match std::mem::take(&mut client.wait) {
             Wait::Reads { fetched, .. } => fetched,
             _ => Vec::new(),
@@ -314,7 +359,7 @@ impl Node {
         match outcome {
             Outcome::Done => {}
             Outcome::Close => client.closing = true,
-            Outcome::Judge => return self.judge(client, request, view, out),
+            Outcome::Judge => return self.judge(client, request, since, out),
             Outcome::Shutdown => out.push(Action::StopNode),
             Outcome::Wait { replicas, timeout_ms } => {
                 self.wait_for_copies(client, 0, replicas, false, timeout_ms)
@@ -375,7 +420,7 @@ impl Node {
             Some(Decoded::Corrupt) => return self.repair_value(reader, at, key, Fault::Checksum, out),
             None => return self.repair_value(reader, at, key, Fault::Unreadable, out),
         };
-        self.hand_over(reader, Fetched { at, found }, out);
+        self.hand_over(reader, Fetched { at, key, found }, out);
     }
 
     /// Gives a value to whoever wants it.
@@ -491,6 +536,12 @@ impl Node {
             self.forward(client, ShardId(owner.0), ticket, bytes, out);
         }
     }
+}
+
+/// Whether this is a line of an HTTP request: what follows it may be commands in a body that a web page made up.
+fn is_http(request: &Request<'_>) -> bool {
+    let word = request.arg(0);
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }
 
 /// The acknowledgement level of the configuration file as the protocol names it.

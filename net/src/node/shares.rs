@@ -4,11 +4,13 @@
 
 use crate::config::NodeConfig;
 use crate::documents::{Batch, Done, Failure, Op, Plan, Render, ScanBatch};
+use crate::ledger::Entry;
+use crate::mail::Served;
 use engine::ids::ShardId;
 
 /// Results, and bytes in them, above which a shard thread does not put them together itself.
-const MANY_RESULTS: usize = 512;
-const MANY_BYTES: usize = 256 << 10;
+pub const MANY_RESULTS: usize = 512;
+pub const MANY_BYTES: usize = 256 << 10;
 
 /// The operations for one shard, with their places among all.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl Wanted {
             Wanted::Documents { write, .. } | Wanted::Other(Plan::EveryShard(ScanBatch { write, .. })) => {
                 *write
             }
-            Wanted::Other(Plan::Metadata(_)) => true,
+            Wanted::Other(Plan::Metadata(_) | Plan::WithUsers { .. }) => true,
             Wanted::Other(Plan::Documents(_) | Plan::Reply(_) | Plan::NotMine) => false,
         }
     }
@@ -71,18 +73,21 @@ pub struct Results {
     parts: Vec<(Vec<usize>, Vec<Done>)>,
     /// Thrown away together with this.
     spent: Vec<Vec<Op>>,
+    /// What they weigh.
+    weights: Vec<Entry>,
 }
 
 impl Results {
     /// None yet, of `count`.
     pub fn new(count: usize) -> Results {
-        Results { count, parts: Vec::new(), spent: Vec::new() }
+        Results { count, parts: Vec::new(), spent: Vec::new(), weights: Vec::new() }
     }
 
     /// Those of one shard. Some at the end may be missing.
-    pub fn add(&mut self, order: Vec<usize>, done: Vec<Done>, spent: Vec<Op>) {
-        self.parts.push((order, done));
-        self.spent.push(spent);
+    pub fn add(&mut self, order: Vec<usize>, served: Served) {
+        self.parts.push((order, served.done));
+        self.spent.push(served.spent);
+        self.weights.push(served.answer);
     }
 
     /// Whether they are results of scans, which mean nothing if one is missing.

@@ -85,10 +85,10 @@ pub fn refusal(
     if spec.needs_no_user() {
         return None;
     }
-    let Some(user) = session.user.as_deref() else { return Some(NEEDS_AUTH.to_owned()) };
-    if !users.get(user).is_some_and(|found| found.active) {
+    let Some(login) = session.user.as_deref().filter(|login| login.holds(users)) else {
         return Some(NEEDS_AUTH.to_owned());
-    }
+    };
+    let user = login.user();
     let denied = |what: &str| Some(format!("NOPERM this user has no permissions to {what}"));
     if let Some(need) = need_without_keys(spec)
         && !allows(users, user, SYSTEM, need)
@@ -131,7 +131,7 @@ fn database_of<'k>(key: &'k [u8], is_database: &dyn Fn(&str) -> bool) -> &'k str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Role, User};
+    use crate::auth::{Login, Role, User};
 
     fn users() -> Users {
         let with = |roles: &[(&str, Role)]| {
@@ -149,7 +149,9 @@ mod tests {
     fn refused(user: Option<&str>, line: &str) -> Option<String> {
         let args = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         let mut session = Session::new(1, String::new(), String::new(), 0);
-        session.user = user.map(Into::into);
+        let mut known = users();
+        known.insert("removed".to_owned(), User::administrator("hash".to_owned()));
+        session.user = user.and_then(|user| Login::of(&known, user)).map(Arc::new);
         refusal(&Request::from_owned(args), &session, &users(), &|name| name == "shop")
     }
 

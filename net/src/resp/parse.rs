@@ -26,6 +26,9 @@ pub struct Limits {
     pub max_inline_bytes: usize,
     /// Largest request in all; larger ones are skipped and answered with an error.
     pub max_request_bytes: usize,
+    /// Whether it comes from one who has yet to say who it is: a request then has at most
+    /// [`MAX_STRANGER_ARGS`] arguments of [`MAX_STRANGER_BULK`] bytes; more is fatal, as in Redis.
+    pub stranger: bool,
 }
 
 impl Default for Limits {
@@ -36,12 +39,18 @@ impl Default for Limits {
             max_args: 1 << 20,
             max_inline_bytes: 64 << 10,
             max_request_bytes: 64 << 20,
+            stranger: false,
         }
     }
 }
 
 /// A bulk string announced as longer than this is taken for a broken stream (Redis: `proto-max-bulk-len`).
 pub const MAX_ANNOUNCED_BULK: i64 = 512 << 20;
+
+/// Most arguments of a request from a stranger: enough for `HELLO` with everything.
+pub const MAX_STRANGER_ARGS: i64 = 10;
+/// Longest argument of a request from a stranger in bytes.
+pub const MAX_STRANGER_BULK: i64 = 16 << 10;
 
 /// Argument positions kept allocated between requests; a larger table is given back.
 const KEPT_POSITIONS: usize = 1024;
@@ -125,6 +134,9 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Pars
             Some(count) if count <= 0 => {
                 state.reset();
                 return Parsed::Skipped { consumed: next };
+            }
+            Some(count) if limits.stranger && count > MAX_STRANGER_ARGS => {
+                return fatal(buf, "unauthenticated multibulk length");
             }
             Some(count) if count as u64 <= limits.max_args as u64 => state.args_left = count as usize,
             _ => return fatal(buf, "invalid multibulk length"),
@@ -227,6 +239,9 @@ fn bulk_header(
         return Err(Broken::Protocol(format!("expected '$', got '{}'", printable(found))));
     };
     match parse_i64(digits) {
+        Some(length) if limits.stranger && length > MAX_STRANGER_BULK => {
+            Err(Broken::Protocol("unauthenticated bulk length".to_owned()))
+        }
         Some(length) if (0..=MAX_ANNOUNCED_BULK).contains(&length) => Ok((length as usize, next)),
         _ => Err(Broken::Protocol("invalid bulk length".to_owned())),
     }

@@ -3,6 +3,7 @@
 //! Promises: only commands change it, and a command that is blocked has not. Does not hold anything of the
 //! connection's I/O.
 
+use crate::auth::Login;
 use crate::resp::reply::Proto;
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ pub struct Session {
     /// How this connection's writes are acknowledged; `None`: as the group is configured.
     pub ack: Option<Ack>,
     /// Who it is, once it has given the user's password; always `None` where none is asked for.
-    pub user: Option<Arc<str>>,
+    pub user: Option<Arc<Login>>,
 }
 
 impl Session {
@@ -103,7 +104,7 @@ impl Session {
             seconds(self.last_command_ms),
             if self.readonly { "r" } else { "N" },
             self.last_command,
-            self.user.as_deref().unwrap_or("default"),
+            self.user.as_deref().map_or("default", Login::user),
             self.proto.number(),
             self.lib_name,
             self.lib_version,

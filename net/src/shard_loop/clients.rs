@@ -2,12 +2,16 @@
 //!
 //! Promises: bytes arrive in order; a reply goes out whole however the socket takes it, then `ClientSent`;
 //! after `ClientClosed` or an [`Action::ClientClose`](crate::seam::Action) no event follows; a socket is
-//! closed only when the kernel holds nothing of it. It does not look into the bytes.
+//! closed only when the kernel holds nothing of it, and one that is to be closed is, within
+//! [`CLOSE_TIMEOUT`]. It does not look into the bytes.
 
 use super::Op;
 use crate::seam::{ConnId, Event, Face};
+use agency::ids::Nanos;
 use engine::io::ring::{Completion, Lent, OpId, Ring};
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 /// What a client too many is told.
 const REFUSAL: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -16,14 +20,19 @@ const HTTP_REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: Cl
     Content-Length: 0\r\n\r\n";
 /// Connections beyond the limit that may be told so at a time; more are closed without a word.
 const REFUSALS: usize = 64;
+/// How long a client that is being closed may take to read what it is still sent.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bits of a `ConnId` that say its place; the rest is a serial number.
 const PLACE_BITS: u32 = 21;
 
 struct Client {
     id: ConnId,
     socket: OwnedFd,
+    face: Face,
     receiving: Option<OpId>,
     paused: bool,
+    /// Nothing comes from it any more.
+    ended: bool,
     /// How much of the bytes being sent is out; `None` if nothing is being sent.
     sent: Option<usize>,
     /// The core gave it up: close when what is being sent is out.
@@ -39,13 +48,16 @@ pub(super) struct Clients {
     serial: u64,
     limit: usize,
     sending: usize,
+    /// Those that the core gave up while they were being sent something, and when.
+    closing: VecDeque<(Nanos, ConnId)>,
 }
 
 impl Clients {
     /// At most `limit` at a time.
     pub(super) fn new(limit: usize) -> Clients {
         assert!(limit + REFUSALS < 1 << PLACE_BITS, "the limit on clients was checked");
-        Clients { places: Vec::new(), free: Vec::new(), serial: 0, limit, sending: 0 }
+        let (places, free, closing) = (Vec::new(), Vec::new(), VecDeque::new());
+        Clients { places, free, serial: 0, limit, sending: 0, closing }
     }
 
     /// Whether bytes are still on their way out.
@@ -77,8 +89,17 @@ impl Clients {
         self.serial += 1;
         let id = ConnId(self.serial << PLACE_BITS | place as u64);
         let refused = count >= self.limit;
-        let client =
-            Client { id, socket, receiving: None, paused: false, sent: None, closing: refused, dead: false };
+        let client = Client {
+            id,
+            socket,
+            face,
+            receiving: None,
+            paused: false,
+            ended: false,
+            sent: None,
+            closing: refused,
+            dead: false,
+        };
         let client = self.places[place as usize].insert(client);
         if refused {
             client.sent = Some(0);
@@ -110,6 +131,8 @@ impl Clients {
         if !completion.more {
             client.receiving = None;
         }
+        client.ended |= completion.result == 0 && client.face == Face::Http;
+        let ended = client.ended;
         if let Some(buffer) = completion.buffer {
             if !given_up && completion.result > 0 {
                 let bytes = ring.received(buffer, completion.result as usize);
@@ -127,6 +150,7 @@ impl Clients {
             // The operation ended, not the connection: out of provided buffers (this turn gives them back),
             // the kernel's own bound on shots, or a pause that was taken back meanwhile.
             1.. => self.receive_again(ring, id),
+            0 if ended => deliver(Event::ClientEnded { conn: id }),
             error if [-libc::ENOBUFS, -libc::ECANCELED, -libc::EINTR].contains(&error) => {
                 self.receive_again(ring, id);
             }
@@ -137,6 +161,7 @@ impl Clients {
     fn receive_again(&mut self, ring: &mut Ring<Op>, id: ConnId) {
         if let Some(client) = self.get(id)
             && !client.paused
+            && !client.ended
             && client.receiving.is_none()
         {
             client.receiving = Some(ring.receive(client.socket.as_raw_fd(), Op::ClientReceive(id)));
@@ -216,10 +241,33 @@ impl Clients {
     }
 
     /// [`Action::ClientClose`](crate::seam::Action).
-    pub(super) fn close(&mut self, ring: &mut Ring<Op>, id: ConnId) {
+    pub(super) fn close(&mut self, ring: &mut Ring<Op>, id: ConnId, now: Nanos) {
         if let Some(client) = self.get(id).filter(|client| !client.dead) {
             client.closing = true;
+            if client.sent.is_some() {
+                self.closing.push_back((now, id));
+            }
             self.settle(ring, id);
+        }
+    }
+
+    /// [`Action::ClientReset`](crate::seam::Action).
+    pub(super) fn reset(&mut self, ring: &mut Ring<Op>, id: ConnId) {
+        if let Some(client) = self.get(id).filter(|client| !client.dead) {
+            client.dead = true;
+            // Else the kernel would go on sending what it holds. Where that fails, it does.
+            let _ = rustix::net::sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO));
+            self.settle(ring, id);
+        }
+    }
+
+    /// Resets those that took too long to be closed.
+    pub(super) fn tick(&mut self, ring: &mut Ring<Op>, now: Nanos) {
+        let late = |(since, _): &(Nanos, ConnId)| now.0 > since.0 + CLOSE_TIMEOUT.as_nanos() as u64;
+        while self.closing.front().is_some_and(late) {
+            if let Some((_, id)) = self.closing.pop_front() {
+                self.reset(ring, id);
+            }
         }
     }
 }

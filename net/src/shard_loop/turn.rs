@@ -94,6 +94,7 @@ impl<C: Core> ShardLoop<C> {
                     ring.tick(super::IDLE_TURN, Op::Tick);
                 }
                 self.guests.tick(ring, now);
+                self.clients.tick(ring, now);
                 self.accept_all();
             }
         }
@@ -172,7 +173,8 @@ impl<C: Core> ShardLoop<C> {
         match action {
             Action::ClientSend { conn, bytes } => self.clients.send(ring, conn, bytes),
             Action::ClientPause { conn, paused } => self.clients.pause(ring, conn, paused),
-            Action::ClientClose { conn } => self.clients.close(ring, conn),
+            Action::ClientClose { conn } => self.clients.close(ring, conn, self.now),
+            Action::ClientReset { conn } => self.clients.reset(ring, conn),
             Action::LinkConnect { link, to } => self.look_up(link, to),
             Action::LinkReceive { link, into } => self.links.receive(ring, link, into),
             Action::LinkSend { link, bytes } => self.links.send(link, bytes),
@@ -203,6 +205,7 @@ impl<C: Core> ShardLoop<C> {
                 self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring);
             }
             Action::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
+            Action::Warn { text } => eprintln!("baton: shard {}: {text}", self.shard.0),
             Action::Stopped => self.stopped_at = Some(self.now),
             Action::StopNode => self.mailbox.post.stop_all(),
             Action::Fail { reason } => {

@@ -420,10 +420,12 @@ impl World {
             Action::LinkClose { .. }
             | Action::ClientPause { .. }
             | Action::ClientClose { .. }
+            | Action::ClientReset { .. }
             | Action::Request(_)
             | Action::Mail { .. }
             | Action::Stopped
             | Action::StopNode
+            | Action::Warn { .. }
             | Action::Control { .. } => {}
         }
     }

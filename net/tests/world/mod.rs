@@ -11,7 +11,10 @@ use engine::limits::BLOCK;
 use engine::recover::recover;
 use engine::shard::{Shard, ShardOptions};
 use engine::testing::{Effect, MemoryDisk};
+use net::auth::password::{self, Secret};
 use net::config::{ByteSize, Member, NodeConfig};
+use net::control;
+use net::control::job::Job;
 use net::node::{Node, NodeOptions};
 use net::seam::{Action, ConnId, Event, Face, Landing, Lease, LinkId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +26,10 @@ const CLIENT: ConnId = ConnId(1 << 40);
 const GROUP: GroupId = GroupId(0xba70);
 const LATENCY: u64 = 20_000;
 const IDLE_TURN: u64 = 5_000_000;
+/// How long the control threads take for a job, in ns.
+const JOB: u64 = 100_000;
+/// The password of `root` in a world with users.
+pub const PASSWORD: &str = "swordfish";
 
 /// One end of a connection between two nodes.
 #[derive(Default)]
@@ -40,6 +47,7 @@ enum Delivery {
     Read(usize, u64, ReadSpec),
     Bytes(usize, LinkId, Vec<u8>),
     Closed(usize, LinkId),
+    Job(usize, u64, Job),
     Turn(usize),
     Stop(usize),
 }
@@ -50,10 +58,16 @@ pub struct Host {
     pub incarnation: u64,
     pub replies: Vec<u8>,
     pub client_closed: bool,
+    pub client_paused: bool,
+    pub warnings: Vec<String>,
     /// What its newest HTTP client was sent.
     pub responses: Vec<u8>,
     pub http_closed: bool,
     http: ConnId,
+    /// Its HTTP clients read nothing: what is sent to them stays where it is.
+    pub nobody_reads: bool,
+    /// HTTP connections whose bytes are not out; `true`: to be closed then.
+    unsent: BTreeMap<ConnId, bool>,
     pub failed: Option<String>,
     /// Disk operations take this long, in ns.
     pub disk_delay: u64,
@@ -76,6 +90,9 @@ pub struct World {
     /// Requests are decided as they come; else they stay pending.
     pub decides: bool,
     pub asked: Vec<(NodeId, ShardRequest)>,
+    /// Jobs are done as they come; else they are kept here.
+    pub works: bool,
+    pub jobs: Vec<(usize, u64, Job)>,
     queue: BTreeMap<(u64, u64), Delivery>,
     sequence: u64,
     config: Arc<NodeConfig>,
@@ -84,6 +101,22 @@ pub struct World {
 impl World {
     /// Two nodes, `A` the leader, both in sync, both up.
     pub fn new() -> World {
+        World::configured(|_| ())
+    }
+
+    /// The same, and who comes is asked for a password; `root` has [`PASSWORD`].
+    pub fn with_users() -> World {
+        let mut world = World::configured(|config| {
+            config.auth = true;
+            config.root_password_hash = Some(password::hash(&Secret(PASSWORD.to_owned()), &[1; 16]));
+        });
+        let root = format!("AUTH {PASSWORD}");
+        world.run_until("the first user", |world| world.cursors(A).2 > 0);
+        assert_eq!(world.ask(A, &root), "+OK\r\n");
+        world
+    }
+
+    fn configured(change: impl FnOnce(&mut NodeConfig)) -> World {
         let member = |name: &str, port_base| Member {
             name: name.into(),
             host: "127.0.0.1".into(),
@@ -95,6 +128,9 @@ impl World {
         config.segment_bytes = ByteSize(256 << 10);
         config.max_value_bytes = ByteSize(64 << 10);
         config.log_buffer_bytes = ByteSize(512 << 10);
+        // Values that were just read have often gone again when the next one comes from the disk.
+        config.cache_bytes = ByteSize(16 << 10);
+        change(&mut config);
         let configuration = Configuration {
             epoch: agency::ids::Epoch(1),
             version: Version(1),
@@ -111,9 +147,13 @@ impl World {
             incarnation: 0,
             replies: Vec::new(),
             client_closed: false,
+            client_paused: false,
+            warnings: Vec::new(),
             responses: Vec::new(),
             http_closed: true,
             http: ConnId(0),
+            nobody_reads: false,
+            unsent: BTreeMap::new(),
             failed: None,
             disk_delay: 50_000,
             disk_broken: false,
@@ -129,6 +169,8 @@ impl World {
             leader_lost: false,
             decides: true,
             asked: Vec::new(),
+            works: true,
+            jobs: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             config: Arc::new(config),
@@ -144,10 +186,12 @@ impl World {
         host.incarnation += 1;
         host.client_closed = false;
         host.http_closed = true;
+        host.unsent.clear();
         host.replies.clear();
         let options = ShardOptions {
             segment_bytes: self.config.segment_bytes.0,
             max_value_bytes: self.config.max_value_bytes.0 as usize,
+            cache_bytes: self.config.cache_bytes.0 as usize,
             ..ShardOptions::new(GROUP, ShardId(0))
         };
         let buffer = MirrorBuffer::new(self.config.log_buffer_bytes.0 as usize).unwrap();
@@ -162,17 +206,16 @@ impl World {
             secret: [0; 32],
         };
         host.node = Some(Node::new(options, shard));
-        self.deliver(
-            node,
-            Event::ClientOpened {
-                conn: CLIENT,
-                face: Face::AnyKey,
-                peer: "127.0.0.1:1".into(),
-                local: "127.0.0.1:7400".into(),
-            },
-        );
+        self.open_client(node);
         let update = self.update(0, Outcome::None);
         self.deliver(node, Event::Update(update));
+    }
+
+    /// Connects the RESP client, anew if it was closed.
+    pub fn open_client(&mut self, node: NodeId) {
+        self.hosts[node.0 as usize].client_closed = false;
+        let (peer, local) = ("127.0.0.1:1".into(), "127.0.0.1:7400".into());
+        self.deliver(node, Event::ClientOpened { conn: CLIENT, face: Face::AnyKey, peer, local });
     }
 
     /// Kills a node: all in memory is gone, writes in flight never happen, its links close.
@@ -185,6 +228,7 @@ impl World {
             }
             Delivery::Bytes(host, ..)
             | Delivery::Closed(host, _)
+            | Delivery::Job(host, ..)
             | Delivery::Turn(host)
             | Delivery::Stop(host) => *host != place,
         });
@@ -239,12 +283,22 @@ impl World {
     }
 
     pub fn send(&mut self, node: NodeId, command: &str) {
-        let line = format!("{command}\r\n");
-        self.deliver(node, Event::ClientBytes { conn: CLIENT, bytes: line.as_bytes() });
+        self.send_bytes(node, format!("{command}\r\n").as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, node: NodeId, bytes: &[u8]) {
+        self.deliver(node, Event::ClientBytes { conn: CLIENT, bytes });
+    }
+
+    /// Has the jobs done that were kept.
+    pub fn do_jobs(&mut self) {
+        for (host, ticket, job) in std::mem::take(&mut self.jobs) {
+            self.later(JOB, Delivery::Job(host, ticket, job));
+        }
     }
 
     /// Opens an HTTP connection; an earlier one stays as it is, and nobody listens to it.
-    pub fn open_http(&mut self, node: NodeId) {
+    pub fn open_http(&mut self, node: NodeId) -> ConnId {
         self.sequence += 1;
         let conn = ConnId(CLIENT.0 + self.sequence);
         let host = &mut self.hosts[node.0 as usize];
@@ -252,12 +306,43 @@ impl World {
         host.responses.clear();
         let (peer, local) = ("127.0.0.1:1".into(), "127.0.0.1:7480".into());
         self.deliver(node, Event::ClientOpened { conn, face: Face::Http, peer, local });
+        conn
+    }
+
+    /// Listens to an earlier HTTP connection again.
+    pub fn listen_http(&mut self, node: NodeId, conn: ConnId) {
+        let host = &mut self.hosts[node.0 as usize];
+        (host.http, host.http_closed) = (conn, false);
     }
 
     /// Sends bytes on the HTTP connection.
     pub fn send_http(&mut self, node: NodeId, bytes: &[u8]) {
         let conn = self.hosts[node.0 as usize].http;
         self.deliver(node, Event::ClientBytes { conn, bytes });
+    }
+
+    /// The HTTP client is gone.
+    pub fn close_http(&mut self, node: NodeId) {
+        let conn = self.hosts[node.0 as usize].http;
+        self.deliver(node, Event::ClientClosed { conn });
+    }
+
+    /// The HTTP client says that it will send nothing more.
+    pub fn end_http(&mut self, node: NodeId) {
+        let conn = self.hosts[node.0 as usize].http;
+        self.deliver(node, Event::ClientEnded { conn });
+    }
+
+    /// HTTP clients read what was on its way to them.
+    pub fn read_http(&mut self, node: NodeId) {
+        let host = &mut self.hosts[node.0 as usize];
+        for (conn, closing) in std::mem::take(&mut host.unsent) {
+            if closing {
+                self.hosts[node.0 as usize].http_closed |= conn == self.hosts[node.0 as usize].http;
+            } else {
+                self.deliver(node, Event::ClientSent { conn });
+            }
+        }
     }
 
     /// Sends a request: a line such as `GET /path`, header lines, a body.
@@ -332,6 +417,12 @@ impl World {
                     self.deliver(NodeId(host as u8), Event::LinkClosed { link });
                 }
             }
+            Delivery::Job(host, ticket, job) => {
+                self.sequence += 1;
+                let salt = [self.sequence as u8; password::SALT_BYTES];
+                let done = Box::new(control::compute(job, &self.config, &mut || salt));
+                self.deliver(NodeId(host as u8), Event::ControlDone { ticket, done });
+            }
             Delivery::Turn(host) => self.turn(host, Vec::new()),
             Delivery::Stop(host) => self.deliver(NodeId(host as u8), Event::StopWanted),
         }
@@ -372,11 +463,32 @@ impl World {
                 } else if conn == self.hosts[host].http {
                     self.hosts[host].responses.extend_from_slice(&bytes);
                 }
+                if conn != CLIENT && self.hosts[host].nobody_reads {
+                    assert_eq!(self.hosts[host].unsent.insert(conn, false), None, "one send at a time");
+                    return;
+                }
                 self.deliver(NodeId(host as u8), Event::ClientSent { conn });
             }
             Action::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
-            Action::ClientClose { conn } => self.hosts[host].http_closed |= conn == self.hosts[host].http,
-            Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped | Action::Control { .. } => {}
+            Action::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
+                Some(closing) => *closing = true,
+                None => self.hosts[host].http_closed |= conn == self.hosts[host].http,
+            },
+            Action::ClientReset { conn: CLIENT } => self.hosts[host].client_closed = true,
+            Action::ClientReset { conn } => {
+                self.hosts[host].unsent.remove(&conn);
+                self.hosts[host].http_closed |= conn == self.hosts[host].http;
+            }
+            Action::ClientPause { conn, paused } if conn == CLIENT => {
+                self.hosts[host].client_paused = paused;
+            }
+            Action::Control { job, .. } if matches!(*job, Job::Status | Job::HandOver { .. }) => {}
+            Action::Control { ticket, job } if self.works => {
+                self.later(JOB, Delivery::Job(host, ticket, *job));
+            }
+            Action::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
+            Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped => {}
+            Action::Warn { text } => self.hosts[host].warnings.push(text),
             Action::StopNode => self.later(0, Delivery::Stop(host)),
             Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
             Action::LinkReceive { link, into } => {

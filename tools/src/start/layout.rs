@@ -10,8 +10,9 @@ use engine::ids::GroupId;
 use net::auth::password::{Secret, verify};
 use net::config::{ByteSize, FRAME_OVERHEAD_BYTES, Member, NodeConfig, Respawn};
 use std::fmt::Display;
-use std::fs;
-use std::io;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where the group listens: this machine alone.
@@ -26,6 +27,10 @@ const THIRD: u16 = 2;
 const DATA_NODES: [&str; 3] = ["a", "b", "c"];
 /// Name of the witness.
 const WITNESS: &str = "w";
+
+/// What is in the files is for whoever runs the group: data, and the hash of a password.
+const PRIVATE_FILE: u32 = 0o600;
+const PRIVATE_DIR: u32 = 0o700;
 
 /// Name of the log in a member's directory; the data directory's owner knows it as no data of its own.
 pub const LOG: &str = "warden.log";
@@ -143,9 +148,11 @@ fn make(options: &StartOptions, dir: &Path) -> Result<Layout, Failure> {
     // Nothing is written before everything was found sound.
     for file in &files {
         let failed = |error: io::Error| not_fine(format!("cannot write {}: {error}", file.path.display()));
-        fs::create_dir_all(&file.config.dir).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(PRIVATE_DIR).create(&file.config.dir).map_err(failed)?;
         let text = file.config.to_toml().map_err(|e| not_fine(format!("cannot write TOML: {e}")))?;
-        fs::write(&file.path, text).map_err(failed)?;
+        let mut open = OpenOptions::new();
+        let made = open.write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(&file.path);
+        made.and_then(|mut made| made.write_all(text.as_bytes())).map_err(failed)?;
     }
     Ok(Layout { members: files, made_up })
 }
@@ -258,6 +265,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let made =
             find_or_make(&options(dir.path(), &["--segment-mib", "1", "--shards", "2"])).unwrap().members;
+        for member in &made {
+            use std::os::unix::fs::PermissionsExt;
+            for path in [&member.path, &member.config.dir] {
+                let mode = fs::metadata(path).unwrap().permissions().mode();
+                assert_eq!(mode & 0o077, 0, "others may look into {}", path.display());
+            }
+        }
         let names: Vec<_> = made.iter().map(|m| m.config.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "w"]);
         assert_eq!(made[2].config.my_member().agency_port(), 7400 + 291);

@@ -13,6 +13,7 @@ use crate::cli::{Ask, StartOptions};
 use crate::failure::{Failure, not_fine};
 use crate::status;
 use layout::{Layout, MemberFile};
+use net::auth::password::Secret;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs;
@@ -31,6 +32,13 @@ pub fn run(options: &StartOptions) -> Result<(), Failure> {
     std::thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
 
     let Layout { members, made_up } = layout::find_or_make(options)?;
+    if let Some(Secret(password)) = &made_up {
+        // At once: a start that ends before the group is ready has written the files all the same, and the
+        // next one finds them and makes up nothing.
+        eprintln!(
+            "baton: a new group; the password of root is {password}. It is kept nowhere: write it down."
+        );
+    }
     members.iter().try_for_each(|member| ports::check(&member.config))?;
     let binary = std::env::current_exe().map_err(not_fine)?;
     let log_starts: Vec<u64> = members.iter().map(|m| fs::metadata(m.log()).map_or(0, |f| f.len())).collect();
@@ -51,7 +59,7 @@ pub fn run(options: &StartOptions) -> Result<(), Failure> {
     if options.json {
         println!("{}", serde_json::to_string(&ready).expect("plain data is JSON"));
     } else {
-        println!("{}", ready::for_people(&ready, &status));
+        println!("{}", ready::for_people(&ready, &status, members.iter().any(|m| m.config.auth)));
     }
     supervise(&mut wardens, &incoming);
     stop(&members, &mut wardens, &incoming)

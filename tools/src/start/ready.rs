@@ -144,8 +144,8 @@ pub fn announcement(
     Ready { ready: true, dir: dir.to_owned(), nodes: nodes.collect(), witness, root_password }
 }
 
-/// The same for people.
-pub fn for_people(ready: &Ready, status: &Status) -> String {
+/// The same for people. `users`: clients are asked for a password.
+pub fn for_people(ready: &Ready, status: &Status, users: bool) -> String {
     let mut lines = vec![format!("Baton is ready in {}", ready.dir.display())];
     for node in &ready.nodes {
         let leads = status.shards.iter().filter(|s| s.leader.as_deref() == Some(&node.name)).count();
@@ -163,8 +163,9 @@ pub fn for_people(ready: &Ready, status: &Status) -> String {
         lines.push(format!("  w  witness  pid {}", witness.pid));
     }
     let port = ready.nodes.first().and_then(|n| n.resp.rsplit_once(':')).map_or("7400", |(_, port)| port);
+    let login = if users { " --user root --askpass" } else { "" };
     lines.push(format!(
-        "Logs: {}/*/warden.log.  Try: redis-cli -p {port} set greeting hello",
+        "Logs: {}/*/warden.log.  Try: redis-cli -p {port}{login} set greeting hello",
         ready.dir.display()
     ));
     if let Some(password) = &ready.root_password {

@@ -1,13 +1,25 @@
 //! `/_api/database`.
 
 use super::super::change::MetadataChange;
-use super::super::metadata::SYSTEM;
+use super::super::metadata::{Metadata, SYSTEM};
 use super::super::op::{Plan, Selection, Task};
 use super::super::render::{Render, success};
 use super::handle::text;
 use super::{Asked, Failure, Planned, scan};
-use crate::http::Method;
-use serde_json::{Value, json};
+use crate::auth::{Need, Role, allows, api};
+use crate::http::{Method, Response};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Most users of a request for a new database: hashing a password takes long.
+const MAX_USERS: usize = 16;
+
+/// The databases that a user may read.
+pub fn databases_of(metadata: &Metadata, user: &str) -> Response {
+    let names = metadata.databases.keys();
+    let names: Vec<&String> = names.filter(|name| allows(&metadata.users, user, name, Need::Read)).collect();
+    success(200, json!({ "result": names }))
+}
 
 impl Asked<'_> {
     pub fn databases(&self, path: &[&str]) -> Planned {
@@ -26,13 +38,7 @@ impl Asked<'_> {
                 let Some(name) = text(&object, "name") else {
                     return Err(Failure::BadDatabase(String::new()));
                 };
-                let users = object.get("users").and_then(Value::as_array);
-                let named = |user: &Value| {
-                    let name = user.get("username").or_else(|| user.get("user"))?;
-                    name.as_str().map(str::to_owned)
-                };
-                let users = users.into_iter().flatten().filter_map(named).collect();
-                Ok(Plan::Metadata(MetadataChange::CreateDatabase { name: name.to_owned(), users }))
+                self.new_database(name, &object)
             }
             ([name], Method::Delete) if in_system => {
                 if *name == SYSTEM {
@@ -49,6 +55,36 @@ impl Asked<'_> {
             ([] | [_], _) => Err(Failure::MethodNotAllowed),
             _ => Err(Failure::UnknownPath(self.request.path.clone())),
         }
+    }
+
+    /// A database, and the users who may write in it: those who exist, and those who are made for it.
+    fn new_database(&self, name: &str, object: &Map<String, Value>) -> Planned {
+        let wrong = || Failure::BadParameter("users must be an array of objects".to_owned());
+        let given = match object.get("users") {
+            None | Some(Value::Null) => &[],
+            Some(Value::Array(given)) if given.len() > MAX_USERS => {
+                return Err(Failure::BadParameter(format!("users may be {MAX_USERS} in one request")));
+            }
+            Some(Value::Array(given)) => given.as_slice(),
+            Some(_) => return Err(wrong()),
+        };
+        let (mut known, mut made) = (Vec::new(), Vec::new());
+        for user in given {
+            let user = user.as_object().ok_or_else(wrong)?;
+            let named = text(user, "user").or_else(|| text(user, "username"));
+            match named.filter(|named| self.metadata.users.contains_key(*named)) {
+                Some(named) => known.push(named.to_owned()),
+                None => match api::creation(user, BTreeMap::from([(name.to_owned(), Role::Write)])) {
+                    Ok(change) => made.push(change),
+                    Err(answer) => return Ok(Plan::Reply(Response::json(answer.status, &answer.body))),
+                },
+            }
+        }
+        let change = MetadataChange::CreateDatabase { name: name.to_owned(), users: known };
+        Ok(match made.is_empty() {
+            true => Plan::Metadata(change),
+            false => Plan::WithUsers { users: made, change },
+        })
     }
 
     fn database_names(&self) -> Plan {

@@ -20,6 +20,7 @@ use super::once::{IDEMPOTENCY_KEY, MAX_ONCE_BYTES, is_once};
 use super::op::{Batch, Done, Once, Op, Plan, ScanBatch, Selection, Task};
 use super::render::{Render, conclude};
 use crate::http::{Method, Request};
+pub use databases::databases_of;
 use engine::ids::GroupId;
 use engine::key::KeyHasher;
 use engine::slot::slot_of;
@@ -182,8 +183,8 @@ fn batch(write: bool, wait_for_sync: bool, ops: Vec<Op>, render: Render) -> Plan
     Ok(Plan::Documents(Batch { write, wait_for_sync, ops, render }))
 }
 
-/// Requests about the node, the group and its users.
-fn is_not_mine(path: &[&str]) -> bool {
+/// Whether a path without its database is about the node, the group and its users.
+pub fn is_not_mine(path: &[&str]) -> bool {
     const API: [&str; 8] = ["version", "engine", "cluster", "replication", "wal", "user", "token", "baton"];
     match path {
         [] | [""] | ["_admin" | "_open", ..] => true,

@@ -10,7 +10,7 @@ const TRANSACTIONS: &str = "Baton has no transactions over several requests: one
 const JOBS: &str = "Baton answers each request at once: send it without x-arango-async";
 const BATCHES: &str = "send several requests on one connection, or an array of documents in one request";
 const EXPORT: &str = "list the collection with PUT /_api/simple/all";
-const BACKUPS: &str = "back up with `baton backup`";
+const BACKUPS: &str = "Baton makes no backups: list each collection with PUT /_api/simple/all and keep that";
 
 /// What to use instead of what is at this path, if it is something that Baton deliberately does not have.
 pub(super) fn instead(path: &[&str]) -> Option<&'static str> {

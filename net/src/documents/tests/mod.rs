@@ -251,6 +251,18 @@ impl Server {
                     let all = (0..self.parts.len()).map(|shard| self.scan(shard, &scan)).collect();
                     conclude(render, all, self.durable || wait_for_sync)
                 }
+                Plan::WithUsers { users, change: wanted } => {
+                    let sealed: Vec<_> = users.into_iter().map(|user| user.seal(&[1; 16])).collect();
+                    let (answer, changed) =
+                        self.run(0, |store| match with_users(&sealed, Some(&wanted), store) {
+                            Changed::Done { answer, metadata } => Some((answer, metadata)),
+                            Changed::Blocked => None,
+                        });
+                    if let Some(changed) = changed {
+                        self.metadata = *changed;
+                    }
+                    return answer;
+                }
                 Plan::Metadata(wanted) => {
                     let (answer, changed) = self.run(0, |store| match change(&wanted, store) {
                         Changed::Done { answer, metadata } => Some((answer, metadata)),

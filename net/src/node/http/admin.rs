@@ -3,9 +3,9 @@
 
 use super::places::State;
 use super::{HttpClient, Node};
-use crate::control::job::Job;
+use crate::control::job::{Job, Queue};
 use crate::http::{Method, Request, Response};
-use crate::mail::Edit;
+use crate::mail::{Edit, Refusal};
 use crate::node::Role;
 use crate::node::edits::mode;
 use crate::seam::Action;
@@ -62,6 +62,9 @@ impl Node {
                 Response::json(200, &json!({ "stopping": true }))
             }
             ["_admin", "baton", "handoff"] if request.method == Method::Post => {
+                if self.http.jobs.is_full(Queue::Quick) {
+                    return self.http_refuse(client, id, Refusal::Crowded);
+                }
                 let told = |name| request.parameter(name).map(str::to_owned);
                 let job = Job::HandOver { to: told("to"), shard: told("shard") };
                 let ticket = self.hand_in(client.conn, job, out);
@@ -69,6 +72,9 @@ impl Node {
             }
             ["_api", "cluster", "endpoints"] if reads => self.endpoints(),
             _ if reads && super::group::is_about_group(&path) => {
+                if self.http.jobs.is_full(Queue::Quick) {
+                    return self.http_refuse(client, id, Refusal::Crowded);
+                }
                 let ticket = self.hand_in(client.conn, Job::Status, out);
                 self.http_keep(client, id, request);
                 return self.http_state(client, id, State::Job(ticket));

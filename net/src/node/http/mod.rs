@@ -1,30 +1,35 @@
 //! Connections of the HTTP face: bytes to requests, responses to bytes, in order.
 //!
 //! Promises: responses leave in the order of the requests; what a connection may hold is bounded (requests
-//! under way, bytes of their bodies, unread responses); one that is slow, or silent, or sends no HTTP is closed
-//! in time. An error that ends a connection is sent first, and the client is given a moment to read it.
+//! under way, bytes of their bodies, unread responses), and so is what all connections hold together; one that
+//! is slow, or silent, or sends no HTTP is closed in time. An error that ends a connection is sent first, and the client is given a moment to read it.
 //!
 //! - `requests`: from a request to what is to be done, and to whom it is given.
 //! - `places`: the places of responses in their order; from reports to responses.
+//! - `jobs`: what the control threads do for connections.
 //! - `admin`: what is asked about this node; `group`: what is asked about the group.
 
 mod admin;
 mod group;
+mod jobs;
 mod places;
 mod requests;
 
 use super::{Node, NodeOptions};
 use crate::http::{HttpLimits, Parser, Progress, Response};
+use crate::ledger::{Entry, Ledger};
 use crate::mail::Mail;
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 use engine::ids::ShardId;
+use jobs::Jobs;
 use places::{Place, State};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Most requests of one connection that are under way; further ones wait unread.
 const MAX_UNDER_WAY: usize = 32;
-/// Unsent response bytes of a connection above which its further requests wait.
+/// Bytes of responses of a connection, unsent or expected, above which its further requests wait.
 const RESPONSE_BACKLOG_BYTES: usize = 4 << 20;
 /// Unparsed bytes of a connection above which its socket is left unread.
 const UNPARSED_BYTES: usize = 256 << 10;
@@ -32,9 +37,11 @@ const UNPARSED_BYTES: usize = 256 << 10;
 const ALL_BODIES_BYTES: usize = 256 << 20;
 /// How often connections are looked at for their time-outs.
 const LOOK_INTERVAL: Nanos = Nanos(100_000_000);
-/// A body must come at least this fast on top of its time-out.
-const BODY_BYTES_PER_S: u64 = 16 << 10;
-/// A client may take as long to read its responses before it is cut off.
+/// A body must come at least this fast: as much in every time-out.
+const BODY_BYTES_PER_S: usize = 16 << 10;
+/// Most bytes of responses that are handed over for sending at a time.
+const SEND_BYTES: usize = 1 << 20;
+/// A client may take as long to read as much before it is cut off.
 const SEND_TIMEOUT: Nanos = Nanos(60_000_000_000);
 /// How long a client that sent too much is listened to after its last response, so that it can read that.
 const LINGER: Nanos = Nanos(1_000_000_000);
@@ -75,18 +82,32 @@ struct HttpClient {
     closing: Closing,
     sending: bool,
     paused: bool,
+    /// It sends nothing any more, and may still read.
+    ended: bool,
     phase: Phase,
+    /// Since when, or since its body last made progress.
     since: Nanos,
+    /// How much of a body was there then.
+    body_then: usize,
     /// Errands were sent to other shards.
     forwarded: bool,
     /// Is in `Http::active`.
     active: bool,
     /// What it counts for in `Http::bodies`.
     body_bytes: usize,
+    /// Responses that are being sent, and how much of them was handed over.
+    outbox: Vec<u8>,
+    handed_over: usize,
+    /// Bytes of them that are not out.
+    unsent: usize,
+    /// What its responses weigh that are ready or being sent.
+    ready: Entry,
+    /// Jobs whose client is gone see it by this.
+    alive: Arc<()>,
 }
 
 impl HttpClient {
-    fn new(conn: ConnId, now: Nanos) -> HttpClient {
+    fn new(conn: ConnId, now: Nanos, ready: Entry) -> HttpClient {
         HttpClient {
             conn,
             parser: Parser::default(),
@@ -95,11 +116,18 @@ impl HttpClient {
             closing: Closing::No,
             sending: false,
             paused: false,
+            ended: false,
             phase: Phase::Idle,
             since: now,
+            body_then: 0,
             forwarded: false,
             active: false,
             body_bytes: 0,
+            outbox: Vec::new(),
+            handed_over: 0,
+            unsent: 0,
+            ready,
+            alive: Arc::new(()),
         }
     }
 
@@ -117,31 +145,63 @@ impl HttpClient {
         }
     }
 
-    /// Whether the next request may be read.
-    fn takes(&self, limits: HttpLimits) -> bool {
-        let ready = |place: &Place| match &place.state {
-            State::Ready(bytes) => bytes.len() + place.body.len(),
-            _ => 0,
-        };
+    /// The next bytes for the shell. A piece at a time, so that a client that reads is told from one that
+    /// does not.
+    fn next_to_send(&mut self) -> Option<Vec<u8>> {
+        if self.handed_over == self.outbox.len() {
+            (self.outbox, self.handed_over) = (Vec::new(), 0);
+            while let Some(Place { state: State::Ready(part), body, .. }) = self.places.front_mut() {
+                if self.outbox.is_empty() {
+                    self.outbox = std::mem::take(part);
+                } else {
+                    self.outbox.extend_from_slice(part);
+                }
+                if !body.is_empty() {
+                    // Next, when what is before it is out: so large a body is not copied as a whole.
+                    *part = std::mem::take(body);
+                    break;
+                }
+                self.places.pop_front();
+                if self.outbox.len() >= SEND_BYTES {
+                    break;
+                }
+            }
+        }
+        self.unsent = self.outbox.len() - self.handed_over;
+        if self.handed_over == 0 && self.unsent <= SEND_BYTES {
+            return Some(std::mem::take(&mut self.outbox)).filter(|bytes| !bytes.is_empty());
+        }
+        let piece = self.unsent.min(SEND_BYTES);
+        let from = self.handed_over;
+        self.handed_over += piece;
+        Some(self.outbox[from..from + piece].to_vec())
+    }
+
+    /// Whether the next request may be read. `crowded`: the answers of all connections are too many; one that
+    /// has nothing under way is told so.
+    fn takes(&self, limits: HttpLimits, crowded: bool) -> bool {
         self.closing == Closing::No
+            && (!crowded || self.places.is_empty())
             && self.places.len() < MAX_UNDER_WAY
             && !self.places.iter().any(Place::is_barrier)
             && self.places.iter().map(|place| place.body_bytes).sum::<usize>() <= limits.max_body_bytes
-            && self.places.iter().map(ready).sum::<usize>() < RESPONSE_BACKLOG_BYTES
+            && self.unsent + self.places.iter().map(Place::weight).sum::<usize>() < RESPONSE_BACKLOG_BYTES
     }
 }
 
 /// All connections of a shard's HTTP face.
 pub(super) struct Http {
     clients: BTreeMap<ConnId, HttpClient>,
-    /// Those with requests under way, or that are closing.
+    /// Those with requests under way, or something to be sent, or that are closing.
     active: Vec<ConnId>,
-    /// Jobs of the control threads: whose they are.
-    jobs: BTreeMap<u64, ConnId>,
+    /// Jobs of the control threads.
+    jobs: Jobs,
     limits: HttpLimits,
     look_at: Nanos,
     /// Bytes of bodies held.
     bodies: usize,
+    /// Bytes of answers held.
+    pub(super) answers: Ledger,
     /// What was planned since the last turn's end, in bytes.
     planned: usize,
     /// State of the generator of seeds.
@@ -154,10 +214,11 @@ impl Http {
         Http {
             clients: BTreeMap::new(),
             active: Vec::new(),
-            jobs: BTreeMap::new(),
+            jobs: Jobs::default(),
             limits: HttpLimits { max_body_bytes: options.config.http.max_body_bytes.0 as usize },
             look_at: Nanos(0),
             bodies: 0,
+            answers: Ledger::default(),
             planned: 0,
             seed: first,
         }
@@ -179,7 +240,8 @@ impl Http {
 
 impl Node {
     pub(super) fn http_opened(&mut self, conn: ConnId) {
-        self.http.clients.insert(conn, HttpClient::new(conn, self.now));
+        let ready = self.http.answers.open();
+        self.http.clients.insert(conn, HttpClient::new(conn, self.now, ready));
     }
 
     pub(super) fn http_bytes(&mut self, conn: ConnId, bytes: &[u8], out: &mut Vec<Action>) {
@@ -191,23 +253,45 @@ impl Node {
         self.http_put_back(client, out);
     }
 
+    /// Answers what came whole, then closes.
+    pub(super) fn http_ended(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        client.ended = true;
+        self.http_serve(&mut client, out);
+        self.http_put_back(client, out);
+    }
+
     pub(super) fn http_sent(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         let Some(mut client) = self.http.clients.remove(&conn) else { return };
         client.sending = false;
+        client.unsent = client.outbox.len() - client.handed_over;
         self.http_serve(&mut client, out);
         self.http_put_back(client, out);
     }
 
     pub(super) fn http_closed(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(client) = self.http.clients.remove(&conn) {
-            self.http_forget(&client, out);
+            self.http_forget(client, out);
         }
     }
 
-    fn http_forget(&mut self, client: &HttpClient, out: &mut Vec<Action>) {
+    fn http_forget(&mut self, client: HttpClient, out: &mut Vec<Action>) {
         self.http.bodies -= client.body_bytes;
+        self.http.bodies += self.http.jobs.orphan(client.places.iter());
+        self.http_call_back(&client, out);
+        self.http_discard_places(client.places, out);
+    }
+
+    fn http_discard_places(&mut self, places: VecDeque<Place>, out: &mut Vec<Action>) {
+        if places.iter().any(Place::is_heavy) {
+            self.discard(places, out);
+        }
+    }
+
+    /// Nobody waits for the errands of a client any more.
+    fn http_call_back(&mut self, client: &HttpClient, out: &mut Vec<Action>) {
         let (from, conn) = (self.options.shard, client.conn);
-        self.errands.forget((from, conn));
+        self.forget_errands((from, conn), out);
         if client.forwarded {
             for shard in (0..self.options.config.shards).map(ShardId).filter(|shard| *shard != from) {
                 out.push(Action::Mail { to: shard, mail: Box::new(Mail::Gone { from, conn }) });
@@ -215,31 +299,60 @@ impl Node {
         }
     }
 
-    /// Closes a connection whose outcome is uncertain, or that failed us.
-    fn http_reset(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+    fn http_close(&mut self, conn: ConnId, out: &mut Vec<Action>) {
         if let Some(client) = self.http.clients.remove(&conn) {
             out.push(Action::ClientClose { conn });
-            self.http_forget(&client, out);
+            self.http_forget(client, out);
         }
+    }
+
+    /// Cuts off a client that does not read.
+    fn http_reset(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        if let Some(client) = self.http.clients.remove(&conn) {
+            out.push(Action::ClientReset { conn });
+            self.http_forget(client, out);
+        }
+    }
+
+    /// Nobody here knows what became of a request: its client gets the responses that are certain, and no more.
+    fn http_break_off(&mut self, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(mut client) = self.http.clients.remove(&conn) else { return };
+        self.http_call_back(&client, out);
+        let certain = client.places.iter().take_while(|place| matches!(place.state, State::Ready(_))).count();
+        let given_up = client.places.split_off(certain);
+        self.http.bodies += self.http.jobs.orphan(given_up.iter());
+        self.http_discard_places(given_up, out);
+        client.alive = Arc::new(());
+        client.forwarded = false;
+        client.parser = Parser::default();
+        client.inbox = Vec::new();
+        client.closing = Closing::Answered;
+        self.http_put_back(client, out);
     }
 
     pub(super) fn close_all_http(&mut self, out: &mut Vec<Action>) {
         for conn in self.http.clients.keys().copied().collect::<Vec<_>>() {
-            self.http_reset(conn, out);
+            self.http_close(conn, out);
         }
     }
 
     /// Notes what the connection is at, lists it where it is looked at again, applies backpressure.
     fn http_put_back(&mut self, mut client: HttpClient, out: &mut Vec<Action>) {
         let phase = client.phase();
-        if phase != client.phase {
-            (client.phase, client.since) = (phase, self.now);
+        let held = client.parser.held_bytes();
+        let per_timeout =
+            self.options.config.http.body_timeout.0.as_millis() as usize * BODY_BYTES_PER_S / 1000;
+        if phase != client.phase || (phase == Phase::Body && held >= client.body_then + per_timeout) {
+            (client.phase, client.since, client.body_then) = (phase, self.now, held);
         }
         let under_way: usize = client.places.iter().map(|place| place.body_bytes).sum();
-        let body_bytes = client.parser.held_bytes() + under_way;
+        let body_bytes = held + under_way;
         self.http.bodies = self.http.bodies - client.body_bytes + body_bytes;
         client.body_bytes = body_bytes;
-        if !client.active && (!client.places.is_empty() || client.closing != Closing::No) {
+        let ready = client.unsent + client.places.iter().map(Place::ready_bytes).sum::<usize>();
+        client.ready.set(ready);
+        let busy = !client.places.is_empty() || client.unsent > 0 || client.closing != Closing::No;
+        if busy && !client.active {
             client.active = true;
             self.http.active.push(client.conn);
         }
@@ -256,11 +369,16 @@ impl Node {
         let limits = self.http.limits;
         let mut taken = 0;
         let inbox = std::mem::take(&mut client.inbox);
-        while client.takes(limits) && (taken < inbox.len()) {
+        while client.takes(limits, self.http.answers.is_full()) && (taken < inbox.len()) {
             let (more, progress) = client.parser.feed(&inbox[taken..], limits);
             taken += more;
             match progress {
                 Progress::More { send_continue } => {
+                    let coming = client.parser.coming();
+                    if coming.is_some_and(|(request, bytes)| requests::is_too_large(request, bytes)) {
+                        self.http_end(client, requests::too_large());
+                        break;
+                    }
                     if send_continue {
                         client.places.push_back(Place::go_on());
                     }
@@ -280,6 +398,11 @@ impl Node {
             }
         }
         client.inbox = inbox;
+        if client.ended && client.takes(limits, self.http.answers.is_full()) {
+            // What there is of a further request is all there will ever be.
+            client.closing = Closing::Answered;
+            client.parser = Parser::default();
+        }
         if client.closing == Closing::No {
             client.inbox.drain(..taken);
         } else {
@@ -299,9 +422,13 @@ impl Node {
     /// Goes on with what waits, and once in a while looks for those whose time is over.
     pub(super) fn http_turn(&mut self, out: &mut Vec<Action>) {
         self.http.planned = 0;
-        for conn in self.http.active.clone() {
-            let waits = |client: &HttpClient| client.places.iter().any(Place::waits);
-            if self.http.clients.get(&conn).is_some_and(waits)
+        let mut active = self.http.active.clone();
+        // Not always the same ones first: a turn plans only so much.
+        let first = self.turns as usize % active.len().max(1);
+        active.rotate_left(first);
+        for conn in active {
+            let due = |place: &Place| place.is_due(self.now, &self.known);
+            if self.http.clients.get(&conn).is_some_and(|client| client.places.iter().any(due))
                 && let Some(mut client) = self.http.clients.remove(&conn)
             {
                 self.http_try_again(&mut client, out);
@@ -328,7 +455,8 @@ impl Node {
                     client.inbox = Vec::new();
                     self.http_put_back(client, out);
                 }
-                Phase::Idle | Phase::Sending | Phase::Answering => self.http_reset(conn, out),
+                Phase::Sending => self.http_reset(conn, out),
+                Phase::Idle | Phase::Answering => self.http_close(conn, out),
             }
         }
     }
@@ -342,10 +470,7 @@ impl Node {
         let patience = match client.phase {
             Phase::Idle => nanos(limits.idle_timeout),
             Phase::Head => nanos(limits.head_timeout),
-            Phase::Body => {
-                let held = client.parser.held_bytes() as u64;
-                nanos(limits.body_timeout) + held * 1_000_000_000 / BODY_BYTES_PER_S
-            }
+            Phase::Body => nanos(limits.body_timeout),
             Phase::Sending => SEND_TIMEOUT.0,
             // Whatever waits for us has its own bound.
             Phase::Answering => return false,
@@ -358,47 +483,29 @@ impl Node {
         for conn in std::mem::take(&mut self.http.active) {
             let Some(mut client) = self.http.clients.remove(&conn) else { continue };
             client.active = false;
-            if !client.sending {
-                let mut bytes = Vec::new();
-                while let Some(Place { state: State::Ready(part), body, .. }) = client.places.front_mut() {
-                    if bytes.is_empty() {
-                        bytes = std::mem::take(part);
-                    } else {
-                        bytes.extend_from_slice(part);
-                    }
-                    if !body.is_empty() {
-                        // Sent by itself, when what is before it is out: so large a body is not copied.
-                        *part = std::mem::take(body);
-                        break;
-                    }
-                    client.places.pop_front();
-                    if bytes.len() >= RESPONSE_BACKLOG_BYTES {
-                        break;
-                    }
-                }
-                if !bytes.is_empty() {
-                    self.clients.stats.net_output_bytes += bytes.len() as u64;
-                    client.sending = true;
-                    out.push(Action::ClientSend { conn, bytes });
-                }
+            if !client.sending
+                && let Some(bytes) = client.next_to_send()
+            {
+                self.clients.stats.net_output_bytes += bytes.len() as u64;
+                client.sending = true;
+                out.push(Action::ClientSend { conn, bytes });
             }
-            if client.places.is_empty() {
+            if client.places.is_empty() && !client.sending {
                 match client.closing {
-                    // The shell closes when everything is out.
                     Closing::Answered => {
                         out.push(Action::ClientClose { conn });
-                        self.http_forget(&client, out);
+                        self.http_forget(client, out);
                         continue;
                     }
-                    Closing::Lingering if !client.sending => {
+                    Closing::Lingering => {
                         client.closing = Closing::At(Nanos(self.now.0 + LINGER.0));
                     }
                     Closing::At(at) if self.now >= at => {
                         out.push(Action::ClientClose { conn });
-                        self.http_forget(&client, out);
+                        self.http_forget(client, out);
                         continue;
                     }
-                    Closing::No | Closing::Lingering | Closing::At(_) => {}
+                    Closing::No | Closing::At(_) => {}
                 }
             }
             self.http_serve(&mut client, out);

@@ -6,7 +6,8 @@ use crate::control::job::Job;
 use crate::documents::{self, Render};
 use crate::http::{Request, Response};
 use crate::mail::{Refusal, Report, Served};
-use crate::node::shares::{Results, Wanted};
+use crate::node::known::Known;
+use crate::node::shares::{MANY_RESULTS, Results, Wanted};
 use crate::seam::{Action, ConnId};
 use agency::ids::Nanos;
 
@@ -20,8 +21,13 @@ pub(super) enum State {
     /// A job of the control threads.
     Job(u64),
     /// To be taken up again: credentials are being judged, or nothing is known of the metadata yet.
-    Waiting { since: Nanos },
+    /// `seen` is what was known of users when it was looked last.
+    Waiting { since: Nanos, seen: u64 },
 }
+
+/// What the result of an operation that reads is taken to weigh before it is there; of one that writes.
+pub(super) const EXPECTED_READ_BYTES: usize = 128 << 10;
+pub(super) const EXPECTED_WRITE_BYTES: usize = 256;
 
 /// Errands under way for one response.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(super) struct Gathering {
     pub(super) first: u64,
     pub(super) parts: Vec<Part>,
     pub(super) then: Then,
+    /// Bytes of results that are expected.
+    pub(super) expected: usize,
 }
 
 /// One errand.
@@ -57,6 +65,8 @@ pub(super) struct Place {
     pub(super) intent: Intent,
     /// Kept as long as it may have to be planned again.
     pub(super) request: Option<Box<Request>>,
+    /// Who asks, as it was judged before the request was planned; `None`: nobody in particular.
+    pub(super) asker: Option<String>,
     pub(super) body_bytes: usize,
     pub(super) state: State,
     /// What a response is followed by that is too large to be copied behind its head.
@@ -71,14 +81,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(id: u64, intent: Intent, request: Box<Request>, since: Nanos) -> Place {
+    pub(super) fn new(id: u64, intent: Intent, request: Box<Request>, waiting: State) -> Place {
         let body_bytes = request.body.len();
         Place {
             id,
             intent,
             request: Some(request),
+            asker: None,
             body_bytes,
-            state: State::Waiting { since },
+            state: waiting,
             body: Vec::new(),
             barrier: false,
             epoch: 0,
@@ -94,6 +105,7 @@ impl Place {
             id: 0,
             intent: Intent::default(),
             request: None,
+            asker: None,
             body_bytes: 0,
             state: State::Ready(bytes),
             body: Vec::new(),
@@ -110,6 +122,35 @@ impl Place {
         Place::ready(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())
     }
 
+    /// Bytes of the response, if it is ready.
+    pub(super) fn ready_bytes(&self) -> usize {
+        match &self.state {
+            State::Ready(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the response, or of what will be made one.
+    pub(super) fn weight(&self) -> usize {
+        match &self.state {
+            State::Ready(bytes) => bytes.len(),
+            State::Gathering(gathering) => {
+                let come = gathering.parts.iter().map(|part| match &part.report {
+                    Some(Report::Done(served)) => served.answer.bytes(),
+                    _ => 0,
+                });
+                come.sum::<usize>().max(gathering.expected)
+            }
+            State::Job(_) | State::Waiting { .. } => 0,
+        }
+    }
+
+    /// Whether freeing it takes long.
+    pub(super) fn is_heavy(&self) -> bool {
+        let many = |gathering: &Gathering| gathering.expected > MANY_RESULTS * EXPECTED_WRITE_BYTES;
+        matches!(&self.state, State::Gathering(gathering) if many(gathering))
+    }
+
     pub(super) fn is_barrier(&self) -> bool {
         match self.state {
             State::Ready(_) => false,
@@ -118,9 +159,9 @@ impl Place {
         }
     }
 
-    /// Whether it is to be tried again from time to time.
-    pub(super) fn waits(&self) -> bool {
-        matches!(self.state, State::Waiting { .. })
+    /// Whether it is to be taken up again now.
+    pub(super) fn is_due(&self, now: Nanos, known: &Known) -> bool {
+        matches!(self.state, State::Waiting { since, seen } if known.is_due(now, since, seen))
     }
 
     /// This is the answer.
@@ -157,17 +198,22 @@ impl Node {
         report: Option<Report>,
         out: &mut Vec<Action>,
     ) {
-        let Some(report) = report else { return self.http_reset(conn, out) };
-        let Some(mut client) = self.http.clients.remove(&conn) else { return };
-        let mut complete = None;
+        let Some(report) = report else { return self.http_break_off(conn, out) };
+        let Some(mut client) = self.http.clients.remove(&conn) else {
+            return self.discard_report(report, out);
+        };
+        let (mut complete, mut report) = (None, Some(report));
         for place in &mut client.places {
             let State::Gathering(gathering) = &mut place.state else { continue };
             let at = ticket.checked_sub(gathering.first).map(|at| at as usize);
             if let Some(part) = at.and_then(|at| gathering.parts.get_mut(at)) {
-                part.report = Some(report);
+                part.report = report.take();
                 complete = gathering.parts.iter().all(|part| part.report.is_some()).then_some(place.id);
                 break;
             }
+        }
+        if let Some(report) = report {
+            self.discard_report(report, out);
         }
         if let Some(id) = complete {
             self.http_gathered(&mut client, id, out);
@@ -175,16 +221,22 @@ impl Node {
         self.http_put_back(client, out);
     }
 
+    /// The state of one that is looked at now.
+    pub(super) fn http_waiting(&self) -> State {
+        State::Waiting { since: self.now, seen: self.known.generation }
+    }
+
     /// All reports for a place are there.
     fn http_gathered(&mut self, client: &mut HttpClient, id: u64, out: &mut Vec<Action>) {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
-        let waiting = State::Waiting { since: self.now };
+        let waiting = self.http_waiting();
         let State::Gathering(gathering) = std::mem::replace(&mut place.state, waiting) else { return };
         let Gathering { parts, then, .. } = *gathering;
         match then {
             Then::Conclude { render, count, write, durable } => match gather(place, parts, count, write) {
                 Ok(results) if results.are_many(&render) => {
-                    let job = Job::Conclude { render: Box::new(render), results, durable };
+                    let (render, asker) = (Box::new(render), client.asker());
+                    let job = Job::Conclude { render, results, durable, asker };
                     let ticket = self.hand_in(client.conn, job, out);
                     if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
                         place.state = State::Job(ticket);
@@ -195,7 +247,12 @@ impl Node {
                     let wanted = Wanted::of(plan, &self.options.config);
                     self.http_carry_out(client, id, wanted, out);
                 }
-                Err(refusal) => self.http_refuse(client, id, refusal),
+                Err((refusal, results)) => {
+                    self.http_refuse(client, id, refusal);
+                    if results.are_many(&render) {
+                        self.discard((render, results), out);
+                    }
+                }
             },
             Then::Answer(answer) => match parts.into_iter().next().and_then(|part| part.report) {
                 Some(Report::Done(served)) => {
@@ -247,6 +304,10 @@ impl Node {
                     --to NODE` gives all of them to one";
                 Response::error(503, 503, text).with("Retry-After", "1")
             }
+            Refusal::Crowded => {
+                let text = "too much is asked for at once: ask again in a moment";
+                Response::error(503, 503, text).with("Retry-After", "1")
+            }
             Refusal::ReadOnly => Response::error(403, 1004, "the group is in read-only mode"),
         }
     }
@@ -257,7 +318,12 @@ const NO_LEADER: u32 = 1495;
 
 /// What the shards brought back, or why the request as a whole was refused: because nothing was done, or only
 /// reads were.
-fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Result<Results, Refusal> {
+fn gather(
+    place: &mut Place,
+    parts: Vec<Part>,
+    count: usize,
+    write: bool,
+) -> Result<Results, (Refusal, Results)> {
     let mut results = Results::new(count);
     let (mut refused, mut served_any, mut written) = (None, false, false);
     for (number, part) in parts.into_iter().enumerate() {
@@ -268,7 +334,7 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
                 served_any = true;
                 written |= write;
                 refused = refused.or(served.rest);
-                results.add(order, served.done, served.spent);
+                results.add(order, *served);
             }
             Some(Report::Refused(refusal)) => refused = refused.or(Some(refusal)),
             Some(Report::Outdated | Report::Edited(_)) | None => {
@@ -278,8 +344,10 @@ fn gather(place: &mut Place, parts: Vec<Part>, count: usize, write: bool) -> Res
     }
     match refused {
         // Written arrays say in their entries what was not written.
-        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => Err(Refusal::Split),
-        Some(refusal) if !written || results.of_scans() => Err(refusal),
+        Some(Refusal::LedBy(_)) if served_any && write == results.of_scans() => {
+            Err((Refusal::Split, results))
+        }
+        Some(refusal) if !written || results.of_scans() => Err((refusal, results)),
         _ => Ok(results),
     }
 }

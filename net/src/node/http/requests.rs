@@ -3,16 +3,16 @@
 //! The path: who asks (`auth`) → what is to be done (`documents::plan`, or `admin`) → may the user → errands to
 //! the shards. A request that needs something that is not there yet keeps its place and begins again.
 
-use super::places::{Gathering, Part, Place, State, Then};
-use super::{HttpClient, Node};
+use super::places::{EXPECTED_READ_BYTES, EXPECTED_WRITE_BYTES, Gathering, Part, Place, State, Then};
+use super::{HttpClient, Node, RESPONSE_BACKLOG_BYTES};
 use crate::auth::api::{self, Answer};
-use crate::auth::{self, Asked, Gate};
+use crate::auth::{self, Asked, Gate, token};
 use crate::config;
-use crate::control::job::{Job, JobDone};
-use crate::documents::{self, Plan, ScanBatch, database_of};
+use crate::control::job::{Job, Queue};
+use crate::documents::{self, MetadataChange, Plan, ScanBatch, database_of};
 use crate::http::{Method, Request, Response};
 use crate::mail::{Edit, Errand, Mail, Refusal, Staleness, Work};
-use crate::node::known::KEEPER;
+use crate::node::known::{KEEPER, is_over};
 use crate::node::shares::{Share, Wanted};
 use crate::resp::Ack;
 use crate::seam::{Action, ConnId};
@@ -22,12 +22,15 @@ use engine::ids::ShardId;
 /// A body above this size is planned by the control threads: parsing it would hold up everybody else. JSON of the
 /// worst kind takes a quarter of a microsecond per byte.
 const LARGE_BODY_BYTES: usize = 16 << 10;
-/// What one turn plans, in bytes of bodies and of answers that are known at once; further requests wait for the next turn.
+/// Largest body of a request that is not about documents: it is parsed on the shard's thread, at the very least
+/// for `/_open/auth`, which anybody may ask.
+const MAX_ADMINISTRATION_BODY_BYTES: usize = 16 << 10;
+const _: () = assert!(MAX_ADMINISTRATION_BODY_BYTES <= LARGE_BODY_BYTES);
+/// What one turn plans, in bytes of bodies and of answers that are known at once; further requests wait for the
+/// next turn.
 const PLANNED_PER_TURN: usize = 32 << 10;
 /// What a request costs besides its body, in bytes of bodies.
 const REQUEST_COST: usize = 128;
-/// How long a request waits for the metadata, or for its password to be judged.
-const PATIENCE: Nanos = Nanos(5_000_000_000);
 
 /// What a request's header says about how it is to be answered.
 #[derive(Clone, Debug, Default)]
@@ -74,14 +77,22 @@ impl Node {
         self.clients.stats.commands_processed += 1;
         let id = self.ticket();
         let (head, keep_alive) = (request.method == Method::Head, request.keep_alive);
-        match Intent::of(&request) {
+        let intent = if is_too_large(&request, request.body.len()) {
+            Err(too_large())
+        } else if !self.options.config.auth && is_of_another_site(&request) {
+            let text = "without users, no web page of another site may change anything (Origin is not Host)";
+            Err(Response::error(403, 11, text))
+        } else {
+            Intent::of(&request)
+        };
+        match intent {
             Ok(intent) => {
-                client.places.push_back(Place::new(id, intent, request, self.now));
+                client.places.push_back(Place::new(id, intent, request, self.http_waiting()));
                 self.http_begin(client, id, out);
             }
             Err(response) => {
                 let intent = Intent { head, keep_alive, ..Intent::default() };
-                let mut place = Place::new(id, intent, request, self.now);
+                let mut place = Place::new(id, intent, request, self.http_waiting());
                 place.answer(response);
                 client.places.push_back(place);
             }
@@ -90,16 +101,15 @@ impl Node {
 
     /// Tries again what could not be begun.
     pub(super) fn http_try_again(&mut self, client: &mut HttpClient, out: &mut Vec<Action>) {
-        let waiting: Vec<(u64, Nanos)> = client
-            .places
-            .iter()
-            .filter_map(|place| match place.state {
-                State::Waiting { since } => Some((place.id, since)),
-                _ => None,
-            })
-            .collect();
+        let mut waiting: Vec<(u64, Nanos)> = Vec::new();
+        for place in &mut client.places {
+            if let State::Waiting { since, seen } = &mut place.state {
+                *seen = self.known.generation;
+                waiting.push((place.id, *since));
+            }
+        }
         for (id, since) in waiting {
-            if self.now.0 > since.0 + PATIENCE.0 {
+            if is_over(self.now, since) {
                 self.http_refuse(client, id, Refusal::NotNow);
             } else {
                 self.http_begin(client, id, out);
@@ -116,7 +126,12 @@ impl Node {
         let cost = REQUEST_COST + if large { 0 } else { request.body.len() };
         if self.http.planned + cost > PLANNED_PER_TURN {
             self.errands.hungry = true;
-            return self.http_keep(client, id, request);
+            if let State::Waiting { seen, .. } = &mut place.state {
+                // Due in the next turn.
+                *seen = self.known.generation.wrapping_sub(1);
+            }
+            place.request = Some(request);
+            return;
         }
         self.http.planned += cost;
         if self.options.config.auth {
@@ -127,12 +142,20 @@ impl Node {
                 Some(None) if !is_for_nobody(&request) => {
                     return self.http_answer(client, id, unauthorized());
                 }
-                Some(_) => {}
+                // Judged once and for all: a request that has been planned may have lost its body.
+                Some(asker) => {
+                    if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
+                        place.asker = asker;
+                    }
+                }
             }
         }
         let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
         if large {
-            let job = Job::Plan { request, metadata, seed, wall_ms };
+            if self.http.jobs.is_full(Queue::Slow) {
+                return self.http_refuse(client, id, Refusal::Crowded);
+            }
+            let job = Job::Plan { request, metadata, seed, wall_ms, asker: client.asker() };
             let ticket = self.hand_in(client.conn, job, out);
             return self.http_state(client, id, State::Job(ticket));
         }
@@ -173,11 +196,11 @@ impl Node {
         out: &mut Vec<Action>,
     ) -> Option<Option<String>> {
         let metadata = self.known.metadata.clone()?;
-        let token_key = metadata.token_key.as_deref().unwrap_or_default();
+        let token_key = metadata.token_key.as_deref().map(str::as_bytes);
         let now_s = self.wall_ms / 1000;
         let header = request.headers.get("authorization");
         let passwords = &mut self.known.passwords;
-        match auth::authenticate(header, &metadata.users, token_key.as_bytes(), passwords, now_s) {
+        match auth::authenticate(header, &metadata.users, token_key, passwords, now_s) {
             Gate::User(user) => Some(Some(user)),
             Gate::Nobody | Gate::Refused => Some(None),
             Gate::Judge(claim) => {
@@ -189,12 +212,12 @@ impl Node {
     }
 
     /// It is known what has to be done for a request: done, if the user may.
-    fn http_planned(
+    pub(super) fn http_planned(
         &mut self,
         client: &mut HttpClient,
         id: u64,
         request: Box<Request>,
-        wanted: Wanted,
+        mut wanted: Wanted,
         out: &mut Vec<Action>,
     ) {
         let Some((database, segments)) = database_of(&request) else {
@@ -210,18 +233,22 @@ impl Node {
                     && !wanted.writes();
             let path = format!("/{}", segments.join("/"));
             let needed = auth::requirement(request.method.as_str(), &path, reads);
-            let Some(asker) = self.http_asker(client.conn, &request, out) else {
-                return self.http_keep(client, id, request);
-            };
-            let users = self.known.metadata.as_ref().map(|metadata| &metadata.users);
-            let allowed =
-                users.is_some_and(|users| auth::permitted(users, asker.as_deref(), &database, &needed));
-            if !allowed {
+            let asker = client.places.iter().find(|place| place.id == id).and_then(|p| p.asker.clone());
+            let Some(metadata) = self.known.metadata.as_deref() else { return };
+            if auth::permitted(&metadata.users, asker.as_deref(), &database, &needed) {
+                if let Some(user) = &asker
+                    && path == "/_api/database/user"
+                    && matches!(&wanted, Wanted::Other(Plan::Reply(names)) if names.status == 200)
+                {
+                    wanted = Wanted::Other(Plan::Reply(documents::databases_of(metadata, user)));
+                }
+            } else {
                 let response = match asker {
                     Some(_) => told(Answer::forbidden()),
                     None => unauthorized(),
                 };
-                return self.http_answer(client, id, response);
+                self.http_answer(client, id, response);
+                return self.discard_plan(wanted, out);
             }
         }
         match wanted {
@@ -244,6 +271,12 @@ impl Node {
     ) {
         let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
         let ack = place.intent.ack.unwrap_or(crate::node::serve::level(self.options.config.ack));
+        let brings = matches!(wanted, Wanted::Documents { .. } | Wanted::Other(Plan::EveryShard(_)));
+        // What has begun is gone on with.
+        if brings && !place.served && self.http.answers.is_full() {
+            self.http_refuse(client, id, Refusal::Crowded);
+            return self.discard_plan(wanted, out);
+        }
         match wanted {
             Wanted::Other(Plan::Reply(response)) if place.served => place.answer(response),
             Wanted::Other(Plan::Reply(response)) => {
@@ -276,10 +309,29 @@ impl Node {
                 self.http_send(client, id, work, then, write, ack, out);
             }
             Wanted::Other(Plan::Metadata(change)) => self.http_edit(client, id, Edit::Documents(change), out),
+            Wanted::Other(Plan::WithUsers { users, change }) => {
+                self.http_seal(client, id, users, Some(change), out);
+            }
             Wanted::Other(Plan::NotMine | Plan::Documents(_)) => {
                 unreachable!("administration begins with a request, operations are sorted")
             }
         }
+    }
+
+    /// Has the passwords of users hashed; then the users are changed, and the rest with them.
+    fn http_seal(
+        &mut self,
+        client: &mut HttpClient,
+        id: u64,
+        users: Vec<api::Change>,
+        then: Option<MetadataChange>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.http.jobs.is_full(Queue::Secret) {
+            return self.http_refuse(client, id, Refusal::Crowded);
+        }
+        let ticket = self.hand_in(client.conn, Job::Seal { users, then }, out);
+        self.http_state(client, id, State::Job(ticket));
     }
 
     /// Has the metadata changed; the answer is the response.
@@ -310,6 +362,7 @@ impl Node {
         if !matches!(then, Then::Answer(_)) {
             place.request = None;
         }
+        let expected = work.iter().map(|(_, work, _)| expected_bytes(work, write)).sum();
         let mut parts = Vec::with_capacity(work.len());
         let mut errands = Vec::with_capacity(work.len());
         let (from, conn) = (self.options.shard, client.conn);
@@ -318,9 +371,10 @@ impl Node {
             // Where no node leads all shards, nobody could go through all of them otherwise.
             let elsewhere = matches!(work, Work::Scan(_)) && !write && self.leads_first_but_not(shard);
             let stale = asked.or(elsewhere.then_some(Staleness { at_most: None }));
-            errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack }));
+            let answer = self.http.answers.open();
+            errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack, answer }));
         }
-        place.state = State::Gathering(Box::new(Gathering { first, parts, then }));
+        place.state = State::Gathering(Box::new(Gathering { first, parts, then, expected }));
         for (shard, errand) in errands {
             if shard == from {
                 self.errand_came(errand, out);
@@ -336,42 +390,6 @@ impl Node {
         let leader = |shard: ShardId| self.topology.shards[usize::from(shard.0)].leader;
         let me = Some(self.topology.me);
         leader(KEEPER) == me && leader(shard).is_some_and(|_| leader(shard) != me)
-    }
-
-    /// Gives a job to the control threads; returns its ticket.
-    pub(in crate::node) fn hand_in(&mut self, conn: ConnId, job: Job, out: &mut Vec<Action>) -> u64 {
-        let ticket = self.ticket();
-        self.http.jobs.insert(ticket, conn);
-        out.push(Action::Control { ticket, job: Box::new(job) });
-        ticket
-    }
-
-    /// The control threads did a job.
-    pub(in crate::node) fn job_done(&mut self, ticket: u64, done: JobDone, out: &mut Vec<Action>) {
-        let Some(conn) = self.http.jobs.remove(&ticket) else { return };
-        if let JobDone::Judged { claim, right } = &done {
-            // Those who wait for it ask again by themselves.
-            self.known.passwords.learn(claim, *right);
-            self.errands.hungry = true;
-            return;
-        }
-        let Some(mut client) = self.http.clients.remove(&conn) else { return };
-        let waits = |place: &&mut Place| matches!(place.state, State::Job(known) if known == ticket);
-        if let Some(place) = client.places.iter_mut().find(waits) {
-            let id = place.id;
-            place.state = State::Waiting { since: self.now };
-            match done {
-                JobDone::Planned { request, wanted } => {
-                    self.http_planned(&mut client, id, request, *wanted, out)
-                }
-                JobDone::Concluded(wanted) => self.http_carry_out(&mut client, id, *wanted, out),
-                JobDone::HandedOver(response) => place.answer(*response),
-                JobDone::Sealed(sealed) => self.http_edit(&mut client, id, Edit::User(sealed), out),
-                JobDone::Status(status) => self.http_status(&mut client, id, &status),
-                JobDone::Judged { .. } => unreachable!("dealt with above"),
-            }
-        }
-        self.http_put_back(client, out);
     }
 
     /// `/_open/auth` and `/_api/user`; `false`: it is about something else.
@@ -401,17 +419,23 @@ impl Node {
                 self.http_carry_out(client, id, Wanted::Other(Plan::Reply(told(answer))), out);
             }
             api::Plan::Login { .. } if !self.options.config.auth => {
-                // Nobody is asked for a token, but drivers that were given a password ask for one.
-                let token = auth::token::issue(b"", auth::ROOT, self.wall_ms / 1000);
+                // Nobody is asked for a token, but drivers that were given a password ask for one. It must never
+                // become good, should the group have users later: its key ends with this process.
+                let key = token::derived_key(&self.options.secret, "a token for nobody");
+                let token = token::issue(&key, auth::ROOT, "", self.wall_ms / 1000);
                 self.http_answer(client, id, told(Answer::token(&token)));
             }
             api::Plan::Login { user, password } => {
                 match self.known.passwords.ask(&metadata.users, &user, &password) {
-                    Asked::Right => {
-                        let key = metadata.token_key.as_deref().unwrap_or_default();
-                        let token = auth::token::issue(key.as_bytes(), &user, self.wall_ms / 1000);
-                        self.http_answer(client, id, told(Answer::token(&token)));
-                    }
+                    Asked::Right => match (&metadata.token_key, metadata.users.get(&user)) {
+                        (Some(key), Some(found)) => {
+                            let now_s = self.wall_ms / 1000;
+                            let token = token::issue(key.as_bytes(), &user, &found.password, now_s);
+                            self.http_answer(client, id, told(Answer::token(&token)));
+                        }
+                        // The leader is about to make the key.
+                        (None, _) | (_, None) => self.http_refuse(client, id, Refusal::NotNow),
+                    },
                     Asked::Wrong => self.http_answer(client, id, told(Answer::wrong_credentials())),
                     Asked::Judge(claim) => {
                         self.hand_in(client.conn, Job::Judge(claim), out);
@@ -421,11 +445,21 @@ impl Node {
                 }
             }
             api::Plan::Change(change) => {
-                let ticket = self.hand_in(client.conn, Job::Seal(change), out);
-                self.http_state(client, id, State::Job(ticket));
+                self.http_seal(client, id, vec![change], None, out);
             }
         }
         None
+    }
+}
+
+/// What is expected to come of it.
+fn expected_bytes(work: &Work, write: bool) -> usize {
+    match work {
+        Work::Documents(ops) if write => ops.len() * EXPECTED_WRITE_BYTES,
+        Work::Documents(ops) => ops.len() * EXPECTED_READ_BYTES,
+        // One of them at a time, whatever it is.
+        Work::Scan(_) => RESPONSE_BACKLOG_BYTES,
+        Work::Confirm { .. } | Work::Edit(_) => 0,
     }
 }
 
@@ -434,6 +468,29 @@ fn is_for_nobody(request: &Request) -> bool {
     let Some((_, segments)) = database_of(request) else { return false };
     let path = format!("/{}", segments.join("/"));
     auth::requirement(request.method.as_str(), &path, false) == auth::Requirement::Nothing
+}
+
+/// Whether a body of this length is more than such a request may have.
+pub(super) fn is_too_large(request: &Request, bytes: usize) -> bool {
+    let administers = |(_, segments): (String, Vec<String>)| {
+        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        documents::is_not_mine(&path)
+    };
+    bytes > MAX_ADMINISTRATION_BODY_BYTES && database_of(request).is_some_and(administers)
+}
+
+/// The answer to that.
+pub(super) fn too_large() -> Response {
+    let text = format!("the body of such a request has at most {MAX_ADMINISTRATION_BODY_BYTES} bytes");
+    Response::error(413, 413, &text)
+}
+
+/// Whether a browser says that a page from elsewhere made this request, which may change something.
+fn is_of_another_site(request: &Request) -> bool {
+    let reads = matches!(request.method, Method::Get | Method::Head | Method::Options);
+    let host = request.headers.get("host").unwrap_or_default();
+    let is_host = |(_, site): (&str, &str)| site.eq_ignore_ascii_case(host);
+    !reads && request.headers.all("origin").any(|origin| !origin.split_once("://").is_some_and(is_host))
 }
 
 fn told(answer: Answer) -> Response {

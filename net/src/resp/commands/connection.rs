@@ -1,6 +1,9 @@
 //! Commands about the connection itself: who it is, how it wants to be answered.
 
 use super::{Call, Outcome, Ran, SYNTAX_ERROR, Stop, integer, is, wrong_arity};
+use crate::auth::Login;
+use crate::auth::api::MAX_NAME_BYTES;
+use crate::auth::password::MAX_PASSWORD_BYTES;
 use crate::resp::access::{HELLO_NEEDS_AUTH, HelloOptions, Verdict, WRONG_PASSWORD};
 use crate::resp::context::Role;
 use crate::resp::number::parse_i64;
@@ -42,8 +45,9 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
         Stop::Error(Cow::Owned(text))
     })?;
     let name = options.name.map(|name| printable(name).ok_or(BAD_CLIENT_NAME)).transpose()?;
-    let user = options.auth.map(|(user, _)| check_user(c, user)).transpose()?.flatten();
-    if c.ctx.users.is_some() && user.is_none() && c.session.user.is_none() {
+    let user = options.auth.map(|(user, password)| check_user(c, user, password)).transpose()?.flatten();
+    let known = |users| c.session.user.as_ref().is_some_and(|login| login.holds(users));
+    if user.is_none() && c.ctx.users.is_some_and(|users| !known(users)) {
         return Err(HELLO_NEEDS_AUTH.into());
     }
     if user.is_some() {
@@ -74,12 +78,19 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
 }
 
 /// The user whose password was judged right. Where nobody is asked for one there is one user, `default`.
-fn check_user(c: &Call<'_>, name: &[u8]) -> Result<Option<Arc<str>>, Stop> {
+fn check_user(c: &Call<'_>, name: &[u8], password: &[u8]) -> Result<Option<Arc<Login>>, Stop> {
+    // Nobody has these, and they would be copied and hashed while they wait.
+    if name.len() > MAX_NAME_BYTES || password.len() > MAX_PASSWORD_BYTES {
+        return Err(WRONG_PASSWORD.into());
+    }
     match (c.ctx.users, c.ctx.verdict) {
         (None, _) if name == b"default" => Ok(None),
         (None, _) | (Some(_), Some(Verdict { right: false, .. })) => Err(WRONG_PASSWORD.into()),
         (Some(_), None) => Err(Stop::Judge),
-        (Some(_), Some(Verdict { user, .. })) => Ok(Some(Arc::clone(user))),
+        (Some(users), Some(Verdict { user, .. })) => match Login::of(users, user) {
+            Some(login) => Ok(Some(Arc::new(login))),
+            None => Err(WRONG_PASSWORD.into()),
+        },
     }
 }
 
@@ -87,7 +98,7 @@ pub fn auth(c: &mut Call<'_>) -> Ran {
     let request = c.request;
     match request.len() {
         2 if c.ctx.users.is_some() => {
-            c.session.user = check_user(c, b"default")?;
+            c.session.user = check_user(c, b"default", request.arg(1))?;
             c.reply.ok();
             Ok(Outcome::Done)
         }
@@ -95,7 +106,7 @@ pub fn auth(c: &mut Call<'_>) -> Ran {
              Are you sure your configuration is correct?"
             .into()),
         3 => {
-            c.session.user = check_user(c, request.arg(1))?;
+            c.session.user = check_user(c, request.arg(1), request.arg(2))?;
             c.reply.ok();
             Ok(Outcome::Done)
         }

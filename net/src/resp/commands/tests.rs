@@ -381,13 +381,17 @@ fn a_password_is_judged_before_the_connection_has_a_user() {
         let verdict = |right| Some(Verdict { user: ROOT.into(), right });
         bench.verdict = verdict(false);
         assert!(bench.reply(line).starts_with("-WRONGPASS"), "{line}");
-        assert_eq!((bench.session.user.as_deref(), bench.session.proto), (None, Proto::Resp2), "{line}");
+        assert_eq!((bench.session.user.clone(), bench.session.proto), (None, Proto::Resp2), "{line}");
         bench.verdict = verdict(true);
         assert!(!bench.reply(line).starts_with('-'), "{line}");
-        assert_eq!(bench.session.user.as_deref(), Some(ROOT), "{line}");
+        assert_eq!(bench.session.user.as_ref().map(|login| login.user()), Some(ROOT), "{line}");
     }
     assert!(bench.reply("HELLO 2").starts_with("*14\r\n"));
     assert!(bench.reply("CLIENT INFO").contains("user=root"));
+    let changed = Users::from([(ROOT.to_owned(), User::administrator("another".to_owned()))]);
+    let known = bench.users.replace(changed);
+    assert!(bench.reply("HELLO 2").starts_with("-NOAUTH HELLO must be called"));
+    bench.users = known;
     bench.reply("RESET");
     assert_eq!(bench.session.user, None);
 }

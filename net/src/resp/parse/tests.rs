@@ -172,3 +172,19 @@ proptest! {
         prop_assert_eq!((seen, left), (vec![Seen::Request(args)], 0));
     }
 }
+
+#[test]
+fn a_stranger_may_send_little() {
+    let limits = Limits { stranger: true, ..Limits::default() };
+    let seen = |bytes: &[u8]| match parse(bytes, &limits, &mut ParseState::default()) {
+        Parsed::Bad { reply, fatal: true, .. } => String::from_utf8(reply).unwrap(),
+        Parsed::Request { request, .. } => format!("{} arguments", request.len()),
+        other => panic!("{other:?}"),
+    };
+    let args = |n: usize| format!("*{n}\r\n{}", "$1\r\nx\r\n".repeat(n));
+    assert_eq!(seen(args(10).as_bytes()), "10 arguments");
+    assert_eq!(seen(b"*11\r\n"), "-ERR Protocol error: unauthenticated multibulk length\r\n");
+    let bulk = |n: usize| format!("*1\r\n${n}\r\n{}\r\n", "x".repeat(n));
+    assert_eq!(seen(bulk(16 << 10).as_bytes()), "1 arguments");
+    assert_eq!(seen(b"*1\r\n$16385\r\n"), "-ERR Protocol error: unauthenticated bulk length\r\n");
+}
