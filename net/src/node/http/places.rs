@@ -125,7 +125,7 @@ impl Place {
     /// Bytes of the response, if it is ready.
     pub(super) fn ready_bytes(&self) -> usize {
         match &self.state {
-            State::Ready(bytes) => bytes.len(),
+            State::Ready(bytes) => bytes.len() + self.body.len(),
             _ => 0,
         }
     }
@@ -133,7 +133,7 @@ impl Place {
     /// Bytes of the response, or of what will be made one.
     pub(super) fn weight(&self) -> usize {
         match &self.state {
-            State::Ready(bytes) => bytes.len(),
+            State::Ready(bytes) => bytes.len() + self.body.len(),
             State::Gathering(gathering) => {
                 let come = gathering.parts.iter().map(|part| match &part.report {
                     Some(Report::Done(served)) => served.answer.bytes(),
