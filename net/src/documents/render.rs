@@ -11,6 +11,7 @@ use super::names;
 use super::op::{Done, Effect, Plan, ScanFailure, Written};
 use crate::http::Response;
 use engine::ids::Revision;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -128,16 +129,39 @@ pub(super) fn success(status: u16, mut body: Value) -> Response {
 }
 
 /// What a list of collections says of each.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary<'c> {
+    id: String,
+    name: &'c str,
+    status: u8,
+    r#type: u8,
+    is_system: bool,
+    globally_unique_id: String,
+}
+
+impl Summary<'_> {
+    fn of<'c>(name: &'c str, collection: &Collection) -> Summary<'c> {
+        let (id, is_system) = (collection.id.to_string(), collection.system);
+        let globally_unique_id = format!("baton/{id}");
+        Summary { id, name, status: 3, r#type: 2, is_system, globally_unique_id }
+    }
+}
+
 pub(super) fn summary(name: &str, collection: &Collection) -> Value {
-    let id = collection.id.to_string();
-    json!({
-        "id": id,
-        "name": name,
-        "status": 3,
-        "type": 2,
-        "isSystem": collection.system,
-        "globallyUniqueId": format!("baton/{id}"),
-    })
+    serde_json::to_value(Summary::of(name, collection)).expect("a summary is plain data")
+}
+
+/// A list of collections. There may be thousands: their text is made at once.
+pub(super) fn summaries<'c>(all: impl Iterator<Item = (&'c String, &'c Collection)>) -> Response {
+    #[derive(Serialize)]
+    struct Summaries<'c> {
+        result: Vec<Summary<'c>>,
+        error: bool,
+        code: u16,
+    }
+    let result = all.map(|(name, collection)| Summary::of(name, collection)).collect();
+    Response::json(200, &Summaries { result, error: false, code: 200 })
 }
 
 /// All that is told of a collection.

@@ -3,7 +3,7 @@
 use super::super::change::{MetadataChange, Settings};
 use super::super::metadata::KeyGenerator;
 use super::super::op::{Plan, Task};
-use super::super::render::{Render, properties, success, summary};
+use super::super::render::{Render, properties, success, summaries, summary};
 use super::flags::is_on;
 use super::handle::text;
 use super::{Asked, Failure, Planned};
@@ -43,8 +43,7 @@ impl Asked<'_> {
         let users_only = is_on(self.request, "excludeSystem");
         let all = self.metadata.database(&self.database).into_iter().flat_map(|found| &found.collections);
         let shown = all.filter(|(_, collection)| !(users_only && collection.system));
-        let result: Vec<Value> = shown.map(|(name, collection)| summary(name, collection)).collect();
-        Plan::Reply(success(200, json!({ "result": result })))
+        Plan::Reply(summaries(shown))
     }
 
     fn create(&self) -> Planned {

@@ -26,7 +26,8 @@ const LARGE_BODY_BYTES: usize = 16 << 10;
 /// for `/_open/auth`, which anybody may ask.
 const MAX_ADMINISTRATION_BODY_BYTES: usize = 16 << 10;
 const _: () = assert!(MAX_ADMINISTRATION_BODY_BYTES <= LARGE_BODY_BYTES);
-/// What one turn plans, in bytes of bodies; further requests wait for the next turn.
+/// What one turn plans, in bytes of bodies and of answers that are known at once; further requests wait for the
+/// next turn.
 const PLANNED_PER_TURN: usize = 32 << 10;
 /// What a request costs besides its body, in bytes of bodies.
 const REQUEST_COST: usize = 128;
@@ -159,11 +160,11 @@ impl Node {
             return self.http_state(client, id, State::Job(ticket));
         }
         let plan = documents::plan(&request, &metadata, seed, wall_ms);
-        if !matches!(plan, Plan::Reply(_)) {
-            request.body = match plan {
-                Plan::NotMine => request.body,
-                _ => Vec::new(),
-            };
+        match &plan {
+            // Made while it was planned.
+            Plan::Reply(answer) => self.http.planned += answer.body.len(),
+            Plan::NotMine => {}
+            _ => request.body = Vec::new(),
         }
         let wanted = Wanted::of(plan, &self.options.config);
         self.http_planned(client, id, request, wanted, out);
