@@ -48,8 +48,6 @@ pub enum Event<'a> {
     ClientBytes { conn: ConnId, bytes: &'a [u8] },
     /// All bytes of the newest [`Action::ClientSend`] were taken by the kernel.
     ClientSent { conn: ConnId },
-    /// A client of the HTTP face has said all it will, and may still read.
-    ClientEnded { conn: ConnId },
     /// The client is gone (or its socket failed). No event for it follows.
     ClientClosed { conn: ConnId },
 

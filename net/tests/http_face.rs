@@ -612,27 +612,6 @@ fn responses_that_go_out_in_pieces_arrive_whole() {
 }
 
 #[test]
-fn a_client_that_sends_nothing_more_is_answered_first() {
-    let mut world = with_ann();
-    world.open_http(A);
-    for _ in 0..50 {
-        world.request_http(A, "GET /_api/document/users/ann", "", "");
-    }
-    world.request_http(A, "PATCH /_api/document/users/ann", "", r#"{"n":2}"#);
-    world.send_http(A, b"GET /_api/version HTTP/1.1\r\nHost:");
-    world.end_http(A);
-    assert!(!world.hosts[0].http_closed, "the write is under way");
-    world.run_until("the end", |w| w.hosts[0].http_closed);
-    let responses = world.take_responses(A);
-    assert_eq!(responses.matches("HTTP/1.1 ").count(), 51, "{responses}");
-    assert!(responses.contains("HTTP/1.1 201 "), "{responses}");
-
-    world.open_http(A);
-    world.end_http(A);
-    assert!(world.hosts[0].http_closed, "nothing is under way");
-}
-
-#[test]
 fn large_requests_wait_in_a_queue_that_has_an_end() {
     let mut world = with_ann();
     world.works = false;

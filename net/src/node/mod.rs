@@ -238,7 +238,6 @@ impl Node {
             Event::ClientOpened { conn, face, peer, local } => self.client_opened(conn, face, peer, local),
             Event::ClientBytes { conn, bytes } => self.client_bytes(conn, bytes, out),
             Event::ClientSent { conn } => self.client_sent(conn, out),
-            Event::ClientEnded { conn } => self.http_ended(conn, out),
             Event::ClientClosed { conn } => self.client_closed(conn, out),
             Event::LinkAccepted { link, header } if message::is_fetch(header) => {
                 self.fetch_asked(link, header, out);

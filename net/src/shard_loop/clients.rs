@@ -28,11 +28,8 @@ const PLACE_BITS: u32 = 21;
 struct Client {
     id: ConnId,
     socket: OwnedFd,
-    face: Face,
     receiving: Option<OpId>,
     paused: bool,
-    /// Nothing comes from it any more.
-    ended: bool,
     /// How much of the bytes being sent is out; `None` if nothing is being sent.
     sent: Option<usize>,
     /// The core gave it up: close when what is being sent is out.
@@ -89,17 +86,8 @@ impl Clients {
         self.serial += 1;
         let id = ConnId(self.serial << PLACE_BITS | place as u64);
         let refused = count >= self.limit;
-        let client = Client {
-            id,
-            socket,
-            face,
-            receiving: None,
-            paused: false,
-            ended: false,
-            sent: None,
-            closing: refused,
-            dead: false,
-        };
+        let client =
+            Client { id, socket, receiving: None, paused: false, sent: None, closing: refused, dead: false };
         let client = self.places[place as usize].insert(client);
         if refused {
             client.sent = Some(0);
@@ -131,8 +119,6 @@ impl Clients {
         if !completion.more {
             client.receiving = None;
         }
-        client.ended |= completion.result == 0 && client.face == Face::Http;
-        let ended = client.ended;
         if let Some(buffer) = completion.buffer {
             if !given_up && completion.result > 0 {
                 let bytes = ring.received(buffer, completion.result as usize);
@@ -150,7 +136,6 @@ impl Clients {
             // The operation ended, not the connection: out of provided buffers (this turn gives them back),
             // the kernel's own bound on shots, or a pause that was taken back meanwhile.
             1.. => self.receive_again(ring, id),
-            0 if ended => deliver(Event::ClientEnded { conn: id }),
             error if [-libc::ENOBUFS, -libc::ECANCELED, -libc::EINTR].contains(&error) => {
                 self.receive_again(ring, id);
             }
@@ -161,7 +146,6 @@ impl Clients {
     fn receive_again(&mut self, ring: &mut Ring<Op>, id: ConnId) {
         if let Some(client) = self.get(id)
             && !client.paused
-            && !client.ended
             && client.receiving.is_none()
         {
             client.receiving = Some(ring.receive(client.socket.as_raw_fd(), Op::ClientReceive(id)));

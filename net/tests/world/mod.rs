@@ -327,12 +327,6 @@ impl World {
         self.deliver(node, Event::ClientClosed { conn });
     }
 
-    /// The HTTP client says that it will send nothing more.
-    pub fn end_http(&mut self, node: NodeId) {
-        let conn = self.hosts[node.0 as usize].http;
-        self.deliver(node, Event::ClientEnded { conn });
-    }
-
     /// HTTP clients read what was on its way to them.
     pub fn read_http(&mut self, node: NodeId) {
         let host = &mut self.hosts[node.0 as usize];

@@ -82,8 +82,6 @@ struct HttpClient {
     closing: Closing,
     sending: bool,
     paused: bool,
-    /// It sends nothing any more, and may still read.
-    ended: bool,
     phase: Phase,
     /// Since when, or since its body last made progress.
     since: Nanos,
@@ -116,7 +114,6 @@ impl HttpClient {
             closing: Closing::No,
             sending: false,
             paused: false,
-            ended: false,
             phase: Phase::Idle,
             since: now,
             body_then: 0,
@@ -250,14 +247,6 @@ impl Node {
             client.inbox.extend_from_slice(bytes);
             self.http_serve(&mut client, out);
         }
-        self.http_put_back(client, out);
-    }
-
-    /// Answers what came whole, then closes.
-    pub(super) fn http_ended(&mut self, conn: ConnId, out: &mut Vec<Action>) {
-        let Some(mut client) = self.http.clients.remove(&conn) else { return };
-        client.ended = true;
-        self.http_serve(&mut client, out);
         self.http_put_back(client, out);
     }
 
@@ -398,11 +387,6 @@ impl Node {
             }
         }
         client.inbox = inbox;
-        if client.ended && client.takes(limits, self.http.answers.is_full()) {
-            // What there is of a further request is all there will ever be.
-            client.closing = Closing::Answered;
-            client.parser = Parser::default();
-        }
         if client.closing == Closing::No {
             client.inbox.drain(..taken);
         } else {
