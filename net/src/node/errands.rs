@@ -7,19 +7,16 @@
 
 use super::access::{Access, Fetched};
 use super::clients::Needs;
+use super::lanes::{Await, Lane, Running, Waste};
 use super::serve::{PARK_LIMIT, Standing};
-use super::shares::{MANY_BYTES, MANY_RESULTS};
 use super::{Node, ReadFor, Reader, Role, edits};
 use crate::documents::{self, Changed, Done, Failure, ScanJob, ScanStep};
-use crate::http::Response;
-use crate::mail::{Errand, Mail, Refusal, Report, Served, Work};
+use crate::mail::{Errand, Mail, Refusal, Report, Work};
 use crate::mutants::{Mutant, lacks};
-use crate::resp::Ack;
-use crate::seam::{Action, ConnId};
+use crate::seam::Action;
 use agency::ids::Nanos;
-use engine::ids::{Lsn, ShardId};
+use engine::ids::Lsn;
 use engine::shard::{Shard, View};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What one turn carries out: an operation costs one, and one more for each [`BYTES_PER_STEP`] it goes through or
 /// writes, however it ends.
@@ -33,195 +30,6 @@ const CROWDED_ANSWER_BYTES: usize = 1 << 20;
 const SCAN_STEP_COST: usize = 64;
 /// What all scans together may take of a turn.
 const SCAN_STEPS_PER_TURN: usize = STEPS_PER_TURN / 2;
-
-/// The errands of one connection of one shard.
-pub(super) type Lane = (ShardId, ConnId);
-
-/// What came of an errand, to be thrown away.
-type Spent = (Vec<Done>, Option<Box<ScanJob>>);
-/// What of errands takes long to free.
-type Waste = (Work, Vec<Spent>);
-
-/// Why an errand does not go on.
-enum Await {
-    /// Nothing: it is to go on.
-    Turn,
-    Parked {
-        since: Nanos,
-    },
-    /// Values from the disk; if none is outstanding, to go on with these.
-    Reads {
-        outstanding: usize,
-        fetched: Vec<Fetched>,
-    },
-    /// Blocks for its scan.
-    Blocks,
-    /// Carried out; its report waits for what it depends on.
-    Needs,
-}
-
-/// An errand that came here.
-struct Running {
-    id: u64,
-    errand: Errand,
-    state: Await,
-    done: Vec<Done>,
-    done_bytes: usize,
-    scan: Option<Box<ScanJob>>,
-    /// What was done before it began anew, kept until somebody has the time to free it.
-    earlier: Vec<Spent>,
-    edited: Option<Response>,
-    outdated: bool,
-    rest: Option<Refusal>,
-    needs: Needs,
-    stale: bool,
-    /// The metadata that all shards of the node must have.
-    version: u64,
-}
-
-impl Running {
-    fn new(id: u64, errand: Errand) -> Running {
-        let needs = Needs::at(errand.ack);
-        Running {
-            id,
-            errand,
-            state: Await::Turn,
-            done: Vec::new(),
-            done_bytes: 0,
-            scan: None,
-            earlier: Vec::new(),
-            edited: None,
-            outdated: false,
-            rest: None,
-            needs,
-            stale: false,
-            version: 0,
-        }
-    }
-
-    fn refuse(&mut self, why: Refusal) {
-        self.rest = Some(why);
-        self.scan = None;
-        self.state = Await::Needs;
-    }
-
-    /// Begins anew; nothing was written. It gets a new number, so that what is still being read for it goes
-    /// nowhere.
-    fn restart(&mut self, id: u64) {
-        self.id = id;
-        if self.is_heavy() {
-            self.earlier.push((std::mem::take(&mut self.done), self.scan.take()));
-        }
-        self.done.clear();
-        self.done_bytes = 0;
-        self.errand.answer.set(0);
-        self.scan = None;
-        self.edited = None;
-        self.outdated = false;
-        self.rest = None;
-        self.stale = false;
-        self.needs = Needs::at(self.errand.ack);
-        self.state = Await::Turn;
-    }
-
-    /// Whether freeing it takes long.
-    fn is_heavy(&self) -> bool {
-        let ops = match &self.errand.work {
-            Work::Documents(ops) => ops.len(),
-            Work::Scan(_) | Work::Confirm { .. } | Work::Edit(_) => 0,
-        };
-        ops > MANY_RESULTS || self.errand.answer.bytes() > MANY_BYTES || !self.earlier.is_empty()
-    }
-
-    /// What would take long to free, taken out of it.
-    fn strip(&mut self, waste: &mut Vec<Waste>) {
-        if self.is_heavy() {
-            let work = std::mem::replace(&mut self.errand.work, Work::Confirm { version: 0 });
-            let last = (std::mem::take(&mut self.done), self.scan.take());
-            self.earlier.push(last);
-            waste.push((work, std::mem::take(&mut self.earlier)));
-        }
-    }
-
-    fn report(mut self, epoch: u64, lag: Option<Nanos>, waste: &mut Vec<Waste>) -> Report {
-        match (self.edited.take(), self.rest.take()) {
-            (Some(answer), _) => Report::Edited(Box::new(answer)),
-            (None, _) if self.outdated => Report::Outdated,
-            (None, Some(refusal)) if self.done.is_empty() => {
-                self.strip(waste);
-                Report::Refused(refusal)
-            }
-            (None, rest) => {
-                if !self.earlier.is_empty() {
-                    waste.push((Work::Confirm { version: 0 }, self.earlier));
-                }
-                let (done, stale) = (self.done, self.stale);
-                let spent = match self.errand.work {
-                    Work::Documents(ops) => ops,
-                    Work::Scan(_) | Work::Confirm { .. } | Work::Edit(_) => Vec::new(),
-                };
-                let answer = self.errand.answer;
-                Report::Done(Box::new(Served { done, spent, rest, epoch, lag, stale, answer }))
-            }
-        }
-    }
-}
-
-/// All errands of a shard.
-#[derive(Default)]
-pub(super) struct Errands {
-    lanes: BTreeMap<Lane, VecDeque<Running>>,
-    /// Lanes that hold something, in the order in which they get their turn, and some that held something.
-    order: VecDeque<Lane>,
-    /// What is in `order`.
-    listed: BTreeSet<Lane>,
-    /// Steps left in this turn.
-    steps: usize,
-    /// Those of them that scans may take.
-    scan_steps: usize,
-    /// Something is left to be done at once.
-    pub(super) hungry: bool,
-}
-
-impl Errands {
-    /// Whether the report of every errand that was carried out has left.
-    pub(super) fn all_reported(&self) -> bool {
-        !self.lanes.values().flatten().any(|running| matches!(running.state, Await::Needs))
-    }
-
-    /// Whether any report depends on receipts rather than on durability.
-    pub(super) fn waits_for_receipts(&self) -> bool {
-        self.lanes.values().flatten().any(|running| running.needs.level == Ack::Received)
-    }
-
-    /// Gives a lane its turn after all others, unless it waits for one already.
-    fn list(&mut self, lane: Lane) {
-        if self.listed.insert(lane) {
-            self.order.push_back(lane);
-        }
-    }
-
-    /// Drops those that `lost` says so of, and returns where a report of that is due.
-    fn take_out(
-        &mut self,
-        waste: &mut Vec<Waste>,
-        mut lost: impl FnMut(&mut Running) -> bool,
-    ) -> Vec<(Lane, u64)> {
-        let mut out = Vec::new();
-        self.lanes.retain(|lane, queue| {
-            queue.retain_mut(|running| {
-                let is_lost = lost(running);
-                if is_lost {
-                    running.strip(waste);
-                    out.push((*lane, running.errand.ticket));
-                }
-                !is_lost
-            });
-            !queue.is_empty()
-        });
-        out
-    }
-}
 
 impl Node {
     /// Takes an errand, and does as much of it as can be done now.

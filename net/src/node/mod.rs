@@ -10,8 +10,8 @@
 //! - `repair`: fetch damaged frames from another member and write them back; `lend`: be that other member.
 //! - `clients`: connections and the order of their replies; `serve`: what becomes of one request; `waiting`: why
 //!   one is held back.
-//! - `http`: connections of the HTTP face, from requests to `errands` and from their reports to responses;
-//!   `known`: databases, collections and users; `edits`: changes of these.
+//! - `http`: connections of the HTTP face, from requests to `errands` (which wait in `lanes`) and from their reports
+//!   to responses; `known`: databases, collections and users; `edits`: changes of these.
 //! - `shares`: what a request wants of each shard, and what the shards brought back.
 //! - `access`: what a command sees of the data.
 //! - `commit`: what counts as committed.
@@ -24,6 +24,7 @@ mod errands;
 mod follower;
 mod http;
 mod known;
+mod lanes;
 mod leader;
 mod lend;
 mod repair;
@@ -47,10 +48,10 @@ use engine::log::BufferRange;
 use engine::mend::FrameName;
 use engine::segment::Location;
 use engine::shard::Shard;
-use errands::{Errands, Lane};
 use follower::Follower;
 use http::Http;
 use known::Known;
+use lanes::{Errands, Lane};
 use leader::Leader;
 use repair::Repairs;
 use serve::PARK_LIMIT;

@@ -6,7 +6,7 @@
 //! for damage by itself.
 
 use super::access::{Fetched, FetchedValue};
-use super::errands::Lane;
+use super::lanes::Lane;
 use super::{Node, ReadFor, Reader, engine_epoch, routing};
 use crate::replication::message::{self, HEADER_BYTES, Header, Kind};
 use crate::seam::{Action, Landing, LinkId};
