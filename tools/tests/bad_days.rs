@@ -93,8 +93,8 @@ fn a_directory_that_cannot_be_written_is_named() {
 #[test]
 fn an_open_door_needs_a_word() {
     let mut group = TestGroup::start(29_600);
-    group.stop();
     let config = group.config_of("a");
+    group.stop();
     let closed = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("bind = \"0.0.0.0\"\n{closed}")).unwrap();
     let said = refusal(&["serve", "--config", config.to_str().unwrap()]);
