@@ -70,6 +70,9 @@ const PREPARE_RETRY: Nanos = Nanos(1_000_000_000);
 /// A preparation, a save or a cut that takes longer than this will not end: zeroing a large segment takes
 /// seconds on a slow disk.
 const COLD_PATIENCE: Nanos = Nanos(20_000_000_000);
+/// The same of a leader that still cuts the torn tail that its last life left: it serves nobody until that ends, and
+/// little is to be cut.
+const LEADER_CUT_PATIENCE: Nanos = Nanos(5_000_000_000);
 
 /// What a node is made with.
 pub struct NodeOptions {
@@ -291,7 +294,9 @@ impl Node {
         if self.failed {
             return;
         }
-        if self.cold_out.values().any(|since| self.attended.0 > since.0 + COLD_PATIENCE.0) {
+        let leads = matches!(self.role, Role::Leader(_));
+        let patience = if leads && self.shard.rewinding() { LEADER_CUT_PATIENCE } else { COLD_PATIENCE };
+        if self.cold_out.values().any(|since| self.attended.0 > since.0 + patience.0) {
             // The warden watches the log writes; nobody else watches these.
             return self.fail("the disk failed: preparing or cutting a segment does not end".into(), out);
         }
