@@ -1,0 +1,275 @@
+//! What `baton status --json` prints and `GET /_admin/baton/status` answers: a stable, documented shape,
+//! shared by the node that makes it and the command line that shows it.
+//!
+//! It is as fresh as what the wardens told each other, and good for people and monitors, never for safety.
+
+use crate::settings::Settings;
+use agency::configuration::Why;
+use agency::events::{ClusterView, ShardProgress};
+use agency::ids::{NodeId, ShardId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The group as one of its nodes sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub nodes: Vec<NodeStatus>,
+    pub agents: Vec<AgentStatus>,
+    pub shards: Vec<ShardStatus>,
+    /// Decided configurations, newest last.
+    pub history: Vec<HistoryEntry>,
+}
+
+/// A data node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub name: String,
+    /// 0 while not running or not known.
+    pub pid: u32,
+    pub warden_pid: u32,
+    pub incarnation: u64,
+    pub up: bool,
+    /// `host:port` of the RESP port for any key.
+    pub resp: String,
+    /// `host:port` of the HTTP port.
+    pub http: String,
+}
+
+/// An agent: every member has one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    pub name: String,
+    pub up: bool,
+}
+
+/// A shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardStatus {
+    pub id: u16,
+    /// First and last slot.
+    pub slots: [u16; 2],
+    pub epoch: u64,
+    pub version: u64,
+    /// `None` before the group is founded.
+    pub leader: Option<String>,
+    pub in_sync: Vec<String>,
+    /// By the node's name; a node that was never heard of is missing.
+    pub nodes: BTreeMap<String, ReplicaStatus>,
+}
+
+/// One node's copy of a shard. Positions are LSNs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub role: Role,
+    pub written: u64,
+    pub durable: u64,
+    pub committed: u64,
+    pub applied: u64,
+    /// Log bytes that the leader has and this node has not made durable.
+    pub lag_bytes: u64,
+    /// How old the oldest of them is, in microseconds; `None` if that is not known here.
+    pub lag_us: Option<u64>,
+}
+
+/// What a node is to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Leader,
+    /// In the in-sync set.
+    Follower,
+    /// Catching up.
+    Learner,
+}
+
+/// A decided configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Wall time of the proposal, RFC 3339 in UTC.
+    pub at: String,
+    pub shard: u16,
+    pub epoch: u64,
+    pub leader: String,
+    pub why: String,
+}
+
+impl Status {
+    /// The status from a warden's view; `own` is this node's newest account of its shards.
+    pub fn new(settings: &Settings, view: &ClusterView, own: &[ShardProgress]) -> Status {
+        let me = settings.me();
+        let name =
+            |node: NodeId| settings.member(node).map_or_else(|| node.0.to_string(), |m| m.name.clone());
+        let nodes = view.nodes.iter().map(|node| {
+            let address = |port: fn(&crate::settings::Member) -> u16| {
+                settings.member(node.id).map_or_else(String::new, |m| format!("{}:{}", m.host, port(m)))
+            };
+            NodeStatus {
+                name: name(node.id),
+                pid: node.pid,
+                warden_pid: node.warden_pid,
+                incarnation: node.incarnation.0,
+                up: node.up,
+                resp: address(crate::settings::Member::any_key_port),
+                http: address(crate::settings::Member::http_port),
+            }
+        });
+        let progress_of = |node: NodeId, shard: usize| {
+            let told = view.nodes.iter().find(|n| n.id == node).and_then(|n| n.progress.get(shard));
+            if node == me { own.get(shard).or(told) } else { told }.copied()
+        };
+        let shards = (0..settings.shards).map(|id| {
+            let (low, high) = settings.slots(ShardId(id));
+            let seen = view.shards.get(id as usize);
+            let known = seen.and_then(|shard| shard.configuration);
+            let lost = seen.is_none_or(|shard| shard.leader_lost);
+            let leader = known.and_then(|c| progress_of(c.leader, id as usize));
+            let replica = |node: NodeId| {
+                let progress = progress_of(node, id as usize)?;
+                let role = match known {
+                    Some(c) if c.leader == node => Role::Leader,
+                    Some(c) if c.in_sync.contains(node) => Role::Follower,
+                    _ => Role::Learner,
+                };
+                let end = leader.map_or(progress.written, |l| l.written);
+                let lag_bytes = end.saturating_sub(progress.durable);
+                let replica = ReplicaStatus {
+                    role,
+                    written: progress.written,
+                    durable: progress.durable,
+                    committed: progress.committed,
+                    applied: progress.applied,
+                    lag_bytes,
+                    lag_us: (lag_bytes == 0).then_some(0),
+                };
+                Some((name(node), replica))
+            };
+            ShardStatus {
+                id,
+                slots: [low, high],
+                epoch: known.map_or(0, |c| c.epoch.0),
+                version: known.map_or(0, |c| c.version.0),
+                leader: known.filter(|_| !lost).map(|c| name(c.leader)),
+                in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
+                nodes: settings.data_nodes().iter().filter_map(replica).collect(),
+            }
+        });
+        let history = view.history.iter().map(|(shard, c)| HistoryEntry {
+            at: rfc3339(c.at_ms),
+            shard: shard.0,
+            epoch: c.epoch.0,
+            leader: name(c.leader),
+            why: why(c.why).to_owned(),
+        });
+        Status {
+            nodes: nodes.collect(),
+            agents: view.agents.iter().map(|a| AgentStatus { name: name(a.id), up: a.up }).collect(),
+            shards: shards.collect(),
+            history: history.collect(),
+        }
+    }
+}
+
+/// The stable name of a reason.
+pub fn why(why: Why) -> &'static str {
+    match why {
+        Why::Founded => "founded",
+        Why::LeaderDied => "leader-died",
+        Why::LeaderHung => "leader-hung",
+        Why::LeaseExpired => "lease-expired",
+        Why::LeaderRestarted => "leader-restarted",
+        Why::Handoff => "handoff",
+        Why::Evicted => "evicted",
+        Why::Admitted => "admitted",
+    }
+}
+
+/// The last millisecond of the year 9999: dates have four digits for the year.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// Milliseconds since the epoch of Unix as people read them, in UTC. What is later than the year 9999 (damaged
+/// bytes may say so) shows as its end.
+pub fn rfc3339(ms: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Ack, HttpSettings, Member};
+    use agency::configuration::Configuration;
+    use agency::events::{NodeView, ShardView};
+    use agency::ids::{Epoch, Incarnation, NodeSet, Version};
+    use engine::ids::GroupId;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(1_767_225_599_999), "2025-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn roles_and_lag_come_from_configuration_and_progress() {
+        let member = |name: &str, port_base| Member {
+            name: name.into(),
+            host: "127.0.0.1".into(),
+            port_base,
+            witness: false,
+        };
+        let members = vec![member("a", 7400), member("b", 7500)];
+        let settings = Settings {
+            group: GroupId(1),
+            name: "a".into(),
+            shards: 1,
+            ack: Ack::Durable,
+            auth: false,
+            root_password_hash: None,
+            max_value_bytes: 1 << 20,
+            max_clients: 100,
+            evict_after: Duration::from_millis(30),
+            http: HttpSettings {
+                not_leader_error: 1496,
+                max_body_bytes: 1 << 20,
+                head_timeout: Duration::from_secs(1),
+                body_timeout: Duration::from_secs(1),
+                idle_timeout: Duration::from_secs(1),
+            },
+            members,
+        };
+        let node = |id, written, durable| NodeView {
+            id: NodeId(id),
+            pid: 10,
+            warden_pid: 9,
+            incarnation: Incarnation(1),
+            up: true,
+            progress: vec![ShardProgress { written, durable, ..Default::default() }],
+            suspect: false,
+        };
+        let configuration = Configuration {
+            leader: NodeId(0),
+            in_sync: NodeSet::of(&[NodeId(0)]),
+            members: NodeSet::of(&[NodeId(0), NodeId(1)]),
+            epoch: Epoch(3),
+            version: Version(5),
+            why: Why::Evicted,
+            leader_incarnation: Incarnation(1),
+            at_ms: 0,
+        };
+        let view = ClusterView {
+            nodes: vec![node(0, 80, 80), node(1, 64, 48)],
+            agents: Vec::new(),
+            shards: vec![ShardView { configuration: Some(configuration), leader_lost: false }],
+            history: vec![(ShardId(0), configuration)],
+        };
+        let fresh = ShardProgress { written: 96, durable: 96, ..Default::default() };
+        let status = Status::new(&settings, &view, &[fresh]);
+        let shard = &status.shards[0];
+        assert_eq!((shard.leader.as_deref(), shard.slots), (Some("a"), [0, 16_383]));
+        assert_eq!(shard.nodes["a"].role, Role::Leader);
+        assert_eq!((shard.nodes["a"].written, shard.nodes["a"].lag_us), (96, Some(0)));
+        assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (Role::Learner, 48));
+        assert_eq!(status.history[0].why, "evicted");
+        assert_eq!(status.nodes[1].http, "127.0.0.1:7580");
+    }
+}

@@ -1,0 +1,165 @@
+//! The disk of one shard thread: hot operations by the ring, cold ones by a helper thread.
+//!
+//! Promises one `Event::Disk` or `Event::ReadDone` per operation, and that the shard thread never waits for
+//! a device. A write that ends short is a failed write.
+
+use super::Op;
+use super::post::{Parcel, Post};
+use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
+use engine::ids::{SegmentId, ShardId};
+use engine::io::buffers::AlignedBlocks;
+use engine::io::ring::{Completion, Durability, Lent, Ring};
+use node::seam::{Event, LinkId};
+use std::collections::HashMap;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::mpsc::{Sender, channel};
+
+/// Buffers for reads that are kept for the next.
+const SPARE_READS: usize = 32;
+/// Larger ones are not kept.
+const SPARE_READ_BYTES: usize = 64 << 10;
+
+/// Carries out one cold operation, blocking: the engine's `io::cold`.
+pub type RunCold = Box<dyn FnMut(DiskOp) -> (Option<(SegmentId, OwnedFd)>, DiskDone) + Send>;
+
+/// The files of a shard and how to write them.
+pub struct DiskSetup {
+    /// Open segments.
+    pub segments: Vec<(SegmentId, OwnedFd)>,
+    /// The file `pulse`.
+    pub pulse: OwnedFd,
+    /// How a write becomes durable on this device.
+    pub durability: Durability,
+    /// What the helper thread runs.
+    pub run_cold: RunCold,
+}
+
+pub(super) enum Job {
+    Disk(DiskOp),
+    Resolve { link: LinkId, host: String, port: u16 },
+}
+
+pub(super) struct Disk {
+    segments: HashMap<SegmentId, OwnedFd>,
+    pulse: OwnedFd,
+    durability: Durability,
+    helper: Sender<Job>,
+    spare: Vec<AlignedBlocks>,
+}
+
+impl Disk {
+    /// Take over the files and start the helper thread, which ends with this value.
+    pub(super) fn start(setup: DiskSetup, shard: ShardId, post: Post) -> io::Result<Disk> {
+        let (helper, jobs) = channel();
+        let mut run_cold = setup.run_cold;
+        std::thread::Builder::new().name(format!("baton-cold-{}", shard.0)).spawn(move || {
+            for job in jobs {
+                let parcel = match job {
+                    Job::Disk(op) => {
+                        let (file, done) = run_cold(op);
+                        Parcel::Cold { done, file }
+                    }
+                    Job::Resolve { link, host, port } => {
+                        let address = (host.as_str(), port).to_socket_addrs().ok().and_then(|mut a| a.next());
+                        Parcel::Resolved { link, address }
+                    }
+                };
+                post.send(shard, parcel);
+            }
+        })?;
+        let segments = setup.segments.into_iter().collect();
+        Ok(Disk { segments, pulse: setup.pulse, durability: setup.durability, helper, spare: Vec::new() })
+    }
+
+    /// Look up a host's name off this thread.
+    pub(super) fn resolve(&self, link: LinkId, host: &str, port: u16) {
+        self.to_helper(Job::Resolve { link, host: host.to_owned(), port });
+    }
+
+    fn to_helper(&self, job: Job) {
+        self.helper.send(job).expect("the helper thread lives as long as its queue");
+    }
+
+    /// Start an operation. An operation on a file that is not there has failed: its answer is returned.
+    pub(super) fn start_op(&mut self, ring: &mut Ring<Op>, op: DiskOp) -> Option<DiskDone> {
+        let ticket = op.ticket;
+        let unknown = Some(DiskDone { ticket, result: Err(DiskError::Failed { errno: libc::EBADF }) });
+        // What the last completion returns if all went well: bytes, or nothing from a flush.
+        let wanted = |len: usize, durability| match durability {
+            Durability::ThenFdatasync => 0,
+            Durability::None | Durability::Dsync => len as i32,
+        };
+        match op.kind {
+            DiskOpKind::WriteLog { segment, offset, range } => {
+                let Some(file) = self.segments.get(&segment) else { return unknown };
+                let token = Op::Disk { ticket, wanted: wanted(range.len, self.durability) };
+                ring.write_log(file.as_raw_fd(), offset, range.start.0, range.len, self.durability, token);
+            }
+            DiskOpKind::WriteBlocks { segment, offset, bytes } => {
+                let Some(file) = self.segments.get(&segment) else { return unknown };
+                let token = Op::Disk { ticket, wanted: wanted(bytes.len(), self.durability) };
+                ring.write_blocks(file.as_raw_fd(), offset, bytes, self.durability, token);
+            }
+            DiskOpKind::Pulse { bytes } => {
+                let token = Op::Disk { ticket, wanted: bytes.len() as i32 };
+                ring.write_blocks(self.pulse.as_raw_fd(), 0, bytes, Durability::None, token);
+            }
+            DiskOpKind::PrepareSegment { .. } | DiskOpKind::SaveRewound { .. } => {
+                self.to_helper(Job::Disk(op))
+            }
+            DiskOpKind::Cut { ref remove, .. } => {
+                for segment in remove {
+                    self.segments.remove(segment);
+                }
+                self.to_helper(Job::Disk(op));
+            }
+        }
+        None
+    }
+
+    /// A file that the helper thread made.
+    pub(super) fn add_segment(&mut self, segment: SegmentId, file: OwnedFd) {
+        self.segments.insert(segment, file);
+    }
+
+    /// The kernel's word on [`Op::Disk`].
+    pub(super) fn written(ticket: u64, wanted: i32, result: i32) -> DiskDone {
+        let result = match result {
+            result if result == wanted => Ok(()),
+            error if error == -libc::ENOSPC || error == -libc::EDQUOT => Err(DiskError::NoSpace),
+            error if error < 0 => Err(DiskError::Failed { errno: -error }),
+            _ => Err(DiskError::Failed { errno: libc::EIO }),
+        };
+        DiskDone { ticket, result }
+    }
+
+    /// Start a read. `false` if the segment is not there.
+    pub(super) fn start_read(&mut self, ring: &mut Ring<Op>, ticket: u64, spec: ReadSpec) -> bool {
+        let Some(file) = self.segments.get(&spec.segment) else { return false };
+        let len = spec.len as usize;
+        let blocks = match self.spare.iter().position(|blocks| blocks.len() == len) {
+            Some(place) => self.spare.swap_remove(place),
+            None => AlignedBlocks::zeroed(len),
+        };
+        ring.read_blocks(file.as_raw_fd(), spec.offset, blocks, Op::Read { ticket, wanted: spec.len });
+        true
+    }
+
+    /// The kernel's word on [`Op::Read`].
+    pub(super) fn read(
+        &mut self,
+        ticket: u64,
+        wanted: u32,
+        completion: Completion<Op>,
+        deliver: &mut dyn FnMut(Event<'_>),
+    ) {
+        let Lent::Blocks(blocks) = completion.lent else { return };
+        let whole = completion.result == wanted as i32;
+        deliver(Event::ReadDone { ticket, bytes: whole.then(|| &blocks.as_slice()[..wanted as usize]) });
+        if self.spare.len() < SPARE_READS && blocks.len() <= SPARE_READ_BYTES {
+            self.spare.push(blocks);
+        }
+    }
+}

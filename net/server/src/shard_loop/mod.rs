@@ -1,0 +1,264 @@
+//! One shard thread: the ring's completions become events, the core answers with actions, the actions
+//! become operations of the ring. One system call per turn, and the thread never waits for anything else.
+//!
+//! A turn: reap what completed, hand it to the core, end the core's turn, carry out its actions, publish
+//! the progress, then enter the kernel once, to submit and to wait. The loop waits nowhere but in its own
+//! ring (`docs/decisions/0003-ring-and-glommio.md`); what may block runs on the shard's helper thread.
+//!
+//! Reading order: `core` (what is driven), this file, `clients`, `links`, `greet`, `disk`, `post`,
+//! `sockets`. It knows nothing of replication, protocols or leadership: those are the core's.
+
+mod clients;
+pub mod core;
+mod disk;
+mod greet;
+mod links;
+mod post;
+pub mod sockets;
+mod turn;
+
+use crate::control::Desk;
+use agency::ids::{Nanos, NodeId};
+use core::Core;
+use engine::ids::ShardId;
+use engine::io::ring::{Completion, LogMemory, Ring, RingError};
+use node::seam::{ConnId, Event, Face, LinkId};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+use warden::shared_page::SharedPage;
+
+pub use disk::{DiskSetup, RunCold};
+pub use greet::{GREETING_TIMEOUT, Greeting, MAX_GREETINGS};
+pub use links::SEND_ZC_THRESHOLD;
+pub(crate) use post::Parcel;
+pub use post::{Mailbox, Post};
+
+/// Longest wait of one turn. Small sends that did not end at once may delay other news this long
+/// (`Ring::enter`).
+pub const LONGEST_WAIT: Duration = Duration::from_millis(1);
+/// A turn happens at least this often, so that the warden sees the thread move.
+pub const IDLE_TURN: Duration = Duration::from_millis(5);
+/// How long an orderly stop waits for the last replies to leave.
+pub const STOP_DRAIN: Duration = Duration::from_millis(100);
+/// Exit status of a node whose core gave up ([`Action::Fail`](node::seam::Action)).
+pub const EXIT_FAILED: i32 = 70;
+
+/// The name of an operation of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// On the listener with this number.
+    Accept(usize),
+    ClientReceive(ConnId),
+    ClientSend(ConnId),
+    Greeting(u64),
+    LinkConnect(LinkId),
+    LinkReceive(LinkId),
+    /// With the serial number of the range, if it is a zero-copy send.
+    LinkSend(LinkId, Option<u64>),
+    Disk {
+        ticket: u64,
+        wanted: i32,
+    },
+    Read {
+        ticket: u64,
+        wanted: u32,
+    },
+    /// The warden published something.
+    WardenBell,
+    /// Somebody without a ring put something into the mailbox.
+    Bell,
+    /// That shard's ring was rung.
+    Rang(ShardId),
+    Tick,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Clients(Face),
+    Replication,
+}
+
+/// Where another node's replication port is.
+#[derive(Clone, Debug)]
+pub struct PeerAddress {
+    pub node: NodeId,
+    /// A name or an address.
+    pub host: String,
+    pub port: u16,
+}
+
+/// All that a shard thread is given.
+pub struct Setup {
+    pub listeners: Vec<(Door, OwnedFd)>,
+    pub greeting: Greeting,
+    pub peers: Vec<PeerAddress>,
+    pub max_clients: usize,
+    /// The log buffer, which the core owns.
+    pub log: LogMemory,
+    pub disk: DiskSetup,
+    pub mailbox: Mailbox,
+    pub page: Arc<SharedPage>,
+    /// Where jobs for the control threads are handed in.
+    pub desk: Desk,
+    /// Written by the warden when it published something.
+    pub warden_bell: OwnedFd,
+    /// To be written when something was asked of the warden.
+    pub wake_warden: Arc<OwnedFd>,
+}
+
+/// Why a shard thread cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LoopError {
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    #[error("cannot start the shard's helper thread: {0}")]
+    Helper(io::Error),
+    #[error("io_uring_enter failed: {0}")]
+    Enter(io::Error),
+}
+
+struct Listener {
+    door: Door,
+    socket: OwnedFd,
+    accepting: bool,
+}
+
+/// Something that happened without the kernel's doing: it is told at the next turn.
+enum Later {
+    LinkClosed(LinkId),
+    Disk(engine::disk::DiskDone),
+    ReadFailed(u64),
+}
+
+/// A shard thread's state; see the head of this file.
+pub(crate) struct ShardLoop<C: Core> {
+    core: C,
+    ring: Ring<Op>,
+    shard: agency::ids::ShardId,
+    listeners: Vec<Listener>,
+    clients: clients::Clients,
+    links: links::Links,
+    accepted_links: u64,
+    guests: greet::Guests,
+    disk: disk::Disk,
+    peers: Vec<PeerAddress>,
+    mailbox: Mailbox,
+    page: Arc<SharedPage>,
+    desk: Desk,
+    seen_update: u64,
+    seen_view: u64,
+    warden_bell: OwnedFd,
+    wake_warden: Arc<OwnedFd>,
+    later: VecDeque<Later>,
+    /// Links whose peer's name is being looked up.
+    resolving: Vec<LinkId>,
+    actions: Vec<node::seam::Action>,
+    completions: Vec<Completion<Op>>,
+    now: Nanos,
+    turns: u64,
+    stopped_at: Option<Nanos>,
+}
+
+/// Run a shard until its core says [`Action::Stopped`](node::seam::Action), on the thread that stays the
+/// shard's.
+///
+/// `opened` is called once, when the thread is about to take its first turn.
+///
+/// # Errors
+/// Only what a thread cannot go on without; failures of sockets and disks are events.
+pub fn run<C: Core>(core: C, setup: Setup, opened: impl FnOnce()) -> Result<(), LoopError> {
+    let mut shard = ShardLoop::new(core, setup)?;
+    opened();
+    loop {
+        shard.turn();
+        if shard.may_end() {
+            shard.mailbox.detach();
+            return Ok(());
+        }
+        shard.ring.enter(shard.patience()).map_err(LoopError::Enter)?;
+    }
+}
+
+impl<C: Core> ShardLoop<C> {
+    fn new(core: C, setup: Setup) -> Result<ShardLoop<C>, LoopError> {
+        let ring = Ring::new(setup.log)?;
+        let shard = agency::ids::ShardId(setup.mailbox.shard().0);
+        setup.page.shard(shard).hold_alive();
+        setup.mailbox.attach(&ring);
+        let disk = disk::Disk::start(setup.disk, setup.mailbox.shard(), setup.mailbox.post.clone())
+            .map_err(LoopError::Helper)?;
+        let listeners = setup.listeners.into_iter();
+        let mut this = ShardLoop {
+            core,
+            ring,
+            shard,
+            listeners: listeners.map(|(door, socket)| Listener { door, socket, accepting: false }).collect(),
+            clients: clients::Clients::new(setup.max_clients),
+            links: links::Links::new(),
+            accepted_links: 0,
+            guests: greet::Guests::new(setup.greeting),
+            disk,
+            peers: setup.peers,
+            mailbox: setup.mailbox,
+            page: setup.page,
+            desk: setup.desk,
+            seen_update: 0,
+            seen_view: 0,
+            warden_bell: setup.warden_bell,
+            wake_warden: setup.wake_warden,
+            later: VecDeque::new(),
+            resolving: Vec::new(),
+            actions: Vec::new(),
+            completions: Vec::new(),
+            now: warden::now(),
+            turns: 0,
+            stopped_at: None,
+        };
+        this.accept_all();
+        this.ring.tick(IDLE_TURN, Op::Tick);
+        this.ring.read_eventfd(this.mailbox.bell(), Op::Bell);
+        this.ring.read_eventfd(this.warden_bell.as_raw_fd(), Op::WardenBell);
+        // What the warden published before this thread listened.
+        this.read_page();
+        Ok(this)
+    }
+
+    /// How long the turn's system call may wait.
+    fn patience(&self) -> Option<Duration> {
+        let left = Duration::from_nanos(self.core.deadline().0.saturating_sub(self.now.0));
+        (!self.has_leftovers() && !left.is_zero()).then_some(LONGEST_WAIT.min(left))
+    }
+
+    /// Whether the turn left something for the next.
+    fn has_leftovers(&self) -> bool {
+        !self.later.is_empty() || !self.actions.is_empty() || self.stopped_at.is_some()
+    }
+
+    fn may_end(&self) -> bool {
+        let drained = |at: Nanos| !self.clients.sending() || self.now.0 > at.0 + STOP_DRAIN.as_nanos() as u64;
+        self.stopped_at.is_some_and(drained)
+    }
+
+    fn accept_all(&mut self) {
+        for (number, listener) in self.listeners.iter_mut().enumerate() {
+            if !listener.accepting {
+                listener.accepting = true;
+                self.ring.accept(listener.socket.as_raw_fd(), Op::Accept(number));
+            }
+        }
+    }
+
+    /// Tell the core what the warden published.
+    fn read_page(&mut self) {
+        if let Some(update) = self.page.shard(self.shard).update(&mut self.seen_update) {
+            self.core.handle(self.now, Event::Update(update), &mut self.actions);
+        }
+        if let Some(view) = self.page.view(&mut self.seen_view) {
+            self.core.handle(self.now, Event::View(Arc::new(view)), &mut self.actions);
+        }
+    }
+}

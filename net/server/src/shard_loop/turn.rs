@@ -1,0 +1,242 @@
+//! One turn of a shard thread: what completed becomes events, what the core wants becomes operations.
+
+use super::core::Core;
+use super::post::Parcel;
+use super::{Door, EXIT_FAILED, Later, Op, ShardLoop, sockets};
+use agency::events::Health;
+use agency::ids::NodeId;
+use engine::io::ring::{Completion, Lent};
+use node::seam::{Action, Event, Lease, LinkId};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Marks the `LinkId`s given out here; the core counts its own from 1.
+const ACCEPTED: u64 = 1 << 63;
+
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+impl<C: Core> ShardLoop<C> {
+    /// One turn, up to but without the system call.
+    pub(super) fn turn(&mut self) {
+        self.now = warden::now();
+        self.turns += 1;
+        self.tell_later();
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.reap(&mut completions);
+        for completion in completions.drain(..) {
+            self.completed(completion);
+        }
+        self.completions = completions;
+        // Rule 9: whatever was read in this turn was read before this moment. With the clock of the turn's
+        // beginning, a thread that stood still in between would pass an expired lease.
+        self.now = warden::now();
+        let (epoch, until) = self.page.shard(self.shard).lease();
+        let lease = Lease { epoch, until };
+        self.core.finish_turn(self.now, wall_ms(), lease, &mut self.actions);
+        self.carry_out();
+        let mut progress = self.core.progress();
+        progress.turns = self.turns;
+        // While other shards of the node are still being opened, this thread may wait for their sake: for the
+        // lock on the address space when memory is registered, and for the disk when segments are zeroed.
+        if !self.page.node_ready() {
+            progress.health = Health::Starting;
+        }
+        self.page.shard(self.shard).set_progress(&progress);
+    }
+
+    fn tell_later(&mut self) {
+        while let Some(later) = self.later.pop_front() {
+            let event = match later {
+                Later::LinkClosed(link) => Event::LinkClosed { link },
+                Later::Disk(done) => Event::Disk(done),
+                Later::ReadFailed(ticket) => Event::ReadDone { ticket, bytes: None },
+            };
+            self.core.handle(self.now, event, &mut self.actions);
+        }
+    }
+
+    fn completed(&mut self, completion: Completion<Op>) {
+        let (now, ring) = (self.now, &mut self.ring);
+        let (core, actions) = (&mut self.core, &mut self.actions);
+        let deliver = &mut |event: Event<'_>| core.handle(now, event, actions);
+        match completion.token {
+            Some(Op::ClientReceive(id)) => self.clients.received(ring, id, completion, deliver),
+            Some(Op::ClientSend(id)) => self.clients.sent(ring, id, completion, deliver),
+            Some(Op::LinkReceive(id)) => self.links.received(ring, id, completion, deliver),
+            Some(Op::LinkSend(id, serial)) => self.links.sent(ring, id, serial, completion, deliver),
+            Some(Op::LinkConnect(id)) => self.links.connected(ring, id, completion.result, deliver),
+            Some(Op::Disk { ticket, wanted }) => {
+                deliver(Event::Disk(super::disk::Disk::written(ticket, wanted, completion.result)));
+            }
+            Some(Op::Read { ticket, wanted }) => self.disk.read(ticket, wanted, completion, deliver),
+            Some(Op::Accept(number)) => self.accepted(number, completion),
+            Some(Op::Greeting(id)) => {
+                if let Some((to, socket, header)) = self.guests.received(ring, id, completion) {
+                    self.introduce(to, socket, header);
+                }
+            }
+            Some(Op::WardenBell) => {
+                ring.read_eventfd(self.warden_bell.as_raw_fd(), Op::WardenBell);
+                self.read_page();
+            }
+            Some(Op::Bell) => {
+                ring.read_eventfd(self.mailbox.bell(), Op::Bell);
+                self.open_mailbox();
+            }
+            None => self.open_mailbox(),
+            Some(Op::Rang(shard)) if completion.result < 0 => self.mailbox.post.ring_bell(shard, ring),
+            Some(Op::Rang(_)) => {}
+            Some(Op::Tick) => {
+                if !completion.more {
+                    ring.tick(super::IDLE_TURN, Op::Tick);
+                }
+                self.guests.tick(ring, now);
+                self.clients.tick(ring, now);
+                self.accept_all();
+            }
+        }
+    }
+
+    fn accepted(&mut self, number: usize, completion: Completion<Op>) {
+        let listener = &mut self.listeners[number];
+        // A listener that stopped accepting (no more descriptors, say) tries again at the next tick.
+        listener.accepting = completion.more;
+        let Lent::Accepted(socket) = completion.lent else { return };
+        match listener.door {
+            Door::Clients(face) => {
+                let (now, core, actions) = (self.now, &mut self.core, &mut self.actions);
+                self.clients
+                    .opened(&mut self.ring, socket, face, &mut |event| core.handle(now, event, actions));
+            }
+            Door::Replication => self.guests.opened(&mut self.ring, socket, self.now),
+        }
+    }
+
+    /// A replication connection said which shard it wants.
+    fn introduce(&mut self, to: engine::ids::ShardId, socket: OwnedFd, header: Vec<u8>) {
+        if to != self.mailbox.shard {
+            let parcel = Parcel::Link { socket, header };
+            return self.mailbox.post.send_by_ring(to, parcel, &mut self.ring);
+        }
+        self.accepted_links += 1;
+        let link = LinkId(ACCEPTED | self.accepted_links);
+        let (now, core, actions) = (self.now, &mut self.core, &mut self.actions);
+        self.links.accepted(link, socket, &header, &mut |event| core.handle(now, event, actions));
+    }
+
+    fn open_mailbox(&mut self) {
+        self.mailbox.heard();
+        while let Some(parcel) = self.mailbox.take() {
+            let event = match parcel {
+                Parcel::Mail(mail) => Event::Mail(mail),
+                Parcel::Control { ticket, done } => Event::ControlDone { ticket, done },
+                Parcel::Handoff(to) => Event::HandoffWanted(to),
+                Parcel::Stop => Event::StopWanted,
+                Parcel::Link { socket, header } => {
+                    self.introduce(self.mailbox.shard, socket, header);
+                    continue;
+                }
+                Parcel::Resolved { link, address } => {
+                    if let Some(place) = self.resolving.iter().position(|other| *other == link) {
+                        self.resolving.swap_remove(place);
+                        self.connect(link, address);
+                    }
+                    continue;
+                }
+                Parcel::Cold { done, file } => {
+                    if let Some((segment, file)) = file {
+                        self.disk.add_segment(segment, file);
+                    }
+                    Event::Disk(done)
+                }
+            };
+            self.core.handle(self.now, event, &mut self.actions);
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            self.act(action);
+        }
+        // `LinkClose` may have made the core want more; that is for the next turn.
+        actions.append(&mut self.actions);
+        self.actions = actions;
+        self.links.pump_all(&mut self.ring);
+    }
+
+    fn act(&mut self, action: Action) {
+        let ring = &mut self.ring;
+        match action {
+            Action::ClientSend { conn, bytes } => self.clients.send(ring, conn, bytes),
+            Action::ClientPause { conn, paused } => self.clients.pause(ring, conn, paused),
+            Action::ClientClose { conn } => self.clients.close(ring, conn, self.now),
+            Action::ClientReset { conn } => self.clients.reset(ring, conn),
+            Action::LinkConnect { link, to } => self.look_up(link, to),
+            Action::LinkReceive { link, into } => self.links.receive(ring, link, into),
+            Action::LinkSend { link, bytes } => self.links.send(link, bytes),
+            Action::LinkSendLog { link, header, range } => self.links.send_log(link, header, range),
+            Action::LinkClose { link } if self.resolving.contains(&link) => {
+                self.resolving.retain(|other| *other != link);
+                self.later.push_back(Later::LinkClosed(link));
+            }
+            Action::LinkClose { link } => {
+                let (now, core, actions) = (self.now, &mut self.core, &mut self.actions);
+                self.links.fail(ring, link, &mut |event| core.handle(now, event, actions));
+            }
+            Action::Disk(op) => {
+                if let Some(failed) = self.disk.start_op(ring, op) {
+                    self.later.push_back(Later::Disk(failed));
+                }
+            }
+            Action::Read { ticket, spec } => {
+                if !self.disk.start_read(ring, ticket, spec) {
+                    self.later.push_back(Later::ReadFailed(ticket));
+                }
+            }
+            Action::Request(request) => {
+                self.page.shard(self.shard).set_request(&request);
+                ring.raise_eventfd(self.wake_warden.as_raw_fd());
+            }
+            Action::Mail { to, mail } => {
+                self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring);
+            }
+            Action::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
+            Action::Warn { text } => eprintln!("baton: shard {}: {text}", self.shard.0),
+            Action::Stopped => self.stopped_at = Some(self.now),
+            Action::StopNode => self.mailbox.post.stop_all(),
+            Action::Fail { reason } => {
+                self.page.fail(&reason);
+                eprintln!("baton: shard {}: {reason}", self.shard.0);
+                std::process::exit(EXIT_FAILED);
+            }
+        }
+    }
+
+    fn look_up(&mut self, link: LinkId, to: NodeId) {
+        let Some(peer) = self.peers.iter().find(|peer| peer.node == to) else {
+            return self.later.push_back(Later::LinkClosed(link));
+        };
+        match peer.host.parse::<IpAddr>() {
+            Ok(address) => {
+                let address = SocketAddr::new(address, peer.port);
+                self.connect(link, Some(address));
+            }
+            Err(_) => {
+                self.disk.resolve(link, &peer.host, peer.port);
+                self.resolving.push(link);
+            }
+        }
+    }
+
+    fn connect(&mut self, link: LinkId, address: Option<SocketAddr>) {
+        let socket = address.and_then(|address| Some((sockets::link_to(address).ok()?, address)));
+        match socket {
+            Some((socket, address)) => self.links.connect(&mut self.ring, link, socket, address),
+            None => self.later.push_back(Later::LinkClosed(link)),
+        }
+    }
+}
