@@ -6,7 +6,6 @@
 
 use agency::events::ShardProgress;
 use agency::ids::{Incarnation, Nanos};
-use agency::warden::shared_page::SharedPage;
 use engine::disk::{DiskDone, DiskError};
 use engine::io::buffers::MirrorBuffer;
 use engine::io::ring::{Durability, LogMemory};
@@ -18,6 +17,7 @@ use net::shard_loop::{self, DiskSetup, Door, Greeting, Post, Setup, sockets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
+use warden::page::SharedPage;
 
 #[derive(Default)]
 struct Echo {

@@ -1,13 +1,13 @@
 //! Why a node's process cannot start or go on: one line each, that names the thing and the fix.
 
 use crate::shard_loop::LoopError;
-use agency::warden::shared_page::PageError;
 use engine::io::OpenError;
 use engine::io::dir::DirError;
 use engine::io::ring::RingError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use warden::page::PageError;
 
 /// See the head of this file.
 #[derive(Debug, thiserror::Error)]

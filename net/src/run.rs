@@ -14,7 +14,6 @@ use crate::shard_loop::core::Core;
 use crate::shard_loop::sockets::{self, Kind};
 use crate::shard_loop::{self, DiskSetup, Door, Greeting, Mailbox, PeerAddress, Post, Setup};
 use agency::ids::{Incarnation, NodeId};
-use agency::warden::shared_page::{ChildFds, SharedPage};
 use engine::ids::ShardId;
 use engine::io::buffers::MirrorBuffer;
 use engine::io::cold::{self, ColdContext};
@@ -31,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
+use warden::page::{ChildFds, SharedPage};
 
 /// Priority asked for the node's threads; without the right to it the default stays.
 const NICE: i32 = -10;

@@ -18,7 +18,6 @@ use crate::shard_loop::{Parcel, Post};
 use crate::status::Status;
 use agency::events::{ClusterView, ShardProgress};
 use agency::ids::{NodeId, ShardId};
-use agency::warden::shared_page::SharedPage;
 use job::{Job, JobDone, Queue};
 use serde_json::json;
 use std::fs::File;
@@ -26,6 +25,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
+use warden::page::SharedPage;
 
 /// How long a handoff may take before the answer says that it did not happen yet.
 pub const HANDOFF_TIMEOUT: Duration = Duration::from_secs(5);

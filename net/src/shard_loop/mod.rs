@@ -20,7 +20,6 @@ mod turn;
 use crate::control::Desk;
 use crate::seam::{ConnId, Event, Face, LinkId};
 use agency::ids::{Nanos, NodeId};
-use agency::warden::shared_page::SharedPage;
 use core::Core;
 use engine::ids::ShardId;
 use engine::io::ring::{Completion, LogMemory, Ring, RingError};
@@ -29,6 +28,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use warden::page::SharedPage;
 
 pub use disk::{DiskSetup, RunCold};
 pub use greet::{GREETING_TIMEOUT, Greeting, MAX_GREETINGS};
@@ -214,7 +214,7 @@ impl<C: Core> ShardLoop<C> {
             resolving: Vec::new(),
             actions: Vec::new(),
             completions: Vec::new(),
-            now: agency::warden::now(),
+            now: warden::now(),
             turns: 0,
             stopped_at: None,
         };

@@ -21,7 +21,7 @@ fn wall_ms() -> u64 {
 impl<C: Core> ShardLoop<C> {
     /// One turn, up to but without the system call.
     pub(super) fn turn(&mut self) {
-        self.now = agency::warden::now();
+        self.now = warden::now();
         self.turns += 1;
         self.tell_later();
         let mut completions = std::mem::take(&mut self.completions);
@@ -32,7 +32,7 @@ impl<C: Core> ShardLoop<C> {
         self.completions = completions;
         // Rule 9: whatever was read in this turn was read before this moment. With the clock of the turn's
         // beginning, a thread that stood still in between would pass an expired lease.
-        self.now = agency::warden::now();
+        self.now = warden::now();
         let (epoch, until) = self.page.shard(self.shard).lease();
         let lease = Lease { epoch, until };
         self.core.finish_turn(self.now, wall_ms(), lease, &mut self.actions);
