@@ -1,7 +1,7 @@
 //! The closed vocabulary between the warden's pure core (`overseer`) and the world around it: what happens
 //! to it, what it wants done, and what it exchanges with its node through the shared page.
 //!
-//! The shell (`warden/`) turns sockets, clocks and pages into [`Event`]s and carries out [`Command`]s; the
+//! The shell (`baton-warden`) turns sockets, clocks and pages into [`Event`]s and carries out [`Command`]s; the
 //! simulator does the same with virtual ones. Nothing here does I/O.
 
 use crate::codec::Message;

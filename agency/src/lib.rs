@@ -1,4 +1,4 @@
-//! Who leads: the quorum of agents, the leases, and the warden beside each node.
+//! Who leads: the quorum of agents and the leases. Pure; the process around it is `baton-warden`.
 //!
 //! # Why at most one node leads an epoch, and no lease outlives its reign
 //!
@@ -29,6 +29,8 @@
 //! [`ids`], [`configuration`], [`events`], [`acceptor`], [`proposer`], [`lease`], [`overseer`]. All of it is
 //! pure: time comes in, commands go out.
 
+#![forbid(unsafe_code)]
+
 pub mod acceptor;
 pub mod ballot;
 pub mod codec;
@@ -43,5 +45,4 @@ pub mod overseer;
 pub mod proposer;
 pub mod register;
 pub mod timing;
-pub mod warden;
-mod wire;
+pub mod wire;

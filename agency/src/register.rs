@@ -2,7 +2,7 @@
 //! identities of the nodes, and the recent history.
 //!
 //! Promises that an image that decodes is one that was encoded for this member of this group. Where the two
-//! copies lie and how they become durable is the shell's (`warden/store`).
+//! copies lie and how they become durable is the shell's (`baton-warden`).
 
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;

@@ -7,7 +7,7 @@ use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet, S
 
 /// The bytes ended too early or hold a value that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub struct Malformed;
 
 type Read<T> = Result<T, Malformed>;
 
@@ -23,7 +23,7 @@ const WHYS: [Why; 8] = [
 ];
 
 /// Takes values off the front of a byte slice.
-pub(crate) struct Reader<'a>(pub &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take<const N: usize>(&mut self) -> Read<[u8; N]> {
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends values to a byte vector.
-pub(crate) trait Write {
+pub trait Write {
     fn put(&mut self, bytes: &[u8]);
     fn put_u8(&mut self, v: u8) {
         self.put(&[v]);

@@ -2,7 +2,7 @@
 
 use bench::failover::Blow;
 use clap::{Args, Parser};
-use net::config::{Ack, Mode, Span};
+use server::config::{Ack, Mode, Span};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@
 
 use crate::cli::{AskAs, HashPasswordOptions};
 use crate::failure::{Failure, not_fine};
-use net::auth::password::{self, MAX_PASSWORD_BYTES, Salt, Secret};
+use faces::auth::password::{self, MAX_PASSWORD_BYTES, Salt, Secret};
 use std::io::{self, Read};
 use std::path::Path;
 

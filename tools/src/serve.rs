@@ -6,13 +6,13 @@
 use crate::cli::ServeOptions;
 use crate::failure::{Failure, not_fine};
 use agency::overseer::{Overseer, OverseerOptions};
-use agency::warden::shared_page::ChildFds;
-use agency::warden::{self, ExitReason, NodeOptions, Peer, Spawn, WardenConfig};
 use engine::io::dir::{self, FormatOptions};
-use net::config::{Member, NodeConfig, Respawn};
+use server::config::{Member, NodeConfig, Respawn};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use warden::page::ChildFds;
+use warden::{self, ExitReason, NodeOptions, Peer, Spawn, WardenConfig};
 
 /// Environment variable for tests: MiB of memory that a node touches before it serves, so that its death
 /// takes the kernel as long as that of a node with much data.
@@ -66,7 +66,8 @@ pub fn node(options: &ServeOptions) -> Result<(), Failure> {
         .map_err(|_| Failure::Usage("`baton node` is started by `baton serve` and not by hand".to_owned()))?;
     let _ballast = ballast()?;
     let name = config.name.clone();
-    net::run_node(config, fds).map_err(|error| Failure::NotFine(format!("node {name} {CANNOT_RUN}{error}")))
+    server::run_node(config, fds)
+        .map_err(|error| Failure::NotFine(format!("node {name} {CANNOT_RUN}{error}")))
 }
 
 fn load(path: &Path) -> Result<NodeConfig, Failure> {

@@ -181,3 +181,20 @@ impl Member {
         ports
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slots_of_the_shards_cover_everything_once() {
+        for shards in 1..=64 {
+            assert_eq!(slots(shards, ShardId(0)).0, 0);
+            assert_eq!(slots(shards, ShardId(shards - 1)).1, 16_383);
+            for slot in 0..SLOTS as u16 {
+                let (low, high) = slots(shards, shard_of_slot(shards, slot));
+                assert!(low <= slot && slot <= high, "{slot} of {shards} shards");
+            }
+        }
+    }
+}

@@ -10,14 +10,14 @@ use engine::disk::{DiskDone, DiskError};
 use engine::io::buffers::MirrorBuffer;
 use engine::io::ring::{Durability, LogMemory};
 use glommio::{LocalExecutorBuilder, Placement};
-use net::control::Desk;
-use net::seam::{Action, ConnId, Event, Face, Lease};
-use net::shard_loop::core::Core;
-use net::shard_loop::{self, DiskSetup, Door, Greeting, Post, Setup, sockets};
+use node::seam::{Action, ConnId, Event, Face, Lease};
+use server::control::Desk;
+use server::shard_loop::core::Core;
+use server::shard_loop::{self, DiskSetup, Door, Greeting, Post, Setup, sockets};
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
-use warden::shared_page::SharedPage;
+use warden::page::SharedPage;
 
 #[derive(Default)]
 struct Echo {

@@ -7,7 +7,7 @@ use engine::io::ring::RingError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use warden::shared_page::PageError;
+use warden::page::PageError;
 
 /// See the head of this file.
 #[derive(Debug, thiserror::Error)]

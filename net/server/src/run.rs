@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
-use warden::shared_page::{ChildFds, SharedPage};
+use warden::page::{ChildFds, SharedPage};
 
 /// Priority asked for the node's threads; without the right to it the default stays.
 const NICE: i32 = -10;

@@ -4,7 +4,7 @@ use super::survey::Finding;
 use crate::failure::{Failure, not_fine};
 use engine::frame::{FrameKind, FrameView};
 use engine::ids::{Lsn, SegmentId, ShardId};
-use net::status::rfc3339;
+use node::status::rfc3339;
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, StdoutLock, Write};
 

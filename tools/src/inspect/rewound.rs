@@ -14,7 +14,7 @@ use engine::frame;
 use engine::ids::{Epoch, ShardId};
 use engine::io::cold::RewoundFile;
 use engine::limits::BLOCK;
-use net::status::rfc3339;
+use node::status::rfc3339;
 use serde_json::json;
 use std::fs;
 use std::ops::ControlFlow;

@@ -3,7 +3,7 @@
 
 use crate::failure::{Failure, not_fine};
 use crate::processes;
-use net::config::NodeConfig;
+use server::config::NodeConfig;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};

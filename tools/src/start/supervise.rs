@@ -4,8 +4,8 @@ use crate::child;
 use crate::failure::{Failure, not_fine};
 use crate::processes;
 use crate::start::layout::MemberFile;
-use net::config::Respawn;
 use rustix::process::Signal;
+use server::config::Respawn;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -181,7 +181,7 @@ impl Warden {
 mod tests {
     use super::*;
     use crate::start::layout::LOG;
-    use net::config::{Member, NodeConfig, Span};
+    use server::config::{Member, NodeConfig, Span};
     use std::path::Path;
 
     /// Wardens that are not Baton but a shell script, which gets the same arguments.

@@ -9,7 +9,7 @@
 mod forms;
 mod http;
 
-use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet, ShardId};
+use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet};
 use engine::ids::GroupId;
 use faces::auth;
 use node::settings::{self, Settings};

@@ -69,20 +69,6 @@ fn errors_name_the_key_and_the_value() {
 }
 
 #[test]
-fn every_slot_has_the_shard_whose_range_holds_it() {
-    for shards in [1, 2, 3, 7, 64] {
-        let mut changed = config();
-        changed.shards = shards;
-        assert_eq!(changed.slots(ShardId(0)).0, 0);
-        assert_eq!(changed.slots(ShardId(shards - 1)).1, 16_383);
-        for slot in 0..SLOTS as u16 {
-            let (low, high) = changed.slots(changed.shard_of_slot(slot));
-            assert!(low <= slot && slot <= high, "{shards} shards, slot {slot}");
-        }
-    }
-}
-
-#[test]
 fn leadership_is_laid_out_by_mode() {
     let mut changed = config();
     changed.shards = 3;

@@ -22,7 +22,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
-use warden::shared_page::SharedPage;
+use warden::page::SharedPage;
 
 /// How long a handoff may take before the answer says that it did not happen yet.
 pub const HANDOFF_TIMEOUT: Duration = Duration::from_secs(5);

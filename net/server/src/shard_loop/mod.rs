@@ -28,7 +28,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use warden::shared_page::SharedPage;
+use warden::page::SharedPage;
 
 pub use disk::{DiskSetup, RunCold};
 pub use greet::{GREETING_TIMEOUT, Greeting, MAX_GREETINGS};

@@ -1,33 +1,32 @@
-//! The warden's shell: everything around the pure [`Overseer`] that touches the kernel.
+//! The process beside each node: everything around the pure [`Overseer`] that touches the kernel.
 //!
 //! Promises that events reach the brain in the order they happened, that its commands are carried out in
 //! order, that the loop never waits for a disk, a peer or its log, and that the road from a node's death to
 //! the peers' knowledge of it has no stop on it. Decides nothing about who leads. `docs/WARDEN.md` tells
-//! the whole story; reading order: `shared_page`, `event_loop`, `watch`, `child`, `links`, `store`, `reset`.
+//! the whole story; reading order: `page`, `event_loop`, `watch`, `child`, `links`, `store`, `reset`.
 
-mod cell;
 mod child;
 mod event_loop;
 mod links;
 mod log;
 mod node_life;
-mod page_codec;
+
+pub mod page;
 mod report;
 mod reset;
 mod sched;
-pub mod shared_page;
 mod signals;
 mod stall;
 pub mod store;
 mod watch;
 
-use crate::error::ImageError;
-use crate::events::{ClusterView, Command, Event};
-use crate::ids::{Incarnation, Nanos, NodeId};
-use crate::overseer::Overseer;
+use agency::error::ImageError;
+use agency::events::{ClusterView, Command, Event};
+use agency::ids::{Incarnation, Nanos, NodeId};
+use agency::overseer::Overseer;
 use event_loop::EventLoop;
 use log::Log;
-use shared_page::ChildFds;
+use page::ChildFds;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

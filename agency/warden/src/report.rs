@@ -3,7 +3,7 @@
 use super::child::Child;
 use super::reset::ResetOutcome;
 use super::store::StoreError;
-use crate::ids::Incarnation;
+use agency::ids::Incarnation;
 use rustix::event::EventfdFlags;
 use rustix::fd::OwnedFd;
 use std::io;

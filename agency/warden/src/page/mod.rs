@@ -6,13 +6,16 @@
 //! writer: the node's shard thread or the warden's loop, as its method says. Does not wake anybody: that is
 //! the eventfds' part.
 
-use super::cell::Cell;
-use super::page_codec::{
+mod cell;
+mod codec;
+
+use agency::events::{ClusterView, ShardProgress, ShardRequest, ShardUpdate};
+use agency::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, ShardId};
+use cell::Cell;
+use codec::{
     PROGRESS_WORDS, VIEW_BYTES, decode_request, decode_update, decode_view, encode_request, encode_update,
     encode_view, progress_of, progress_words,
 };
-use crate::events::{ClusterView, ShardProgress, ShardRequest, ShardUpdate};
-use crate::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, ShardId};
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -302,7 +305,7 @@ impl ShardArea {
 
     /// Warden, on its watch thread: blocks until the thread that holds the lock has ended. `false` if nobody
     /// ever held it: no proof of anything.
-    pub(super) fn wait_for_death(&self) -> bool {
+    pub(crate) fn wait_for_death(&self) -> bool {
         // SAFETY: `init_mutex` made it a robust mutex. What it gives us we give back at once, so that this
         // thread's list of robust locks never names memory that gets unmapped; a mutex given back without
         // `consistent` is unusable from then on, which is the truth.

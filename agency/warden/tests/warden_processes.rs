@@ -4,12 +4,12 @@
 mod warden_support;
 
 use agency::ids::Incarnation;
-use agency::warden::{WardenError, now, store};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use warden::{WardenError, now, store};
 use warden_support::{Setup, Warden, free_ports, local, roles, signal_process};
 
 /// Not a test of its own: what the processes started by the tests run.

@@ -6,14 +6,14 @@ use agency::events::{ClusterView, Command, Event, Health, ShardProgress};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId};
 use agency::overseer::{Overseer, OverseerOptions};
 use agency::timing::Timing;
-use agency::warden::shared_page::{Attached, ChildFds};
-use agency::warden::{Brain, NodeOptions, Peer, Spawn, WardenConfig, now, run};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use std::io::Read;
 use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
+use warden::page::{Attached, ChildFds};
+use warden::{Brain, NodeOptions, Peer, Spawn, WardenConfig, now, run};
 
 const SHARDS: u16 = 2;
 /// Ticks without a move after which the scripted brain wants its node killed.

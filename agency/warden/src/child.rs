@@ -4,9 +4,9 @@
 //! dropped), that the loop does not wait while a program is loaded (a thread of its own starts it), that signals go to exactly the process that was started (pidfd), and that a node inherits no
 //! signal mask and no fds but the ones of [`ChildFds`].
 
+use super::page::ChildFds;
 use super::report::{Report, Reports};
-use super::shared_page::ChildFds;
-use crate::ids::Incarnation;
+use agency::ids::Incarnation;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::fmt;

@@ -5,12 +5,12 @@
 //! sockets are reset. Keeps the state; the loop decides when to call.
 
 use super::child::{Birth, Child, Exit, SpawnThread};
+use super::page::{ChildFds, SharedPage};
 use super::report::{eventfd, wake};
-use super::shared_page::{ChildFds, SharedPage};
 use super::stall::Stall;
 use super::{NodeOptions, Spawn};
-use crate::events::{ShardProgress, ShardRequest};
-use crate::ids::{Incarnation, Nanos, ShardId};
+use agency::events::{ShardProgress, ShardRequest};
+use agency::ids::{Incarnation, Nanos, ShardId};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::io;
 use std::sync::Arc;

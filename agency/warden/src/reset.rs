@@ -8,7 +8,7 @@
 
 use super::report::{Report, Reports};
 use super::sched::{RESET_PRIORITY, prioritize};
-use crate::ids::{Incarnation, Nanos};
+use agency::ids::{Incarnation, Nanos};
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};

@@ -12,7 +12,7 @@
 use super::log::Log;
 use super::report::{Report, Reports};
 use super::sched::{STORE_PRIORITY, prioritize};
-use crate::ids::Incarnation;
+use agency::ids::Incarnation;
 use rustix::fs::{FlockOperation, OFlags};
 use std::alloc::Layout;
 use std::fs::{File, OpenOptions};

@@ -7,8 +7,8 @@
 
 use super::log::Log;
 use super::{Peer, WardenConfig, WardenError};
-use crate::codec::Message;
-use crate::ids::{Nanos, NodeId};
+use agency::codec::Message;
+use agency::ids::{Nanos, NodeId};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;

@@ -4,13 +4,13 @@
 //! `None`, never a panic. Both sides are the same program (the page carries a layout version): nothing here
 //! is a format for keeps.
 
-use crate::configuration::Change;
-use crate::events::{
+use agency::configuration::Change;
+use agency::events::{
     AgentView, ClusterView, HISTORY_LIMIT, Health, NodeView, Outcome, ShardProgress, ShardRequest,
     ShardUpdate, ShardView,
 };
-use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos};
-use crate::wire::{Malformed, Reader, Write};
+use agency::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos};
+use agency::wire::{Malformed, Reader, Write};
 
 /// Words of a [`ShardProgress`].
 pub(super) const PROGRESS_WORDS: usize = 9;
@@ -194,8 +194,8 @@ fn read_view(r: &mut Reader) -> Result<ClusterView, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::configuration::{Configuration, Why};
-    use crate::ids::{NodeId, NodeSet, ShardId, Version};
+    use agency::configuration::{Configuration, Why};
+    use agency::ids::{NodeId, NodeSet, ShardId, Version};
 
     fn configuration() -> Configuration {
         Configuration {

@@ -4,10 +4,10 @@
 //! and comes before the kernel has freed the node's memory (which for large nodes takes long; an exit
 //! notice by pidfd waits for it). Needs a page whose locks are all held.
 
+use super::page::SharedPage;
 use super::report::{Report, Reports};
 use super::sched::{WATCH_PRIORITY, prioritize};
-use super::shared_page::SharedPage;
-use crate::ids::ShardId;
+use agency::ids::ShardId;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
