@@ -1,8 +1,8 @@
 //! What arrives where: calls, packets, and connections that end.
 
-use super::host::{Input, Link};
-use super::network::{CONNECT_TIMEOUT, Connection, Packet, Plane, Port, USER_TIMEOUT};
-use super::world::{Caller, What, World};
+use crate::host::{Input, Link};
+use crate::network::{CONNECT_TIMEOUT, Connection, Packet, Plane, Port, USER_TIMEOUT};
+use crate::world::{Caller, What, World};
 use agency::ids::NodeId;
 use net::replication::message::{self, HEADER_BYTES};
 use net::seam::{ConnId, LinkId};

@@ -3,17 +3,17 @@
 //! Promises that a run is a function of its scenario. Hosts' processes are driven by `wardens` and `nodes`,
 //! clients by `clients`; faults come from `nemesis`. This file only keeps time and hands events out.
 
-use super::Violation;
-use super::checkers::Checkers;
-use super::clients::Client;
-use super::clock::Clock;
-use super::disk::SimDisk;
-use super::host::Host;
-use super::nemesis::Nemesis;
-use super::network::{Network, Packet};
-use super::random::Dice;
-use super::scenario::Scenario;
-use super::trace::Trace;
+use crate::Violation;
+use crate::checkers::Checkers;
+use crate::clients::Client;
+use crate::clock::Clock;
+use crate::disk::SimDisk;
+use crate::host::Host;
+use crate::nemesis::Nemesis;
+use crate::network::{Network, Packet};
+use crate::random::Dice;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
 use agency::ids::{Incarnation, NodeId};
 use engine::disk::ReadSpec;
 use engine::ids::ShardId;

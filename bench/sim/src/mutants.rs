@@ -2,10 +2,10 @@
 //! nothing.
 //!
 //! Those of the shells (disk, store, page, wire) are played by the simulator's own shells; those of the cores
-//! are switches of the crates' `mutants` modules, which only the simulator's build has. Each says which faults
-//! bring it to light, so that few seeds are enough.
+//! are switches of the crates' `mutants` modules, which only a build with the feature `mutants` has. Each says
+//! which faults bring it to light, so that few seeds are enough.
 
-use super::nemesis::Kind;
+use crate::nemesis::Kind;
 use net::replication::message::{HEADER_BYTES, Header, Kind as MessageKind};
 
 /// One defence less.
@@ -161,19 +161,29 @@ impl TakenAway {
         let engine = if let Some(Mutant::Engine(mutant)) = mutant { Some(mutant) } else { None };
         let agency = if let Some(Mutant::Agency(mutant)) = mutant { Some(mutant) } else { None };
         let net = if let Some(Mutant::Net(mutant)) = mutant { Some(mutant) } else { None };
-        engine::mutants::take_away(engine);
-        agency::mutants::take_away(agency);
-        net::mutants::take_away(net);
+        take_away(engine, agency, net);
         TakenAway(())
     }
 }
 
 impl Drop for TakenAway {
     fn drop(&mut self) {
-        engine::mutants::take_away(None);
-        agency::mutants::take_away(None);
-        net::mutants::take_away(None);
+        take_away(None, None, None);
     }
+}
+
+#[cfg(feature = "mutants")]
+fn take_away(engine: Option<E>, agency: Option<A>, net: Option<N>) {
+    engine::mutants::take_away(engine);
+    agency::mutants::take_away(agency);
+    net::mutants::take_away(net);
+}
+
+/// The cores of this build have all their defences, and nobody may believe that one was taken away.
+#[cfg(not(feature = "mutants"))]
+fn take_away(engine: Option<E>, agency: Option<A>, net: Option<N>) {
+    let none = engine.is_none() && agency.is_none() && net.is_none();
+    assert!(none, "a core's mutant needs the feature `mutants`");
 }
 
 impl Mutant {

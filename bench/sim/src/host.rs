@@ -3,8 +3,8 @@
 //! The cores are the real ones. What stands here is the shells' state: inboxes, the page that warden and node
 //! share, links and their receive buffers.
 
-use super::clock::Clock;
-use super::disk::{Copy, SimDisk};
+use crate::clock::Clock;
+use crate::disk::{Copy, SimDisk};
 use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::Overseer;

@@ -1,8 +1,8 @@
 //! What one seed stands for: the group's shape, its load, and how hostile its world is.
 
-use super::mutants::{Known, Mutant};
-use super::nemesis::Kind;
-use super::random::Dice;
+use crate::mutants::{Known, Mutant};
+use crate::nemesis::Kind;
+use crate::random::Dice;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
 use net::config::{ByteSize, Member, Mode, NodeConfig};

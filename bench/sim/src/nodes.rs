@@ -1,12 +1,12 @@
 //! Drives the nodes' cores as the shard loop does: a turn gathers what arrived, then its actions are carried
 //! out.
 
-use super::checkers::rewinds;
-use super::host::{Input, Link};
-use super::mutants::Mutant;
-use super::nemesis::Trap;
-use super::network::{Packet, Port};
-use super::world::{Caller, What, World};
+use crate::checkers::rewinds;
+use crate::host::{Input, Link};
+use crate::mutants::Mutant;
+use crate::nemesis::Trap;
+use crate::network::{Packet, Port};
+use crate::world::{Caller, What, World};
 use agency::ids::Nanos;
 use engine::disk::{DiskOp, DiskOpKind, ReadSpec};
 use engine::error::RecoverError;
