@@ -12,6 +12,4 @@ pub mod load;
 pub mod oracle;
 pub mod random;
 pub mod resp_client;
-#[cfg(feature = "sim")]
-pub mod sim;
 pub mod workload;

@@ -64,6 +64,18 @@ pub struct HttpSettings {
     pub idle_timeout: Duration,
 }
 
+impl Default for HttpSettings {
+    fn default() -> HttpSettings {
+        HttpSettings {
+            not_leader_error: 1496,
+            max_body_bytes: 16 << 20,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
 /// A data node or a witness.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -228,13 +228,7 @@ mod tests {
             max_value_bytes: 1 << 20,
             max_clients: 100,
             evict_after: Duration::from_millis(30),
-            http: HttpSettings {
-                not_leader_error: 1496,
-                max_body_bytes: 1 << 20,
-                head_timeout: Duration::from_secs(1),
-                body_timeout: Duration::from_secs(1),
-                idle_timeout: Duration::from_secs(1),
-            },
+            http: HttpSettings::default(),
             members,
         };
         let node = |id, written, durable| NodeView {

@@ -28,13 +28,13 @@ pub struct HttpConfig {
 
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
-        let s = |n| Span(Duration::from_secs(n));
+        let default = HttpSettings::default();
         HttpConfig {
-            not_leader_error: 1496,
-            max_body_bytes: ByteSize(16 << 20),
-            head_timeout: s(10),
-            body_timeout: s(30),
-            idle_timeout: s(300),
+            not_leader_error: default.not_leader_error,
+            max_body_bytes: ByteSize(default.max_body_bytes as u64),
+            head_timeout: Span(default.head_timeout),
+            body_timeout: Span(default.body_timeout),
+            idle_timeout: Span(default.idle_timeout),
         }
     }
 }

@@ -15,6 +15,7 @@ mod clock;
 mod disk;
 mod faults;
 mod host;
+mod host_config;
 mod http_clients;
 pub mod mutants;
 mod nemesis;

@@ -1,11 +1,11 @@
 //! What each kind of fault does to processes, links and clocks. A disk's failures are here too; what damages
 //! its contents is in `spoil`.
 
-use super::host::Input;
-use super::mutants::Mutant;
-use super::nemesis::{Kind, MS, Nemesis, SECOND, Trap};
-use super::network::Plane;
-use super::world::{What, World};
+use crate::host::Input;
+use crate::mutants::Mutant;
+use crate::nemesis::{Kind, MS, Nemesis, SECOND, Trap};
+use crate::network::Plane;
+use crate::world::{What, World};
 use engine::ids::ShardId;
 
 impl World {

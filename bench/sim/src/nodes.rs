@@ -1,12 +1,12 @@
 //! Drives the nodes' cores as the shard loop does: a turn gathers what arrived, then its actions are carried
 //! out.
 
-use super::checkers::rewinds;
-use super::host::{Input, Link};
-use super::mutants::Mutant;
-use super::nemesis::Trap;
-use super::network::{Packet, Port};
-use super::world::{Caller, What, World};
+use crate::checkers::rewinds;
+use crate::host::{Input, Link};
+use crate::mutants::Mutant;
+use crate::nemesis::Trap;
+use crate::network::{Packet, Port};
+use crate::world::{Caller, What, World};
 use agency::ids::Nanos;
 use engine::disk::{DiskOp, DiskOpKind, ReadSpec};
 use engine::error::RecoverError;
@@ -15,9 +15,9 @@ use engine::io::buffers::MirrorBuffer;
 use engine::log::BufferRange;
 use engine::recover::recover;
 use engine::shard::ShardOptions;
-use net::node::{Node, NodeOptions};
-use net::replication::message;
-use net::seam::{Action, Event, Face, Landing, LinkId};
+use node::node::{Node, NodeOptions};
+use node::replication::message;
+use node::seam::{Action, Event, Face, Landing, LinkId};
 
 /// The longest time between two turns of an idle shard.
 const IDLE_TURN: u64 = 5_000_000;
@@ -69,12 +69,12 @@ impl World {
         let mut cores = Vec::new();
         for shard in (0..config.shards).map(ShardId) {
             let options = ShardOptions {
-                segment_bytes: config.segment_bytes.0,
-                max_value_bytes: config.max_value_bytes.0 as usize,
-                cache_bytes: config.cache_bytes.0 as usize,
+                segment_bytes: config.segment_bytes,
+                max_value_bytes: config.max_value_bytes,
+                cache_bytes: config.cache_bytes as usize,
                 ..ShardOptions::new(config.group, shard)
             };
-            let Ok(buffer) = MirrorBuffer::new(config.log_buffer_bytes.0 as usize) else {
+            let Ok(buffer) = MirrorBuffer::new(config.log_buffer_bytes as usize) else {
                 return self.violated("memory", "no memory for a log buffer".into());
             };
             let disk = &self.hosts[host].disks[usize::from(shard.0)];
@@ -102,7 +102,7 @@ impl World {
             let options = NodeOptions {
                 me: agency::ids::NodeId(host as u8),
                 shard,
-                config: config.clone(),
+                settings: std::sync::Arc::clone(&config.settings),
                 incarnation,
                 pid: 1,
                 started_ms: self.now / 1_000_000,

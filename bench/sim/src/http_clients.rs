@@ -3,9 +3,9 @@
 //! Some writes carry an idempotency key. Such a one is sent again, wherever the leader is by then, until it is
 //! answered: to the history it is one request, so that applying it twice would show.
 
-use super::checkers::history::{Asked, Told};
-use super::clients::Again;
-use super::world::World;
+use crate::checkers::history::{Asked, Told};
+use crate::clients::Again;
+use crate::world::World;
 use engine::slot::slot_of;
 
 const COLLECTION: &str = "h";

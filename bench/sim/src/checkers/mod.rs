@@ -14,7 +14,7 @@ pub mod rewinds;
 pub mod stale_reads;
 pub mod unavailable;
 
-use super::scenario::Scenario;
+use crate::scenario::Scenario;
 use engine::ids::ShardId;
 
 /// All of them.

@@ -1,11 +1,11 @@
 //! What arrives where: calls, packets, and connections that end.
 
-use super::host::{Input, Link};
-use super::network::{CONNECT_TIMEOUT, Connection, Packet, Plane, Port, USER_TIMEOUT};
-use super::world::{Caller, What, World};
+use crate::host::{Input, Link};
+use crate::network::{CONNECT_TIMEOUT, Connection, Packet, Plane, Port, USER_TIMEOUT};
+use crate::world::{Caller, What, World};
 use agency::ids::NodeId;
-use net::replication::message::{self, HEADER_BYTES};
-use net::seam::{ConnId, LinkId};
+use node::replication::message::{self, HEADER_BYTES};
+use node::seam::{ConnId, LinkId};
 
 /// Accepted links are numbered from here, connected ones by the core from 1.
 const ACCEPTED: u64 = 1 << 63;

@@ -1,13 +1,13 @@
 //! One run from its founding to its verdict.
 
-use super::checkers::{index, leaks, unavailable};
-use super::clients::Again;
-use super::host::Host;
-use super::http_clients;
-use super::mutants::TakenAway;
-use super::scenario::Scenario;
-use super::trace::Trace;
-use super::world::{START, World};
+use crate::checkers::{index, leaks, unavailable};
+use crate::clients::Again;
+use crate::host::Host;
+use crate::http_clients;
+use crate::mutants::TakenAway;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::world::{START, World};
 use engine::ids::{Lsn, ShardId};
 use engine::slot::slot_of;
 

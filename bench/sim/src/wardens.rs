@@ -1,17 +1,17 @@
 //! Drives the wardens' cores as the warden's shell does: one event at a time, commands in order.
 
-use super::checkers::promotions;
-use super::host::{NodeProcess, Warden};
-use super::mutants::Mutant;
-use super::nemesis::Trap;
-use super::network::{Packet, Port};
-use super::world::{What, World};
+use crate::checkers::promotions;
+use crate::host::{NodeProcess, Warden};
+use crate::mutants::Mutant;
+use crate::nemesis::Trap;
+use crate::network::{Packet, Port};
+use crate::world::{What, World};
 use agency::codec::Message;
 use agency::configuration::{Configuration, Why};
 use agency::events::{Command, Event};
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::{Overseer, OverseerOptions};
-use net::seam::Lease;
+use node::seam::Lease;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl World {
         }
         if !me.up {
             me.up = true;
-            me.clock = super::clock::Clock::new(now, 1_000_000 + self.dice.below(2_000_000_000), drift);
+            me.clock = crate::clock::Clock::new(now, 1_000_000 + self.dice.below(2_000_000_000), drift);
         }
         me.warden_life += 1;
         let life = me.warden_life;

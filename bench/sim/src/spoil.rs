@@ -7,11 +7,11 @@
 //! moment, and until it is repaired no other fault strikes: a leader that dies before it has compared the logs
 //! is a second copy lost. A leader's own disk is never rolled back for the same reason.
 
-use super::disk::{Harm, SimDisk};
-use super::host::Host;
-use super::mutants::Mutant;
-use super::nemesis::{Kind, MS, SECOND};
-use super::world::{What, World};
+use crate::disk::{Harm, SimDisk};
+use crate::host::Host;
+use crate::mutants::Mutant;
+use crate::nemesis::{Kind, MS, SECOND};
+use crate::world::{What, World};
 use agency::ids::NodeId;
 use agency::register::Image;
 use engine::ids::ShardId;

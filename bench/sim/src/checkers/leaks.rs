@@ -1,6 +1,6 @@
 //! Nothing leaks: once everything is quiet, connections, queues, operations and files are few.
 
-use super::super::host::Host;
+use crate::host::Host;
 
 /// A shard in peace has at most this much to do.
 const INBOX_MOST: usize = 256;

@@ -2,11 +2,11 @@
 //! nothing.
 //!
 //! Those of the shells (disk, store, page, wire) are played by the simulator's own shells; those of the cores
-//! are switches of the crates' `mutants` modules, which only the simulator's build has. Each says which faults
-//! bring it to light, so that few seeds are enough.
+//! are switches of the crates' `mutants` modules, which only a build with the feature `mutants` has. Each says
+//! which faults bring it to light, so that few seeds are enough.
 
-use super::nemesis::Kind;
-use net::replication::message::{HEADER_BYTES, Header, Kind as MessageKind};
+use crate::nemesis::Kind;
+use node::replication::message::{HEADER_BYTES, Header, Kind as MessageKind};
 
 /// One defence less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub enum Mutant {
     SameIncarnation,
     Engine(engine::mutants::Mutant),
     Agency(agency::mutants::Mutant),
-    Net(net::mutants::Mutant),
+    Faces(faces::mutants::Mutant),
+    Node(node::mutants::Mutant),
 }
 
 /// A mutant with what shows it.
@@ -64,7 +65,8 @@ const fn over_http(known: Known) -> Known {
 
 use agency::mutants::Mutant as A;
 use engine::mutants::Mutant as E;
-use net::mutants::Mutant as N;
+use faces::mutants::Mutant as F;
+use node::mutants::Mutant as N;
 
 const CRASHES: &[Kind] = &[
     Kind::KillNode,
@@ -94,9 +96,9 @@ const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::FlipBit, Kind::KillNode, Kind::Bla
 
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
-    known(Mutant::Net(N::MixesUpValues), 0, &[Kind::KillNode], 6, 8),
+    known(Mutant::Node(N::MixesUpValues), 0, &[Kind::KillNode], 6, 8),
     over_http(known(
-        Mutant::Net(N::ForgetsRepeats),
+        Mutant::Faces(F::ForgetsRepeats),
         0,
         &[Kind::KillNode, Kind::KillNode, Kind::BlockNodes],
         6,
@@ -107,32 +109,32 @@ pub const ALL: &[Known] = &[
     known(Mutant::Agency(A::BreaksPromises), 1, DUELS, 8, 50),
     known(Mutant::DiskLies, 2, CRASHES, 8, 1),
     known(Mutant::AcknowledgesReceipt, 2, STALLS, 6, 4),
-    known(Mutant::Net(N::CommitsAlone), 2, CRASHES, 8, 1),
-    over_http(known(Mutant::Net(N::SettlesByGuess), 2, CUTS, 6, 1)),
+    known(Mutant::Node(N::CommitsAlone), 2, CRASHES, 8, 1),
+    over_http(known(Mutant::Node(N::SettlesByGuess), 2, CUTS, 6, 1)),
     known(Mutant::Agency(A::PromotesAnyone), 3, CRASHES, 8, 5),
-    known(Mutant::Net(N::StaysWithOldLeader), 3, CRASHES, 8, 4),
+    known(Mutant::Node(N::StaysWithOldLeader), 3, CRASHES, 8, 4),
     known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 8, 62),
-    known(Mutant::Net(N::AdmitsEarly), 6, ADMISSIONS, 8, 4),
-    known(Mutant::Net(N::StopsWithoutMajority), 7, &[Kind::KillNode], 8, 1),
+    known(Mutant::Node(N::AdmitsEarly), 6, ADMISSIONS, 8, 4),
+    known(Mutant::Node(N::StopsWithoutMajority), 7, &[Kind::KillNode], 8, 1),
     known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 48),
     known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 54),
-    known(Mutant::Net(N::ReadsWithoutLease), 9, STILL, 8, 18),
+    known(Mutant::Node(N::ReadsWithoutLease), 9, STILL, 8, 18),
     known(Mutant::StaleClock, 9, STILL, 8, 76),
-    known(Mutant::Net(N::ServesUncommitted), 10, CUTS, 8, 2),
+    known(Mutant::Node(N::ServesUncommitted), 10, CUTS, 8, 2),
     known(Mutant::AppliesUncommitted, 10, CUTS, 6, 125),
-    known(Mutant::Net(N::DropsSilentFollowers), 11, CUTS, 6, 1),
-    known(Mutant::Net(N::TruncatesByLength), 12, CUTS, 6, 1),
+    known(Mutant::Node(N::DropsSilentFollowers), 11, CUTS, 6, 1),
+    known(Mutant::Node(N::TruncatesByLength), 12, CUTS, 6, 1),
     known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 23),
-    known(Mutant::Net(N::LeadsDamaged), 12, FLIPS, 6, 23),
+    known(Mutant::Node(N::LeadsDamaged), 12, FLIPS, 6, 23),
     known(Mutant::Engine(E::ThrowsAwayRewound), 13, CUTS, 6, 1),
     known(Mutant::IgnoresFailedWrites, 14, &[Kind::WriteError, Kind::KillNode], 6, 1),
     known(Mutant::FalseDeath, 15, STILL, 6, 1),
     known(Mutant::Agency(A::NeverCallsHangs), 15, &[Kind::HangDisk], 6, 1),
     known(Mutant::Agency(A::BelievesOneWay), 16, &[Kind::KillNode], 6, 1),
-    known(Mutant::Net(N::CountsPendingEviction), 17, CUTS, 6, 1),
-    known(Mutant::Net(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 121),
+    known(Mutant::Node(N::CountsPendingEviction), 17, CUTS, 6, 1),
+    known(Mutant::Node(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 121),
     known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),
-    known(Mutant::Net(N::ServesBeforeStart), 19, CRASHES, 6, 8),
+    known(Mutant::Node(N::ServesBeforeStart), 19, CRASHES, 6, 8),
     known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 56),
 ];
 
@@ -142,7 +144,8 @@ impl Known {
         match self.mutant {
             Mutant::Engine(mutant) => format!("{mutant:?}"),
             Mutant::Agency(mutant) => format!("{mutant:?}"),
-            Mutant::Net(mutant) => format!("{mutant:?}"),
+            Mutant::Faces(mutant) => format!("{mutant:?}"),
+            Mutant::Node(mutant) => format!("{mutant:?}"),
             shell => format!("{shell:?}"),
         }
     }
@@ -160,20 +163,32 @@ impl TakenAway {
     pub fn new(mutant: Option<Mutant>) -> TakenAway {
         let engine = if let Some(Mutant::Engine(mutant)) = mutant { Some(mutant) } else { None };
         let agency = if let Some(Mutant::Agency(mutant)) = mutant { Some(mutant) } else { None };
-        let net = if let Some(Mutant::Net(mutant)) = mutant { Some(mutant) } else { None };
-        engine::mutants::take_away(engine);
-        agency::mutants::take_away(agency);
-        net::mutants::take_away(net);
+        let faces = if let Some(Mutant::Faces(mutant)) = mutant { Some(mutant) } else { None };
+        let node = if let Some(Mutant::Node(mutant)) = mutant { Some(mutant) } else { None };
+        take_away(engine, agency, faces, node);
         TakenAway(())
     }
 }
 
 impl Drop for TakenAway {
     fn drop(&mut self) {
-        engine::mutants::take_away(None);
-        agency::mutants::take_away(None);
-        net::mutants::take_away(None);
+        take_away(None, None, None, None);
     }
+}
+
+#[cfg(feature = "mutants")]
+fn take_away(engine: Option<E>, agency: Option<A>, faces: Option<F>, node: Option<N>) {
+    engine::mutants::take_away(engine);
+    agency::mutants::take_away(agency);
+    faces::mutants::take_away(faces);
+    node::mutants::take_away(node);
+}
+
+/// The cores of this build have all their defences, and nobody may believe that one was taken away.
+#[cfg(not(feature = "mutants"))]
+fn take_away(engine: Option<E>, agency: Option<A>, faces: Option<F>, node: Option<N>) {
+    let none = engine.is_none() && agency.is_none() && faces.is_none() && node.is_none();
+    assert!(none, "a core's mutant needs the feature `mutants`");
 }
 
 impl Mutant {

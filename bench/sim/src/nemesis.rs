@@ -3,10 +3,10 @@
 //!
 //! What each kind does is in `faults`; the kinds that hurt what is on a disk are in `spoil`.
 
-use super::network::{PLANES, Port};
-use super::random::Dice;
-use super::scenario::Scenario;
-use super::world::{What, World};
+use crate::network::{PLANES, Port};
+use crate::random::Dice;
+use crate::scenario::Scenario;
+use crate::world::{What, World};
 use engine::ids::ShardId;
 
 pub const MS: u64 = 1_000_000;

@@ -5,8 +5,8 @@
 //! land elsewhere, a read may fail. The bytes are the engine's own memory
 //! disk.
 
-use super::mutants::Mutant;
-use super::random::Dice;
+use crate::mutants::Mutant;
+use crate::random::Dice;
 use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
 use engine::ids::SegmentId;
 use engine::io::buffers::AlignedBlocks;

@@ -4,13 +4,13 @@
 //! Keys live for a while and are then left alone, so that each key's history stays short enough to be judged.
 //! A client that asks for stale reads sends nothing else. Those of the HTTP face are in `http_clients`.
 
-use super::checkers::history::{Asked, Told};
-use super::network::{Packet, Port};
-use super::scenario::Scenario;
-use super::world::{Caller, What, World};
+use crate::checkers::history::{Asked, Told};
+use crate::network::{Packet, Port};
+use crate::scenario::Scenario;
+use crate::world::{Caller, What, World};
 use engine::ids::ShardId;
 use engine::slot::slot_of;
-use net::seam::Face;
+use node::seam::Face;
 
 /// A request unanswered for this long is given up.
 const PATIENCE: (u64, u64) = (300_000_000, 1_500_000_000);
@@ -147,7 +147,7 @@ impl World {
         };
         let face = match self.clients[client].http {
             true => Face::Http,
-            false => super::nodes::face(self.dice.percent(self.scenario.any_key_percent)),
+            false => crate::nodes::face(self.dice.percent(self.scenario.any_key_percent)),
         };
         self.client_calls_at(client, (to, face, shard));
     }

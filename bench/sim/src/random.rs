@@ -1,6 +1,6 @@
 //! The one source of chance of a run.
 
-use crate::random::Random;
+use bench::random::Random;
 
 /// A seeded generator with what the simulator asks of it.
 #[derive(Clone, Debug)]

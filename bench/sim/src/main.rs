@@ -1,9 +1,9 @@
 //! Runs seeds of the simulator, shows how far it is, and replays a failing one as a timeline.
 
-use bench::sim::mutants::{self, Known};
-use bench::sim::{Outcome, Scenario, Trace, simulate};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use sim::mutants::{self, Known};
+use sim::{Outcome, Scenario, Trace, simulate};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -42,6 +42,9 @@ struct Options {
     /// Inflict the faults that bring this mutant to light, but take nothing away: the run should pass.
     #[arg(long, conflicts_with = "mutant")]
     faults_of: Option<String>,
+    /// Print the hash of each run: two builds that behave alike have the same.
+    #[arg(long)]
+    hashes: bool,
     /// Go on after a violation.
     #[arg(long)]
     keep_going: bool,
@@ -183,6 +186,9 @@ impl Campaign {
         self.bar.set_message(format!("{} simulated s, {speed:.0} per second", all / 1_000_000_000));
         if self.options.trace {
             println!("{outcome:?}");
+        }
+        if self.options.hashes {
+            self.bar.suspend(|| println!("seed {}: {:016x}", outcome.seed, outcome.hash));
         }
         if let Some(violation) = &outcome.violation {
             let at = violation.at as f64 / 1e9;

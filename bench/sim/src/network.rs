@@ -4,11 +4,11 @@
 //! before; one dead direction starves both of acknowledgements. Places are the hosts, then the clients. Wardens'
 //! links and nodes' links have paths of their own: one may die while the other lives.
 
-use super::random::Dice;
+use crate::random::Dice;
 use agency::codec::Message;
 use agency::ids::NodeId;
 use engine::ids::ShardId;
-use net::seam::{ConnId, LinkId};
+use node::seam::{ConnId, LinkId};
 use std::collections::BTreeMap;
 
 /// Given up when sent bytes stay unacknowledged this long.

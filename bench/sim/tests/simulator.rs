@@ -1,7 +1,7 @@
 //! The simulator itself: a seed is one run, runs pass, and it notices when a defence is missing.
 
-use bench::sim::mutants::{self, Known};
-use bench::sim::{Scenario, Trace, simulate};
+use sim::mutants::{self, Known};
+use sim::{Scenario, Trace, simulate};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How long faults strike in a mutant's run, in ms.

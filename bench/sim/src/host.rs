@@ -3,16 +3,16 @@
 //! The cores are the real ones. What stands here is the shells' state: inboxes, the page that warden and node
 //! share, links and their receive buffers.
 
-use super::clock::Clock;
-use super::disk::{Copy, SimDisk};
+use crate::clock::Clock;
+use crate::disk::{Copy, SimDisk};
 use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::Overseer;
 use engine::disk::DiskDone;
 use engine::log::BufferRange;
-use net::mail::Mail;
-use net::node::Node;
-use net::seam::{ConnId, Face, Landing, Lease, LinkId};
+use node::mail::Mail;
+use node::node::Node;
+use node::seam::{ConnId, Face, Landing, Lease, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

@@ -3,23 +3,23 @@
 //! Promises that a run is a function of its scenario. Hosts' processes are driven by `wardens` and `nodes`,
 //! clients by `clients`; faults come from `nemesis`. This file only keeps time and hands events out.
 
-use super::Violation;
-use super::checkers::Checkers;
-use super::clients::Client;
-use super::clock::Clock;
-use super::disk::SimDisk;
-use super::host::Host;
-use super::nemesis::Nemesis;
-use super::network::{Network, Packet};
-use super::random::Dice;
-use super::scenario::Scenario;
-use super::trace::Trace;
+use crate::Violation;
+use crate::checkers::Checkers;
+use crate::clients::Client;
+use crate::clock::Clock;
+use crate::disk::SimDisk;
+use crate::host::Host;
+use crate::host_config::HostConfig;
+use crate::nemesis::Nemesis;
+use crate::network::{Network, Packet};
+use crate::random::Dice;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
 use agency::ids::{Incarnation, NodeId};
 use engine::disk::ReadSpec;
 use engine::ids::ShardId;
 use engine::log::BufferRange;
-use net::config::NodeConfig;
-use net::seam::{Face, LinkId};
+use node::seam::{Face, LinkId};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -190,7 +190,7 @@ pub struct World {
     pub events: u64,
     pub dice: Dice,
     pub scenario: Scenario,
-    pub configs: Vec<Arc<NodeConfig>>,
+    pub configs: Vec<Arc<HostConfig>>,
     pub hosts: Vec<Host>,
     pub network: Network,
     pub clients: Vec<Client>,

@@ -1,12 +1,13 @@
 //! What one seed stands for: the group's shape, its load, and how hostile its world is.
 
-use super::mutants::{Known, Mutant};
-use super::nemesis::Kind;
-use super::random::Dice;
+use crate::host_config::HostConfig;
+use crate::mutants::{Known, Mutant};
+use crate::nemesis::Kind;
+use crate::random::Dice;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
-use net::config::{ByteSize, Member, Mode, NodeConfig};
-use net::seam::Face;
+use node::seam::Face;
+use node::settings::{Ack, HttpSettings, Member, Settings};
 use std::sync::Arc;
 
 const PORT_BASE: u16 = 7000;
@@ -174,18 +175,30 @@ impl Scenario {
     }
 
     /// Every member's configuration.
-    pub fn configs(&self) -> Vec<Arc<NodeConfig>> {
+    pub fn configs(&self) -> Vec<Arc<HostConfig>> {
         let members: Vec<Member> = (0..self.members()).map(|host| self.member(host)).collect();
         let group = GroupId(u128::from(self.seed) << 64 | 0xba70);
         let config = |host: usize| {
-            let mut config = NodeConfig::new(group, &format!("m{host}"), "/".into(), members.clone());
-            config.shards = self.shards;
-            config.mode = if self.active_active { Mode::ActiveActive } else { Mode::ActivePassive };
-            config.segment_bytes = ByteSize(self.segment_bytes);
-            config.max_value_bytes = ByteSize(32 << 10);
-            config.log_buffer_bytes = ByteSize(self.buffer_bytes);
-            config.cache_bytes = ByteSize(self.cache_bytes);
-            Arc::new(config)
+            let settings = Settings {
+                group,
+                name: format!("m{host}"),
+                shards: self.shards,
+                ack: Ack::Durable,
+                auth: false,
+                root_password_hash: None,
+                max_value_bytes: 32 << 10,
+                max_clients: 10_000,
+                evict_after: self.timing.evict_after,
+                http: HttpSettings::default(),
+                members: members.clone(),
+            };
+            Arc::new(HostConfig {
+                settings: Arc::new(settings),
+                segment_bytes: self.segment_bytes,
+                log_buffer_bytes: self.buffer_bytes,
+                cache_bytes: self.cache_bytes,
+                active_active: self.active_active,
+            })
         };
         (0..self.members()).map(config).collect()
     }

@@ -1,7 +1,7 @@
 //! A shard that stays unavailable says why: clients are refused in words, and some in-sync member is down,
 //! damaged, or called a stranger (rules 5 and 8).
 
-use super::super::host::Host;
+use crate::host::Host;
 use agency::configuration::Configuration;
 use agency::events::Health;
 

@@ -2,9 +2,9 @@
 //! go on without a majority of agents (rule 7), and a leader that hears nobody is replaced though everybody
 //! hears it (rule 16).
 
-use super::nemesis::{MS, SECOND};
-use super::network::Plane;
-use super::world::World;
+use crate::nemesis::{MS, SECOND};
+use crate::network::Plane;
+use crate::world::World;
 
 /// For how long no warden reaches another, and after how much of it the group must show that it writes.
 const WITHOUT_MAJORITY: u64 = 1_500 * MS;
