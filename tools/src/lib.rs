@@ -22,4 +22,4 @@ pub mod status;
 // compiled one in, asking for it is no constant any more, and this is refused.
 const _: bool = agency::mutants::lacks(agency::mutants::Mutant::QuorumOfOne);
 const _: bool = engine::mutants::lacks(engine::mutants::Mutant::AcceptsTornFrames);
-const _: bool = net::mutants::lacks(net::mutants::Mutant::CommitsAlone);
+const _: bool = node::mutants::lacks(node::mutants::Mutant::CommitsAlone);
