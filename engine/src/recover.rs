@@ -7,45 +7,26 @@
 //! lead until it is repaired.
 
 use crate::cache::ValueCache;
-use crate::disk::DiskError;
+use crate::disk::LogStorage;
 use crate::error::RecoverError;
-use crate::flush::Flights;
+use crate::flights::Flights;
 use crate::history::EpochHistory;
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::index::Index;
-use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
 use crate::key::KeyHasher;
 use crate::limits::{BLOCK, MAX_BYTES_IN_FLIGHT, block_floor};
 use crate::log::LogBuffer;
+use crate::memory::{AlignedBlocks, MirrorBuffer};
 use crate::mutants::{Mutant, lacks};
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
-use crate::rewind::Rewind;
+use crate::rewind_plan::Rewind;
 use crate::scan::{Scanned, Scanner};
 use crate::segment::{DATA_START, HeaderBlock, Location, SegmentHeader};
 use crate::segments::{FOOTER_PENDING, FileState, FooterState, LiveSegment, Segments, Spare};
 use crate::shard::{Shard, ShardOptions};
 use crate::slot::SLOTS;
 use std::collections::VecDeque;
-
-/// The files of one shard, as recovery reads them.
-pub trait LogStorage {
-    /// All segment files of the right size, in any order.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    fn segments(&self) -> Result<Vec<SegmentId>, DiskError>;
-    /// Fills `into`, whose memory and length are block aligned.
-    ///
-    /// # Errors
-    /// The device failed.
-    fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<(), DiskError>;
-    /// The file `pulse`; `None` if there is none.
-    ///
-    /// # Errors
-    /// The device failed.
-    fn pulse(&self) -> Result<Option<AlignedBlocks>, DiskError>;
-}
 
 /// A segment file with its header.
 struct Headed {

@@ -1,13 +1,13 @@
 //! Reading one segment: by its footer if it has one, else frame by frame.
 
-use crate::disk::DiskError;
+use crate::disk::{DiskError, LogStorage};
 use crate::error::RecoverError;
 use crate::frame::{self, FrameKind};
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::io::buffers::AlignedBlocks;
 use crate::key::KeyHasher;
 use crate::limits::{BLOCK, FRAME_ALIGN, block_ceil, block_floor};
-use crate::recover::LogStorage;
+use crate::memory::AlignedBlocks;
+
 use crate::segment::{DATA_START, FooterEnd, FooterEntry};
 use crate::shard::ShardOptions;
 use crate::slot::slot_of;
@@ -151,7 +151,7 @@ impl<'a> Scanner<'a> {
         let bytes = self.read(id, offset, frame::HEADER_BYTES as u64)?;
         let len = frame::peek(bytes).map_or(0, |header| u64::from(header.len.get()));
         let fits = len >= frame::HEADER_BYTES as u64
-            && len <= self.options.max_frame().max(2 * BLOCK)
+            && len <= self.options.max_frame()
             && offset + len <= self.options.segment_bytes;
         Ok(fits.then_some(len))
     }

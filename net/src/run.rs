@@ -16,11 +16,11 @@ use crate::shard_loop::{self, DiskSetup, Door, Greeting, Mailbox, PeerAddress, P
 use agency::ids::{Incarnation, NodeId};
 use agency::warden::shared_page::{ChildFds, SharedPage};
 use engine::ids::ShardId;
-use engine::io::buffers::MirrorBuffer;
 use engine::io::cold::{self, ColdContext};
 use engine::io::dir::{self, DataDir, FormatOptions};
 use engine::io::probe::{WriteMethod, probe};
 use engine::io::ring::{Durability, LogMemory};
+use engine::memory::MirrorBuffer;
 use engine::shard::{Shard, ShardOptions};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::fs::File;

@@ -12,8 +12,8 @@
 //! Not here: what a completion means (`net::shard_loop`), and when to wait.
 //! This file holds all of the project's `unsafe` that has to do with io_uring.
 
-use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
 use crate::io::ring_buffers::ReceiveBuffers;
+use crate::memory::{AlignedBlocks, MirrorBuffer};
 use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use rustix::net::SocketAddrAny;

@@ -10,7 +10,7 @@ mod replicate;
 mod scan_keys;
 
 use crate::ids::{GroupId, Lsn, ShardId};
-use crate::io::buffers::MirrorBuffer;
+use crate::memory::MirrorBuffer;
 use crate::recover::recover;
 use crate::shard::{Decoded, Found, Shard, ShardOptions, View};
 use crate::testing::MemoryDisk;
