@@ -33,7 +33,11 @@ pub const MAX_LIVE_SEGMENTS: u32 = u16::MAX as u32;
 /// The most epochs that may begin inside one segment: their list lies in the footer's last block.
 pub const MAX_EPOCHS_PER_SEGMENT: usize = 200;
 /// The log buffer's size unless configured otherwise.
-pub const DEFAULT_LOG_BUFFER_BYTES: usize = 40 << 20;
+pub const DEFAULT_LOG_BUFFER_BYTES: u64 = 64 << 20;
+/// The smallest log buffer (for tests).
+pub const MIN_LOG_BUFFER_BYTES: u64 = 128 << 10;
+/// The largest log buffer: it is mapped twice, and the kernel registers no buffer above 1 GiB.
+pub const MAX_LOG_BUFFER_BYTES: u64 = 512 << 20;
 /// The most bytes of one log write. A larger gathering becomes several writes.
 pub const MAX_WRITE_BYTES: u64 = 1 << 20;
 /// The most log writes in flight.
@@ -71,7 +75,12 @@ const _: () = {
     assert!(least_segment_bytes(MAX_VALUE_BYTES) <= MAX_SEGMENT_BYTES);
     assert!(least_segment_bytes(DEFAULT_MAX_VALUE_BYTES) <= DEFAULT_SEGMENT_BYTES);
     assert!(least_segment_bytes(1) <= MIN_SEGMENT_BYTES);
-    assert!(least_log_buffer_bytes(DEFAULT_MAX_VALUE_BYTES) <= DEFAULT_LOG_BUFFER_BYTES as u64);
+    assert!(least_log_buffer_bytes(DEFAULT_MAX_VALUE_BYTES) <= DEFAULT_LOG_BUFFER_BYTES);
+    assert!(least_log_buffer_bytes(MAX_VALUE_BYTES) <= MAX_LOG_BUFFER_BYTES);
+    assert!(
+        MIN_LOG_BUFFER_BYTES <= DEFAULT_LOG_BUFFER_BYTES && DEFAULT_LOG_BUFFER_BYTES <= MAX_LOG_BUFFER_BYTES
+    );
+    assert!(MAX_BYTES_IN_FLIGHT <= DEFAULT_LOG_BUFFER_BYTES);
     // A gathering that is worth a pad is worth less than a write, and a read length fits its 32 bits.
     assert!(PAD_THRESHOLD >= BLOCK && PAD_THRESHOLD <= MAX_WRITE_BYTES);
     assert!(MAX_FRAME_READ_BYTES <= MAX_SEGMENT_BYTES && MAX_SEGMENT_BYTES <= u32::MAX as u64);

@@ -1,7 +1,7 @@
 //! Reading one segment: by its footer if it has one, else frame by frame.
 
 use crate::disk::{DiskError, LogStorage};
-use crate::error::RecoverError;
+use crate::error::{RecoverError, Unreadable};
 use crate::frame::{self, FrameKind};
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::key::KeyHasher;
@@ -65,7 +65,8 @@ impl<'a> Scanner<'a> {
                 self.window = AlignedBlocks::zeroed(len as usize);
             }
             let into = &mut self.window.as_mut_slice()[..len as usize];
-            let failed = |source: DiskError| RecoverError::Read { segment, source };
+            let what = Unreadable::Segment(segment);
+            let failed = |source: DiskError| RecoverError::Read { what, source };
             self.held = (segment, 0, 0);
             self.storage.read(segment, start, into).map_err(failed)?;
             self.held = (segment, start, len);

@@ -14,8 +14,9 @@ use crate::ids::{Epoch, GroupId, Lsn, Revision, ShardId};
 use crate::index::Index;
 use crate::key::KeyHasher;
 use crate::limits::{
-    BLOCK, DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES, MAX_SEGMENT_BYTES,
-    MAX_VALUE_BYTES, MIN_SEGMENT_BYTES, least_log_buffer_bytes, least_segment_bytes, max_frame_bytes,
+    BLOCK, DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES, MAX_LOG_BUFFER_BYTES,
+    MAX_SEGMENT_BYTES, MAX_VALUE_BYTES, MIN_SEGMENT_BYTES, least_log_buffer_bytes, least_segment_bytes,
+    max_frame_bytes,
 };
 use crate::log::{BufferRange, LogBuffer};
 use crate::memory::MirrorBuffer;
@@ -161,7 +162,7 @@ impl ShardOptions {
         within("segment size", self.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)?;
         within("segment size modulo a block", self.segment_bytes % BLOCK, 0, 0)?;
         within("segment size", self.segment_bytes, least_segment, MAX_SEGMENT_BYTES)?;
-        within("log buffer", buffer_bytes as u64, least_buffer, u64::MAX)
+        within("log buffer", buffer_bytes as u64, least_buffer, MAX_LOG_BUFFER_BYTES)
     }
 
     /// The largest frame.

@@ -1,7 +1,7 @@
 //! Opening one shard of a data directory: its files, its recovery, and a prepared spare segment.
 
 use crate::disk::{DiskError, DiskWork, LogStorage};
-use crate::error::RecoverError;
+use crate::error::{RecoverError, SegmentFault};
 use crate::ids::{SegmentId, ShardId};
 use crate::io::cold::{self, ColdContext, disk_error, open_direct, read_all};
 use crate::io::dir::DataDir;
@@ -91,7 +91,7 @@ pub fn open_shard(
         let file = open_direct(&path, OFlags::empty()).map_err(failed(&path))?;
         let len = fstat(&file).map_err(failed(&path))?.st_size as u64;
         if len != options.segment_bytes {
-            let why = format!("the file has {len} bytes, not {}", options.segment_bytes);
+            let why = SegmentFault::FileSize { found: len, expected: options.segment_bytes };
             let source = RecoverError::Segment { segment: id, why };
             return Err(OpenError::Recover { path, source });
         }
