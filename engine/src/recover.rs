@@ -246,8 +246,13 @@ fn evidence(
 ) -> Result<Option<Lsn>, RecoverError> {
     let mut until = pulse.durable.max(pulse.repair_until);
     let tail = chain.live.back().filter(|segment| segment.end.is_none());
-    // A frame this far on cannot have been in flight together with what is missing at the end.
-    let beyond = chain.end.advance(MAX_BYTES_IN_FLIGHT);
+    // A frame this far on cannot have been in flight together with what is missing at the end: that is the
+    // frame's header, or, where the header is there, something up to the frame's end.
+    let begun = match tail {
+        Some(segment) => scanner.begun_frame_len(segment.id, segment.base, chain.end)?,
+        None => 0,
+    };
+    let beyond = chain.end.advance(begun + MAX_BYTES_IN_FLIGHT);
     let rest_of_tail = tail.map(|segment| (segment.id, segment.base));
     for (id, base) in rest_of_tail.into_iter().chain(strays.iter().map(|stray| (stray.id, stray.header.base)))
     {

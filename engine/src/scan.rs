@@ -157,6 +157,15 @@ impl<'a> Scanner<'a> {
         Ok(fits.then_some(len))
     }
 
+    /// The length of the frame whose header stands at its place `lsn`, whole or not; 0 if none does.
+    pub fn begun_frame_len(&mut self, id: SegmentId, base: Lsn, lsn: Lsn) -> Result<u64, RecoverError> {
+        let offset = DATA_START + (lsn.0 - base.0);
+        let Some(len) = self.frame_len_at(id, offset)? else { return Ok(0) };
+        let bytes = self.read(id, offset, frame::HEADER_BYTES as u64)?;
+        let in_place = frame::peek(bytes).is_some_and(|header| header.lsn.get() == lsn.0);
+        Ok(if in_place { len } else { 0 })
+    }
+
     /// Is there nothing but zeros in the file from `offset` on?
     pub fn blank_from(&mut self, id: SegmentId, mut offset: u64) -> Result<bool, RecoverError> {
         while offset < self.options.segment_bytes {

@@ -8,6 +8,7 @@ mod frames;
 mod mend;
 mod replicate;
 mod scan_keys;
+mod torn;
 
 use crate::ids::{GroupId, Lsn, ShardId};
 use crate::memory::MirrorBuffer;
