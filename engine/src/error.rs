@@ -1,6 +1,9 @@
 //! The errors of the shard's operations, one narrow list each.
 
-use crate::ids::{Epoch, Lsn};
+use crate::disk::DiskError;
+use crate::ids::{Epoch, GroupId, Lsn, SegmentId, ShardId};
+use crate::validate::FrameFault;
+use std::fmt;
 use thiserror::Error;
 
 /// Why a frame was not appended. Nothing was written.
@@ -45,7 +48,7 @@ pub enum ReceiveError {
     BadLength { len: usize },
     /// The frames before it were accepted.
     #[error("bad frame at LSN {at}: {why}")]
-    BadFrame { at: Lsn, why: crate::validate::FrameFault },
+    BadFrame { at: Lsn, why: FrameFault },
 }
 
 /// Why a rewind was refused.
@@ -63,9 +66,42 @@ pub enum RewindError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RecoverError {
     #[error("segment {segment}: {why}", segment = segment.0)]
-    Segment { segment: crate::ids::SegmentId, why: String },
+    Segment { segment: SegmentId, why: SegmentFault },
     #[error("the {what} of {found} is outside {min}..={max}")]
     Limit { what: &'static str, found: u64, min: u64, max: u64 },
-    #[error("reading segment {segment} failed: {source}", segment = segment.0)]
-    Read { segment: crate::ids::SegmentId, source: crate::disk::DiskError },
+    #[error("reading {what} failed: {source}")]
+    Read { what: Unreadable, source: DiskError },
+}
+
+/// What is wrong with a segment file that is whole: it is not this shard's, or not for this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SegmentFault {
+    #[error("format version {0} is not known")]
+    Version(u32),
+    #[error("it belongs to group {found}, not {expected}")]
+    Group { found: GroupId, expected: GroupId },
+    #[error("it is segment {} of shard {}", segment.0, shard.0)]
+    Name { segment: SegmentId, shard: ShardId },
+    #[error("it has {found} bytes, not {expected}")]
+    HeaderSize { found: u64, expected: u64 },
+    #[error("the file has {found} bytes, not {expected}")]
+    FileSize { found: u64, expected: u64 },
+}
+
+/// What recovery could not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    Directory,
+    Pulse,
+    Segment(SegmentId),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unreadable::Directory => f.write_str("the directory"),
+            Unreadable::Pulse => f.write_str("the pulse"),
+            Unreadable::Segment(segment) => write!(f, "segment {}", segment.0),
+        }
+    }
 }

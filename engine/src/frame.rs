@@ -3,12 +3,12 @@
 //! Whether a frame may stand at its place is `validate`'s business.
 
 use crate::ids::{Epoch, Lsn, Revision};
-use crate::limits::FRAME_ALIGN;
+use crate::limits::{FRAME_ALIGN, FRAME_HEADER_BYTES};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Length of [`FrameHeader`].
-pub const HEADER_BYTES: usize = size_of::<FrameHeader>();
+pub const HEADER_BYTES: usize = FRAME_HEADER_BYTES;
 /// Length of [`BatchEntryHeader`].
 pub const BATCH_ENTRY_BYTES: usize = size_of::<BatchEntryHeader>();
 
@@ -34,6 +34,8 @@ pub struct FrameHeader {
     /// The leader's clock when it wrote the frame, in ms since the epoch of Unix. For people, not for rules.
     pub wall_ms: U64,
 }
+
+const _: () = assert!(size_of::<FrameHeader>() == HEADER_BYTES);
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +114,9 @@ pub fn encode(
     value_len: usize,
     fill: impl FnOnce(&mut [u8]),
 ) {
+    assert!(key.len() <= usize::from(u16::MAX), "a key's length has 16 bits");
+    assert!(out.len() == padded(HEADER_BYTES + key.len() + value_len), "the frame fills its place");
+    assert!(stamp.epoch > Epoch(0) && stamp.lsn.0.is_multiple_of(FRAME_ALIGN), "a frame has a place");
     let header = FrameHeader {
         crc: U32::ZERO,
         len: U32::new(out.len() as u32),
@@ -141,6 +146,7 @@ pub fn encode_batch_entry(
     value: &[u8],
     expiry_ms: u64,
 ) -> usize {
+    assert!(matches!(kind, FrameKind::Put | FrameKind::Delete), "a batch holds puts and deletes");
     let header = BatchEntryHeader {
         kind: kind as u8,
         flags: 0,

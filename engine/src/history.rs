@@ -49,7 +49,8 @@ impl EpochHistory {
 
     /// Notes that the frame at `start` is the first of `epoch`.
     pub(crate) fn begin(&mut self, epoch: Epoch, start: Lsn) {
-        debug_assert!(self.0.last().is_none_or(|&(e, s)| e < epoch && s < start));
+        let rises = self.0.last().is_none_or(|&(last, began)| last < epoch && began < start);
+        assert!(rises && epoch > Epoch(0), "an epoch follows a lower one");
         self.0.push((epoch, start));
     }
 

@@ -10,6 +10,7 @@
 //! frame compares the key (`docs/decisions/0002-index-key-identity.md`).
 
 use crate::ids::SegmentId;
+use crate::limits::{FRAME_ALIGN, MAX_LIVE_SEGMENTS, MAX_SEGMENT_BYTES};
 use crate::segment::Location;
 
 const PARTITION_BITS: u32 = 14;
@@ -42,6 +43,8 @@ fn location_of(entry: &Entry) -> u64 {
 
 /// 16 bits of segment, 25 bits of offset in units of 8 bytes, 7 bits of blocks.
 fn pack(at: Location) -> u64 {
+    assert!(at.offset < MAX_SEGMENT_BYTES && at.offset.is_multiple_of(FRAME_ALIGN), "an offset has 25 bits");
+    assert!((1..=Location::MANY).contains(&at.blocks), "a frame touches a block");
     u64::from(at.segment.0 as u16) << 32 | (at.offset / 8) << 7 | u64::from(at.blocks)
 }
 
@@ -129,6 +132,7 @@ impl Partition {
             grown[place] = *old;
             next = place + 1;
         }
+        assert!(next <= capacity && used < capacity, "growing loses no entry and leaves a gap");
         self.entries = grown;
     }
 }
@@ -165,6 +169,7 @@ impl Index {
     /// Sets the key's location; true if the key is new.
     pub fn put(&mut self, hash: u128, location: Location) -> bool {
         self.newest = self.newest.max(location.segment);
+        assert!(self.newest.0 - location.segment.0 <= MAX_LIVE_SEGMENTS, "a segment's number has 16 bits");
         let (partition, tag) = Self::split(hash);
         let partition = &mut self.partitions[partition];
         let new = entry(tag, pack(location));

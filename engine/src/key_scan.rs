@@ -11,9 +11,8 @@
 use crate::disk::ReadSpec;
 use crate::frame::{self, FrameKind, FrameView, HEADER_BYTES, Operation};
 use crate::ids::{Lsn, Revision};
-use crate::limits::BLOCK;
 use crate::shard::{Shard, View};
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use thiserror::Error;
 
@@ -191,7 +190,7 @@ impl KeyScan {
             }
             if len > rest.len() && stretch == usize::MAX && self.stretch < len {
                 // One frame longer than the read: read all of it.
-                self.stretch = if len as u64 <= shard.options.max_frame().max(2 * BLOCK) {
+                self.stretch = if len as u64 <= shard.options.max_frame() {
                     len
                 } else {
                     return Err(missing);
@@ -251,7 +250,7 @@ fn end(view: View, shard: &Shard) -> Lsn {
 }
 
 /// A batch may name a key several times: the last operation counts.
-fn last_of_each_key<'a>(frame: &FrameView<'a>) -> HashMap<&'a [u8], u32> {
+fn last_of_each_key<'a>(frame: &FrameView<'a>) -> BTreeMap<&'a [u8], u32> {
     frame.operations().zip(0u32..).map(|(operation, number)| (operation.key, number)).collect()
 }
 

@@ -1,22 +1,29 @@
 //! The log, the index and the disk of one shard.
 //!
-//! A pure core: bytes and completed disk operations go in, disk operations come out. Only `io` touches the
-//! kernel. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`, `log`, `shard`,
-//! `write_path`, `flush`, `read_path`, `key_scan`, `mend`, `rewind`, `recover`.
+//! A pure core: bytes and answers of the disk go in, commands to the disk come out. Only `io` and `memory` ask
+//! the kernel for anything. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`,
+//! `log`, `shard`, `invariants`, `write_path`, `turn`, `flush`, `read_path`, `key_scan`, `mend`, `rewind`,
+//! `recover`.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod cache;
 pub mod disk;
 pub mod error;
+mod flights;
 mod flush;
 pub mod frame;
 pub mod history;
 pub mod ids;
 mod index;
+mod invariants;
+#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the part that does the I/O")]
 pub mod io;
 pub mod key;
 pub mod key_scan;
 pub mod limits;
 pub mod log;
+pub mod memory;
 pub mod mend;
 pub mod mutants;
 mod pending;
@@ -25,6 +32,8 @@ mod read_path;
 mod receive;
 pub mod recover;
 mod rewind;
+mod rewind_plan;
+mod rewrite;
 mod scan;
 pub mod segment;
 mod segments;
@@ -36,5 +45,6 @@ pub mod superblock;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod turn;
 pub mod validate;
 mod write_path;

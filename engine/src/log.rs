@@ -4,8 +4,8 @@
 //! the last block is zero when it is written. Knows positions only, no frames.
 
 use crate::ids::Lsn;
-use crate::io::buffers::MirrorBuffer;
-use crate::limits::{block_ceil, block_floor};
+use crate::limits::{BLOCK, block_ceil, block_floor};
+use crate::memory::MirrorBuffer;
 
 /// A stretch of the log that lies in the log buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,7 @@ impl LogBuffer {
 
     /// Forgets everything; as [`LogBuffer::new`].
     pub fn restart(&mut self, tail: Lsn, block: &[u8]) {
+        assert!(block.len() as u64 >= tail.0 - block_floor(tail.0), "the bytes before the tail come along");
         self.first = Lsn(block_floor(tail.0));
         self.high = self.first;
         self.claim(tail);
@@ -84,16 +85,31 @@ impl LogBuffer {
 
     /// Zeroes from `tail` to the end of its block.
     pub fn zero_block_rest(&mut self, tail: Lsn) {
+        assert!(block_ceil(tail.0) <= self.high.0, "only claimed space is zeroed");
         let rest = (block_ceil(tail.0) - tail.0) as usize;
         self.ring.slice_mut(tail.0, rest).fill(0);
     }
 
+    /// # Panics
+    /// If the marks contradict each other, or the log's `end` is not inside them.
+    pub fn check(&self, end: Lsn) {
+        assert!(self.first <= self.high && self.high.0.is_multiple_of(BLOCK), "the marks are in order");
+        assert!(self.low() <= end && block_ceil(end.0) <= self.high.0, "the log ends in the buffer");
+        assert!(self.high.0 - self.low().0 <= self.capacity(), "no byte is there twice");
+    }
+
     pub fn bytes(&self, start: Lsn, len: usize) -> &[u8] {
-        debug_assert!(start >= self.low(), "bytes at {start} are no longer in the buffer");
+        self.assert_held(start, len);
         self.ring.slice(start.0, len)
     }
 
+    fn assert_held(&self, start: Lsn, len: usize) {
+        assert!(start >= self.low(), "bytes at {start} are no longer in the buffer");
+        assert!(start.0 + len as u64 <= self.high.0, "{len} bytes at {start} are not in the buffer yet");
+    }
+
     pub fn bytes_mut(&mut self, start: Lsn, len: usize) -> &mut [u8] {
+        self.assert_held(start, len);
         self.ring.slice_mut(start.0, len)
     }
 }

@@ -6,11 +6,12 @@
 //! touches those, and since every byte written is the one that belongs there, a crash in between leaves each
 //! sector as it was or as it should be. Asks nobody: fetching is the node's business.
 
-use crate::disk::{DiskOp, DiskOpKind, ReadSpec};
+use crate::disk::{DiskCommand, ReadSpec};
 use crate::frame::{self, FrameView, HEADER_BYTES};
-use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::io::buffers::AlignedBlocks;
+use crate::ids::{Epoch, Lsn};
 use crate::limits::{BLOCK, FRAME_ALIGN, block_ceil, block_floor};
+use crate::memory::AlignedBlocks;
+use crate::rewrite::Rewrite;
 use crate::segment::Location;
 use crate::shard::Shard;
 use crate::validate::check_frame;
@@ -42,22 +43,6 @@ pub enum Mend {
     Sound,
     /// Its blocks may not be written yet.
     TooEarly,
-}
-
-/// A rewrite of blocks of a segment.
-#[derive(Debug)]
-pub(crate) struct Mending {
-    segment: SegmentId,
-    offset: u64,
-    /// Taken when the write is handed out.
-    bytes: Option<AlignedBlocks>,
-    ticket: u64,
-}
-
-impl Mending {
-    pub fn is(&self, ticket: u64) -> bool {
-        self.ticket == ticket
-    }
 }
 
 impl Shard {
@@ -110,8 +95,7 @@ impl Shard {
             return Examined::Damaged;
         }
         if len as usize > rest.len() {
-            let fits = len <= self.options.max_frame().max(2 * BLOCK)
-                && at.offset + len <= self.options.segment_bytes;
+            let fits = len <= self.options.max_frame() && at.offset + len <= self.options.segment_bytes;
             let offset = block_floor(at.offset);
             let len = (block_ceil(at.offset + len) - offset) as u32;
             return if fits {
@@ -178,7 +162,8 @@ impl Shard {
         let mut bytes = AlignedBlocks::zeroed(last + BLOCK as usize - first);
         bytes.as_mut_slice().copy_from_slice(&blocks[first..last + BLOCK as usize]);
         let offset = block_floor(at.offset) + first as u64;
-        self.mending = Some(Mending { segment: at.segment, offset, bytes: Some(bytes), ticket: 0 });
+        assert!(end <= self.committed.min(self.durable()), "only what no write will touch is rewritten");
+        self.mending = Some(Rewrite::new(at.segment, offset, bytes));
         Mend::Writing
     }
 
@@ -187,11 +172,8 @@ impl Shard {
         self.mending.is_some()
     }
 
-    pub(crate) fn poll_mend(&mut self) -> Option<DiskOp> {
-        let mending = self.mending.as_mut()?;
-        let bytes = mending.bytes.take()?;
-        mending.ticket = self.flights.ticket();
-        let kind = DiskOpKind::WriteBlocks { segment: mending.segment, offset: mending.offset, bytes };
-        Some(DiskOp { ticket: mending.ticket, kind })
+    pub(crate) fn poll_mend(&mut self) -> Option<DiskCommand> {
+        let rewrite = self.mending.as_mut().filter(|rewrite| rewrite.due())?;
+        Some(rewrite.command(self.flights.ticket()))
     }
 }

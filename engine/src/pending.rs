@@ -3,6 +3,7 @@
 //! Holds hashes and places, no bytes. Operations wait here in log order until they are committed and durable,
 //! or until a rewind cuts them off.
 
+use crate::frame::BATCH_ENTRY_BYTES;
 use crate::ids::Lsn;
 use crate::key::BuildAlreadyHashed;
 use crate::segment::Location;
@@ -40,6 +41,11 @@ impl Overlay {
     }
 
     pub fn push(&mut self, hash: u128, location: Location, lsn: Lsn, end: Lsn, slot: u16, put: bool) {
+        assert!(lsn < end, "an operation lies inside a frame");
+        assert!(
+            self.queue.back().is_none_or(|last| last.end <= end),
+            "operations come in the order of the log"
+        );
         let number = self.front + self.queue.len() as u64;
         let earlier = self.newest.insert(hash, number).unwrap_or(NONE);
         self.queue.push_back(Pending { hash, location, lsn, end, slot, put, earlier });
@@ -67,6 +73,18 @@ impl Overlay {
         }
         self.front += 1;
         Some(pending)
+    }
+
+    /// # Panics
+    /// If it holds what is applied, or what is no longer of the log that ends at `tail`.
+    pub fn check(&self, applied: Lsn, tail: Lsn) {
+        assert!(self.newest.len() <= self.queue.len(), "each key has an operation");
+        let (Some(first), Some(last)) = (self.queue.front(), self.queue.back()) else { return };
+        assert!(first.end > applied, "what is applied has left");
+        assert!(first.end <= last.end && last.end <= tail, "operations are in the order of the log");
+        // An operation is no shorter than its head.
+        let most = (last.end.0 - first.lsn.0) / BATCH_ENTRY_BYTES as u64;
+        assert!(self.queue.len() as u64 <= most, "the overlay is bounded by the log that it speaks of");
     }
 
     /// Drops the operations that end beyond `lsn`.

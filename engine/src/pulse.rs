@@ -4,8 +4,8 @@
 //! missing.
 
 use crate::ids::{Epoch, Lsn};
-use crate::io::buffers::AlignedBlocks;
 use crate::limits::BLOCK;
+use crate::memory::AlignedBlocks;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 

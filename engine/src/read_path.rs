@@ -92,7 +92,7 @@ impl Shard {
 
     /// Where to read the log from `from` on: the blocks, how many bytes to skip at their front, and how many
     /// bytes of the log they hold. Up to about `max` bytes, of one segment, all durable; 0 bytes if there are
-    /// none. The bytes may end inside a frame ([`Shard::whole_frames`]).
+    /// none. The bytes may end inside a frame ([`frame::whole_frames`]).
     pub fn read_log(&self, from: Lsn, max: usize) -> (ReadSpec, usize, usize) {
         let segment = &self.segments.live[self.segments.index_at(from)];
         let from_offset = segment.offset_of(from.max(segment.base));
@@ -102,10 +102,5 @@ impl Shard {
         let blocks = if len == 0 { 0 } else { (block_ceil(from_offset + len) - offset) as u32 };
         let spec = ReadSpec { segment: segment.id, offset, len: blocks };
         (spec, (from_offset - offset) as usize, len as usize)
-    }
-
-    /// Length of the longest prefix of `bytes` that consists of whole frames.
-    pub fn whole_frames(bytes: &[u8]) -> usize {
-        frame::whole_frames(bytes)
     }
 }

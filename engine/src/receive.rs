@@ -6,7 +6,9 @@ use crate::frame::FrameKind;
 use crate::ids::{Epoch, Lsn};
 use crate::limits::FRAME_ALIGN;
 use crate::log::BufferRange;
+use crate::segment::Location;
 use crate::shard::Shard;
+use crate::slot::slot_of;
 use crate::validate::{FrameFault, check_frame};
 
 impl Shard {
@@ -38,10 +40,12 @@ impl Shard {
     pub fn landed(&mut self, at: Lsn, len: usize, epoch_limit: Epoch) -> Result<(), ReceiveError> {
         self.check_landing(at, len)?;
         let until = at.advance(len as u64);
+        assert!(!self.leading, "a place was given for these bytes, which ended the lead");
         let mut result = Ok(());
         while self.end < until && result.is_ok() {
             result = self.accept_frame(until, epoch_limit);
         }
+        assert!(self.end <= until && result.is_ok() == (self.end == until), "all was taken, or why not");
         self.buffer.zero_block_rest(self.end);
         result
     }
@@ -84,9 +88,9 @@ impl Shard {
         // frame's bytes lie in; registering goes through the parts.
         let segment = self.segments.current_mut();
         for operation in frame.operations() {
-            let (hash, slot) = (self.hasher.hash(operation.key), crate::slot::slot_of(operation.key));
+            let (hash, slot) = (self.hasher.hash(operation.key), slot_of(operation.key));
             segment.add_entry(hash, lsn, len, slot, operation.put);
-            let location = crate::segment::Location::of_frame(segment.id, segment.offset_of(lsn), len);
+            let location = Location::of_frame(segment.id, segment.offset_of(lsn), len);
             self.overlay.push(hash, location, lsn, end, slot, operation.put);
         }
         self.note_frame(kind, epoch, lsn, end);

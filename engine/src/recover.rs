@@ -7,45 +7,26 @@
 //! lead until it is repaired.
 
 use crate::cache::ValueCache;
-use crate::disk::DiskError;
-use crate::error::RecoverError;
-use crate::flush::Flights;
+use crate::disk::LogStorage;
+use crate::error::{RecoverError, SegmentFault, Unreadable};
+use crate::flights::Flights;
 use crate::history::EpochHistory;
 use crate::ids::{Epoch, Lsn, SegmentId};
 use crate::index::Index;
-use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
 use crate::key::KeyHasher;
 use crate::limits::{BLOCK, MAX_BYTES_IN_FLIGHT, block_floor};
 use crate::log::LogBuffer;
+use crate::memory::{AlignedBlocks, MirrorBuffer};
 use crate::mutants::{Mutant, lacks};
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
-use crate::rewind::Rewind;
+use crate::rewind_plan::Rewind;
 use crate::scan::{Scanned, Scanner};
 use crate::segment::{DATA_START, HeaderBlock, Location, SegmentHeader};
 use crate::segments::{FOOTER_PENDING, FileState, FooterState, LiveSegment, Segments, Spare};
 use crate::shard::{Shard, ShardOptions};
 use crate::slot::SLOTS;
 use std::collections::VecDeque;
-
-/// The files of one shard, as recovery reads them.
-pub trait LogStorage {
-    /// All segment files of the right size, in any order.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    fn segments(&self) -> Result<Vec<SegmentId>, DiskError>;
-    /// Fills `into`, whose memory and length are block aligned.
-    ///
-    /// # Errors
-    /// The device failed.
-    fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) -> Result<(), DiskError>;
-    /// The file `pulse`; `None` if there is none.
-    ///
-    /// # Errors
-    /// The device failed.
-    fn pulse(&self) -> Result<Option<AlignedBlocks>, DiskError>;
-}
 
 /// A segment file with its header.
 struct Headed {
@@ -74,11 +55,10 @@ pub fn recover(
     storage: &dyn LogStorage,
 ) -> Result<Shard, RecoverError> {
     options.check(buffer.capacity())?;
-    let unknown = SegmentId(0);
-    let read_error = |source| RecoverError::Read { segment: unknown, source };
-    let pulse_block = storage.pulse().map_err(read_error)?;
+    let failed = |what| move |source| RecoverError::Read { what, source };
+    let pulse_block = storage.pulse().map_err(failed(Unreadable::Pulse))?;
     let pulse = pulse_block.and_then(|block| Pulse::from_block(block.as_slice())).unwrap_or_default();
-    let ids = storage.segments().map_err(read_error)?;
+    let ids = storage.segments().map_err(failed(Unreadable::Directory))?;
     let mut scanner = Scanner::new(options, storage);
     let found = sort_out(options, &mut scanner, &ids)?;
 
@@ -180,24 +160,21 @@ fn sort_out(
 ) -> Result<Found, RecoverError> {
     let mut found = Found { headed: Vec::new(), blank: Vec::new(), unreadable: Vec::new() };
     for &id in ids {
-        let refuse = |why: String| Err(RecoverError::Segment { segment: id, why });
+        let refuse = |why| Err(RecoverError::Segment { segment: id, why });
         match SegmentHeader::from_block(scanner.read(id, 0, BLOCK)?) {
             // Rule 20: a file whose header was lost still holds frames and a footer, and must not be filled anew.
             HeaderBlock::Blank if scanner.blank_from(id, 0)? => found.blank.push(id),
-            HeaderBlock::Blank => found.unreadable.push(id),
-            HeaderBlock::Damaged => found.unreadable.push(id),
-            HeaderBlock::Version(version) => return refuse(format!("format version {version} is not known")),
+            HeaderBlock::Blank | HeaderBlock::Damaged => found.unreadable.push(id),
+            HeaderBlock::Version(version) => return refuse(SegmentFault::Version(version)),
             HeaderBlock::Valid(header) if header.group != options.group => {
-                return refuse(format!("it belongs to group {}, not {}", header.group, options.group));
+                return refuse(SegmentFault::Group { found: header.group, expected: options.group });
             }
             HeaderBlock::Valid(header) if header.shard != options.shard || header.segment != id => {
-                return refuse(format!("it is segment {} of shard {}", header.segment.0, header.shard.0));
+                return refuse(SegmentFault::Name { segment: header.segment, shard: header.shard });
             }
             HeaderBlock::Valid(header) if header.segment_bytes != options.segment_bytes => {
-                return refuse(format!(
-                    "it has {} bytes, not {}",
-                    header.segment_bytes, options.segment_bytes
-                ));
+                let (found, expected) = (header.segment_bytes, options.segment_bytes);
+                return refuse(SegmentFault::HeaderSize { found, expected });
             }
             HeaderBlock::Valid(header) => found.headed.push(Headed { id, header }),
         }
@@ -241,7 +218,10 @@ impl<'a> Chain<'a> {
         }
         self.end = scanned.end;
         self.wall_ms = self.wall_ms.max(scanned.wall_ms);
-        debug_assert!(scanned.end.0 - headed.header.base.0 <= self.options.segment_bytes);
+        assert!(
+            scanned.end.0 - headed.header.base.0 <= self.options.segment_bytes,
+            "frames lie inside files"
+        );
         self.live.push_back(LiveSegment {
             id: headed.id,
             base: headed.header.base,
@@ -264,10 +244,15 @@ fn evidence(
     strays: &[Headed],
     pulse: &Pulse,
 ) -> Result<Option<Lsn>, RecoverError> {
-    // A frame this far on cannot have been in flight together with what is missing at the end.
-    let beyond = chain.end.advance(MAX_BYTES_IN_FLIGHT);
     let mut until = pulse.durable.max(pulse.repair_until);
     let tail = chain.live.back().filter(|segment| segment.end.is_none());
+    // A frame this far on cannot have been in flight together with what is missing at the end: that is the
+    // frame's header, or, where the header is there, something up to the frame's end.
+    let begun = match tail {
+        Some(segment) => scanner.begun_frame_len(segment.id, segment.base, chain.end)?,
+        None => 0,
+    };
+    let beyond = chain.end.advance(begun + MAX_BYTES_IN_FLIGHT);
     let rest_of_tail = tail.map(|segment| (segment.id, segment.base));
     for (id, base) in rest_of_tail.into_iter().chain(strays.iter().map(|stray| (stray.id, stray.header.base)))
     {

@@ -4,50 +4,14 @@
 //! cut is through, the old log or a prefix of it that still holds the new end is recovered, and the rewind is
 //! done again. No new byte is written before the cut is durable, so nothing of the old end can come back.
 
-use crate::disk::{DiskError, DiskOp, DiskOpKind, KeptBlock};
+use crate::disk::{DiskCommand, DiskError, DiskWork, KeptBlock};
 use crate::error::RewindError;
 use crate::ids::{Lsn, SegmentId};
 use crate::limits::block_floor;
 use crate::mutants::{Mutant, lacks};
+use crate::rewind_plan::{Rewind, Stage};
 use crate::segments::FileState;
 use crate::shard::Shard;
-
-#[derive(Debug)]
-enum Stage {
-    /// What is appended but not yet on disk goes there first: it is saved from there.
-    Draining,
-    Saving {
-        ticket: u64,
-    },
-    Saved,
-    Cutting {
-        ticket: u64,
-        kept: KeptBlock,
-    },
-}
-
-#[derive(Debug)]
-pub(crate) struct Rewind {
-    /// The new end of the log.
-    pub to: Lsn,
-    wall_ms: u64,
-    /// Files found at opening that continue the log nowhere, to be removed in this order.
-    orphans: Vec<SegmentId>,
-    /// Save the orphans, and the rest of the last segment, too: the log was damaged, and it may hold what had
-    /// been durable.
-    save_all: bool,
-    stage: Stage,
-}
-
-impl Rewind {
-    pub fn new(to: Lsn, wall_ms: u64, orphans: Vec<SegmentId>, save_all: bool) -> Rewind {
-        Rewind { to, wall_ms, orphans, save_all, stage: Stage::Draining }
-    }
-
-    pub fn draining(&self) -> bool {
-        matches!(self.stage, Stage::Draining)
-    }
-}
 
 impl Shard {
     /// Makes `lsn`, the end of a frame, the end of the log. [`Shard::tail`] is that from now on; until [`Shard::rewinding`] is
@@ -81,7 +45,7 @@ impl Shard {
         self.rewind.is_some()
     }
 
-    pub(crate) fn poll_rewind(&mut self) -> Option<DiskOp> {
+    pub(crate) fn poll_rewind(&mut self) -> Option<DiskCommand> {
         let rewind = self.rewind.as_ref()?;
         let ready = match rewind.stage {
             Stage::Draining => self.drained(rewind.to),
@@ -94,17 +58,17 @@ impl Shard {
         let saves = rewind.draining() && !lacks(Mutant::ThrowsAwayRewound);
         let pieces = if saves { self.cut_pieces(rewind) } else { Vec::new() };
         let ticket = self.flights.ticket();
-        let (kind, stage) = if pieces.is_empty() {
-            let (kind, kept) = self.cut_op();
-            (kind, Stage::Cutting { ticket, kept })
+        let (work, stage) = if pieces.is_empty() {
+            let (work, kept) = self.cut_work();
+            (work, Stage::Cutting { ticket, kept })
         } else {
             let rewind = self.rewind.as_ref()?;
             let to = self.end.max(self.repair_until);
-            let kind = DiskOpKind::SaveRewound { from: rewind.to, to, pieces, wall_ms: rewind.wall_ms };
-            (kind, Stage::Saving { ticket })
+            let work = DiskWork::SaveRewound { from: rewind.to, to, pieces, wall_ms: rewind.wall_ms };
+            (work, Stage::Saving { ticket })
         };
         self.rewind.as_mut()?.stage = stage;
-        Some(DiskOp { ticket, kind })
+        Some(DiskCommand { ticket, work })
     }
 
     /// Is all that was appended on disk, and nothing on its way to the files that will be cut?
@@ -112,7 +76,7 @@ impl Shard {
         let first = self.segments.index_at(to);
         let cut = || self.segments.live.range(first..).map(|segment| segment.file);
         self.flights.idle()
-            && self.flights.submitted == self.end
+            && self.flights.submitted() == self.end
             && self.segments.live[first].file == FileState::Ready
             && !cut().any(|file| matches!(file, FileState::Preparing { .. }))
     }
@@ -134,21 +98,21 @@ impl Shard {
         pieces
     }
 
-    fn cut_op(&self) -> (DiskOpKind, KeptBlock) {
+    fn cut_work(&self) -> (DiskWork, KeptBlock) {
         let rewind = self.rewind.as_ref().expect("a cut belongs to a rewind");
         let first = self.segments.index_at(rewind.to);
         let segment = &self.segments.live[first];
         let later = self.segments.live.range(first + 1..).rev();
         let made = later.filter(|segment| segment.file == FileState::Ready).map(|segment| segment.id);
         let kept = KeptBlock::default();
-        let kind = DiskOpKind::Cut {
+        let work = DiskWork::Cut {
             segment: segment.id,
             offset: segment.offset_of(rewind.to),
             remove: rewind.orphans.iter().copied().chain(made).collect(),
             pulse: self.pulse_note().to_block(),
             kept: kept.clone(),
         };
-        (kind, kept)
+        (work, kept)
     }
 
     pub(crate) fn rewind_step_done(
@@ -173,6 +137,7 @@ impl Shard {
     }
 
     fn finish_cut(&mut self, to: Lsn, kept: &KeptBlock) {
+        assert!(self.committed <= to && to <= self.end, "only what is not committed is cut");
         let at = self.segments.index_at(to);
         self.segments.live.truncate(at + 1);
         self.segments.live[at].cut(to);
@@ -183,10 +148,9 @@ impl Shard {
             None => &[],
         };
         self.buffer.cut(to, block);
-        debug_assert!(self.buffer.low() <= to);
+        assert!(self.buffer.low() <= to, "the block of the new end is in the buffer");
         self.end = to;
-        self.flights.submitted = to;
-        self.flights.whole = to;
+        self.flights.cut(to);
         self.durable = to;
         self.opened_at = self.opened_at.min(to);
         self.rewind = None;

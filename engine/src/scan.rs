@@ -1,13 +1,13 @@
 //! Reading one segment: by its footer if it has one, else frame by frame.
 
-use crate::disk::DiskError;
-use crate::error::RecoverError;
+use crate::disk::{DiskError, LogStorage};
+use crate::error::{RecoverError, Unreadable};
 use crate::frame::{self, FrameKind};
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::io::buffers::AlignedBlocks;
 use crate::key::KeyHasher;
 use crate::limits::{BLOCK, FRAME_ALIGN, block_ceil, block_floor};
-use crate::recover::LogStorage;
+use crate::memory::AlignedBlocks;
+
 use crate::segment::{DATA_START, FooterEnd, FooterEntry};
 use crate::shard::ShardOptions;
 use crate::slot::slot_of;
@@ -65,7 +65,8 @@ impl<'a> Scanner<'a> {
                 self.window = AlignedBlocks::zeroed(len as usize);
             }
             let into = &mut self.window.as_mut_slice()[..len as usize];
-            let failed = |source: DiskError| RecoverError::Read { segment, source };
+            let what = Unreadable::Segment(segment);
+            let failed = |source: DiskError| RecoverError::Read { what, source };
             self.held = (segment, 0, 0);
             self.storage.read(segment, start, into).map_err(failed)?;
             self.held = (segment, start, len);
@@ -151,9 +152,18 @@ impl<'a> Scanner<'a> {
         let bytes = self.read(id, offset, frame::HEADER_BYTES as u64)?;
         let len = frame::peek(bytes).map_or(0, |header| u64::from(header.len.get()));
         let fits = len >= frame::HEADER_BYTES as u64
-            && len <= self.options.max_frame().max(2 * BLOCK)
+            && len <= self.options.max_frame()
             && offset + len <= self.options.segment_bytes;
         Ok(fits.then_some(len))
+    }
+
+    /// The length of the frame whose header stands at its place `lsn`, whole or not; 0 if none does.
+    pub fn begun_frame_len(&mut self, id: SegmentId, base: Lsn, lsn: Lsn) -> Result<u64, RecoverError> {
+        let offset = DATA_START + (lsn.0 - base.0);
+        let Some(len) = self.frame_len_at(id, offset)? else { return Ok(0) };
+        let bytes = self.read(id, offset, frame::HEADER_BYTES as u64)?;
+        let in_place = frame::peek(bytes).is_some_and(|header| header.lsn.get() == lsn.0);
+        Ok(if in_place { len } else { 0 })
     }
 
     /// Is there nothing but zeros in the file from `offset` on?

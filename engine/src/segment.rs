@@ -4,8 +4,8 @@
 //! offset are equal modulo a block, so that the log buffer is written as it lies.
 
 use crate::ids::{Epoch, GroupId, Lsn, SegmentId, ShardId};
-use crate::io::buffers::AlignedBlocks;
 use crate::limits::{BLOCK, MAX_EPOCHS_PER_SEGMENT, block_ceil};
+use crate::memory::AlignedBlocks;
 use zerocopy::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -43,6 +43,7 @@ impl Location {
     pub const MANY: u8 = 127;
 
     pub(crate) fn of_frame(segment: SegmentId, offset: u64, len: u64) -> Location {
+        debug_assert!(offset >= DATA_START, "no frame lies in the header's block");
         let blocks = (block_ceil(offset + len) - offset / BLOCK * BLOCK) / BLOCK;
         Location { segment, offset, blocks: blocks.min(u64::from(Location::MANY)) as u8 }
     }
@@ -226,6 +227,7 @@ const _: () = assert!(FOOTER_ENTRY_BYTES == 32);
 impl FooterEnd {
     /// The closing block as bytes to write.
     pub fn to_block(&self) -> AlignedBlocks {
+        assert!(self.epochs.len() <= MAX_EPOCHS_PER_SEGMENT, "the epochs fit into the block");
         let mut block = AlignedBlocks::zeroed(BLOCK as usize);
         let raw = RawFooterEnd {
             magic: FOOTER_MAGIC,

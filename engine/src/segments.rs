@@ -1,8 +1,9 @@
 //! The shard's live segments in log order, and the prepared spares: which file a stretch of the log is in.
 
+use crate::disk::DiskError;
 use crate::frame::FrameKind;
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::limits::MAX_LIVE_SEGMENTS;
+use crate::limits::{BLOCK, MAX_EPOCHS_PER_SEGMENT, MAX_LIVE_SEGMENTS};
 use crate::segment::{DATA_START, Fill, FooterEntry, Location};
 use std::collections::VecDeque;
 use zerocopy::little_endian::{U32, U128};
@@ -17,6 +18,22 @@ pub(crate) enum FileState {
     Ready,
     /// The disk is full; asked for again by `retry_prepare`.
     NoSpace,
+}
+
+impl FileState {
+    /// The file's preparation was answered.
+    ///
+    /// # Errors
+    /// The device failed; that it is full is no failure.
+    pub fn prepared(&mut self, result: Result<(), DiskError>) -> Result<(), DiskError> {
+        assert!(matches!(self, FileState::Preparing { .. }), "an answer to a preparation");
+        *self = match result {
+            Ok(()) => FileState::Ready,
+            Err(DiskError::NoSpace) => FileState::NoSpace,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
 }
 
 /// How far a sealed segment's footer is.
@@ -58,6 +75,7 @@ pub(crate) struct LiveSegment {
 
 impl LiveSegment {
     pub fn offset_of(&self, lsn: Lsn) -> u64 {
+        assert!(lsn >= self.base, "LSN {lsn} is before the segment that begins at {}", self.base);
         DATA_START + (lsn.0 - self.base.0)
     }
 
@@ -71,6 +89,7 @@ impl LiveSegment {
     }
 
     pub fn add_entry(&mut self, hash: u128, lsn: Lsn, len: u64, slot: u16, put: bool) {
+        assert!(self.end.is_none(), "a sealed segment takes no more");
         let kind = if put { FrameKind::Put } else { FrameKind::Delete };
         self.entries.push(FooterEntry {
             hash: U128::new(hash),
@@ -84,6 +103,7 @@ impl LiveSegment {
 
     /// The segment ends at `lsn` again, unsealed.
     pub fn cut(&mut self, lsn: Lsn) {
+        assert!(self.end.is_none_or(|end| lsn < end), "a cut shortens the segment");
         let keep = lsn.0 - self.base.0;
         self.entries.truncate(self.entries.partition_point(|entry| entry.data_offset() < keep));
         self.entry_count = self.entries.len();
@@ -130,6 +150,9 @@ impl Segments {
 
     /// Begins the next segment at `base`, in a spare if there is one.
     pub fn open_next(&mut self, base: Lsn, epoch: (Epoch, Lsn)) {
+        let before = self.live.back().map_or(Some(base), |segment| segment.end);
+        assert!(before == Some(base), "a segment begins where the one before was sealed");
+        assert!(base.0.is_multiple_of(BLOCK), "and on a block");
         let spare = self.spares.pop_front().unwrap_or_else(|| self.new_spare());
         self.live.push_back(LiveSegment {
             id: spare.id,
@@ -154,10 +177,38 @@ impl Segments {
         }
     }
 
+    /// # Panics
+    /// If the ends of the list contradict themselves. Looks at a few segments only, however many are live.
+    pub fn check(&self) {
+        let current = self.current();
+        assert!(current.end.is_none() && current.footer != FooterState::Written, "the last takes frames");
+        assert!(current.entries.len() == current.entry_count, "and keeps their list");
+        assert!(current.epochs.len() <= MAX_EPOCHS_PER_SEGMENT, "with few epochs");
+        assert!(current.id < self.next_id, "numbers are given once");
+        if let Some(before) = self.live.iter().rev().nth(1) {
+            assert!(
+                before.end == Some(current.base) && before.id < current.id,
+                "segments follow one another"
+            );
+            assert!(before.file != FileState::Wanted || current.file != FileState::Ready, "files in order");
+        }
+        let mut last = current.id;
+        for spare in self.spares.iter().take(2) {
+            assert!(last < spare.id && spare.id < self.next_id, "spares come after the log's segments");
+            last = spare.id;
+        }
+    }
+
     fn new_spare(&mut self) -> Spare {
         let id = self.next_id;
         self.next_id = SegmentId(id.0 + 1);
         Spare { id, file: FileState::Wanted }
+    }
+
+    /// The file whose preparation has this ticket.
+    pub fn preparing(&mut self, ticket: u64) -> Option<&mut FileState> {
+        let wanted = FileState::Preparing { ticket };
+        self.files_mut().map(|(_, file)| file).find(|file| **file == wanted)
     }
 
     /// The states of all files that are needed, the most urgent first.

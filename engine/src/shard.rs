@@ -1,27 +1,29 @@
 //! One shard: the log, the index, the disk's cursors, and what ties them together.
 //!
 //! Pure: it reads no clock and does no I/O. The driving contract: change it (`write_path`, `receive`), then
-//! call [`Shard::poll_disk`] until it has nothing more, and answer each operation with
+//! call [`Shard::poll_disk`] until it has nothing more, and answer each command with
 //! [`Shard::disk_done`]. The cursors keep this order at all times:
 //! `applied <= durable <= tail` and `applied <= committed <= tail`.
 
 use crate::cache::ValueCache;
 use crate::disk::ReadSpec;
 use crate::error::RecoverError;
-use crate::flush::Flights;
+use crate::flights::Flights;
 use crate::history::EpochHistory;
 use crate::ids::{Epoch, GroupId, Lsn, Revision, ShardId};
 use crate::index::Index;
-use crate::io::buffers::MirrorBuffer;
 use crate::key::KeyHasher;
 use crate::limits::{
-    BLOCK, DATA_AND_SEAL_BYTES, DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES,
-    MAX_MAX_VALUE_BYTES, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, max_frame_bytes,
+    BLOCK, DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES, MAX_LOG_BUFFER_BYTES,
+    MAX_SEGMENT_BYTES, MAX_VALUE_BYTES, MIN_SEGMENT_BYTES, least_log_buffer_bytes, least_segment_bytes,
+    max_frame_bytes,
 };
 use crate::log::{BufferRange, LogBuffer};
-use crate::mend::Mending;
+use crate::memory::MirrorBuffer;
 use crate::pending::Overlay;
-use crate::rewind::Rewind;
+use crate::pulse::Pulse;
+use crate::rewind_plan::Rewind;
+use crate::rewrite::Rewrite;
 use crate::segment::Location;
 use crate::segments::Segments;
 use crate::slot::SLOTS;
@@ -136,7 +138,7 @@ pub struct Shard {
     pub(crate) leading: bool,
     pub(crate) flights: Flights,
     pub(crate) rewind: Option<Rewind>,
-    pub(crate) mending: Option<Mending>,
+    pub(crate) mending: Option<Rewrite>,
     /// Not whole before the log reaches this; see [`Shard::damaged`].
     pub(crate) repair_until: Lsn,
 }
@@ -154,12 +156,13 @@ impl ShardOptions {
                 Err(RecoverError::Limit { what, found, min, max })
             }
         };
-        let frame = max_frame_bytes(self.max_value_bytes);
-        within("value limit", self.max_value_bytes as u64, 1, MAX_MAX_VALUE_BYTES as u64)?;
+        let least_segment = least_segment_bytes(self.max_value_bytes);
+        let least_buffer = least_log_buffer_bytes(self.max_value_bytes);
+        within("value limit", self.max_value_bytes as u64, 1, MAX_VALUE_BYTES as u64)?;
         within("segment size", self.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)?;
         within("segment size modulo a block", self.segment_bytes % BLOCK, 0, 0)?;
-        within("segment size", self.segment_bytes, frame + DATA_AND_SEAL_BYTES, MAX_SEGMENT_BYTES)?;
-        within("log buffer", buffer_bytes as u64, 2 * frame + 2 * BLOCK, u64::MAX)
+        within("segment size", self.segment_bytes, least_segment, MAX_SEGMENT_BYTES)?;
+        within("log buffer", buffer_bytes as u64, least_buffer, MAX_LOG_BUFFER_BYTES)
     }
 
     /// The largest frame.
@@ -252,6 +255,10 @@ impl Shard {
     pub fn commit_to(&mut self, lsn: Lsn) {
         self.committed = self.committed.max(lsn.min(self.tail()));
         self.apply();
+        assert!(
+            self.applied <= self.committed && self.committed <= self.tail(),
+            "the cursors keep their order"
+        );
     }
 
     /// Brings the index up to what is both committed and durable.
@@ -260,7 +267,8 @@ impl Shard {
         while let Some(pending) = self.overlay.pop(bound) {
             self.apply_one(pending.hash, pending.location, pending.slot, pending.put);
         }
-        self.applied = self.applied.max(bound);
+        assert!(self.applied <= bound, "applied {} never falls, to {bound}", self.applied);
+        self.applied = bound;
     }
 
     pub(crate) fn apply_one(&mut self, hash: u128, location: Location, slot: u16, put: bool) {
@@ -269,6 +277,16 @@ impl Shard {
             *count += u32::from(self.index.put(hash, location));
         } else if self.index.remove(hash) {
             *count = count.saturating_sub(1);
+        }
+    }
+
+    /// What the pulse says now.
+    pub(crate) fn pulse_note(&self) -> Pulse {
+        Pulse {
+            epoch: self.last_epoch(),
+            durable: self.durable(),
+            committed: self.committed.min(self.durable()),
+            repair_until: if self.damaged() { self.repair_until } else { Lsn(0) },
         }
     }
 

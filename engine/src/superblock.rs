@@ -2,8 +2,8 @@
 //! leaves one whole copy.
 
 use crate::ids::{DiskId, GroupId};
-use crate::io::buffers::AlignedBlocks;
 use crate::limits::BLOCK;
+use crate::memory::AlignedBlocks;
 use crate::segment::FORMAT_VERSION;
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -50,6 +50,7 @@ pub enum SuperblockBytes {
 impl Superblock {
     /// Both copies.
     pub fn to_blocks(&self) -> AlignedBlocks {
+        assert!(self.node_name.len() <= MAX_NODE_NAME_BYTES, "the name was checked when it was given");
         let mut raw = Raw {
             magic: MAGIC,
             crc: U32::ZERO,

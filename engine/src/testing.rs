@@ -4,11 +4,10 @@
 //! An operation is a list of stages, each durable before the next; a stage is a set of effects, any of which a
 //! crash may keep or lose. Writes fall into sectors: a sector is written or not, never half.
 
-use crate::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
+use crate::disk::{DiskCommand, DiskDone, DiskError, DiskWork, LogStorage, ReadSpec};
 use crate::ids::{Lsn, SegmentId};
-use crate::io::buffers::AlignedBlocks;
 use crate::limits::{BLOCK, block_floor};
-use crate::recover::LogStorage;
+use crate::memory::AlignedBlocks;
 use crate::shard::Shard;
 use std::collections::BTreeMap;
 
@@ -86,24 +85,24 @@ impl MemoryDisk {
     }
 
     /// What the operation does, in stages, with the log buffer's bytes as they are now.
-    pub fn stages(&self, op: &DiskOp, shard: &Shard) -> Vec<Vec<Effect>> {
-        match &op.kind {
-            DiskOpKind::WriteLog { segment, offset, range } => {
+    pub fn stages(&self, command: &DiskCommand, shard: &Shard) -> Vec<Vec<Effect>> {
+        match &command.work {
+            DiskWork::WriteLog { segment, offset, range } => {
                 vec![sectors(*segment, *offset, shard.bytes(*range))]
             }
-            DiskOpKind::WriteBlocks { segment, offset, bytes } => {
+            DiskWork::WriteBlocks { segment, offset, bytes } => {
                 vec![sectors(*segment, *offset, bytes.as_slice())]
             }
-            DiskOpKind::Pulse { bytes } => vec![vec![Effect::Pulse { bytes: bytes.as_slice().to_vec() }]],
-            DiskOpKind::PrepareSegment { segment } => vec![vec![Effect::Create { segment: *segment }]],
-            DiskOpKind::SaveRewound { from, to, pieces, wall_ms } => {
+            DiskWork::Pulse { bytes } => vec![vec![Effect::Pulse { bytes: bytes.as_slice().to_vec() }]],
+            DiskWork::PrepareSegment { segment } => vec![vec![Effect::Create { segment: *segment }]],
+            DiskWork::SaveRewound { from, to, pieces, wall_ms } => {
                 let read = |&(segment, offset, len): &(SegmentId, u64, u64)| {
                     self.files[&segment][offset as usize..(offset + len) as usize].to_vec()
                 };
                 let bytes = pieces.iter().flat_map(read).collect();
                 vec![vec![Effect::Rewound(RewoundBytes { from: *from, to: *to, wall_ms: *wall_ms, bytes })]]
             }
-            DiskOpKind::Cut { segment, offset, remove, pulse, .. } => {
+            DiskWork::Cut { segment, offset, remove, pulse, .. } => {
                 let mut stages = vec![vec![Effect::Pulse { bytes: pulse.as_slice().to_vec() }]];
                 stages.extend(remove.iter().map(|&segment| vec![Effect::Remove { segment }]));
                 let mut end = self.segment_bytes - BLOCK;
@@ -141,19 +140,19 @@ impl MemoryDisk {
     }
 
     /// Carries out the whole operation.
-    pub fn run(&mut self, op: &DiskOp, shard: &Shard) -> DiskDone {
-        let stages = self.stages(op, shard);
-        self.finish(op, &stages)
+    pub fn run(&mut self, command: &DiskCommand, shard: &Shard) -> DiskDone {
+        let stages = self.stages(command, shard);
+        self.finish(command, &stages)
     }
 
     /// Carries out the stages of an operation that were taken earlier.
-    pub fn finish(&mut self, op: &DiskOp, stages: &[Vec<Effect>]) -> DiskDone {
-        let creates = matches!(op.kind, DiskOpKind::PrepareSegment { .. });
+    pub fn finish(&mut self, command: &DiskCommand, stages: &[Vec<Effect>]) -> DiskDone {
+        let creates = matches!(command.work, DiskWork::PrepareSegment { .. });
         if creates && self.files.len() >= self.max_segments {
-            return DiskDone { ticket: op.ticket, result: Err(DiskError::NoSpace) };
+            return DiskDone { ticket: command.ticket, result: Err(DiskError::NoSpace) };
         }
         stages.iter().flatten().for_each(|effect| self.apply(effect));
-        if let DiskOpKind::Cut { segment, offset, kept, .. } = &op.kind
+        if let DiskWork::Cut { segment, offset, kept, .. } = &command.work
             && !offset.is_multiple_of(BLOCK)
         {
             let start = block_floor(*offset) as usize;
@@ -161,7 +160,7 @@ impl MemoryDisk {
             block.as_mut_slice().copy_from_slice(&self.files[segment][start..start + BLOCK as usize]);
             kept.put(block);
         }
-        DiskDone { ticket: op.ticket, result: Ok(()) }
+        DiskDone { ticket: command.ticket, result: Ok(()) }
     }
 
     /// The blocks that a read asks for.

@@ -5,8 +5,8 @@
 use crate::error::AppendError;
 use crate::frame::{self, FrameKind, HEADER_BYTES, Stamp};
 use crate::ids::{Epoch, Lsn};
-use crate::limits::{MAX_BATCH_OPS, MAX_KEY_BYTES};
-use crate::segment::Location;
+use crate::limits::{MAX_BATCH_OPS, MAX_KEY_BYTES, block_ceil};
+use crate::segment::{DATA_START, Fill, Location};
 use crate::segments::FileState;
 use crate::shard::{Op, Shard};
 use crate::slot::slot_of;
@@ -92,12 +92,8 @@ impl Shard {
     ) -> Result<Lsn, AppendError> {
         let len = frame::frame_len(0, value_len);
         let limit = self.options.max_frame();
-        let segment = crate::segment::Fill {
-            segment_bytes: self.options.segment_bytes,
-            offset: crate::segment::DATA_START,
-            entries: 0,
-            epochs: 0,
-        };
+        let segment =
+            Fill { segment_bytes: self.options.segment_bytes, offset: DATA_START, entries: 0, epochs: 0 };
         if len as u64 > limit || ops.len() > MAX_BATCH_OPS || !segment.fits(len as u64, ops.len(), false) {
             return Err(AppendError::BatchTooLarge { limit: limit as usize });
         }
@@ -166,9 +162,12 @@ impl Shard {
         value_len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Lsn {
+        assert!(stamp.lsn == self.end, "a frame continues the log");
+        assert!(stamp.epoch >= self.last_epoch() && self.rewind.is_none(), "in its epoch or a new one");
         let end = stamp.lsn.advance(len as u64);
+        assert!(self.buffer.has_room(self.keep_from(), end), "room was made");
         self.buffer.claim(end);
-        let fresh_block = crate::limits::block_ceil(end.0) > crate::limits::block_ceil(stamp.lsn.0);
+        let fresh_block = block_ceil(end.0) > block_ceil(stamp.lsn.0);
         frame::encode(self.buffer.bytes_mut(stamp.lsn, len), kind, stamp, key, value_len, fill);
         if fresh_block {
             self.buffer.zero_block_rest(end);
@@ -179,6 +178,7 @@ impl Shard {
 
     /// The frame at `lsn` is now the end of the log.
     pub(crate) fn note_frame(&mut self, kind: FrameKind, epoch: Epoch, lsn: Lsn, end: Lsn) {
+        assert!(lsn == self.end && lsn < end, "frames follow one another");
         if epoch > self.history.last_epoch() {
             self.history.begin(epoch, lsn);
             self.segments.current_mut().epochs.push((epoch, lsn));

@@ -4,7 +4,7 @@ mod common;
 
 use baton_tools::processes::Part;
 use common::*;
-use engine::disk::{DiskOp, DiskOpKind};
+use engine::disk::{DiskCommand, DiskWork};
 use engine::ids::{Lsn, SegmentId};
 use engine::io::cold::{self, ColdContext};
 use rustix::process::Signal;
@@ -75,13 +75,13 @@ fn a_groups_directories_are_told_as_they_are() {
     let first = SegmentId(segments[0]["segment"].as_u64().unwrap() as u32);
     let shard = dirs[0].join("shard-0");
     let context = ColdContext { dir: shard.clone(), segment_bytes };
-    let kind = DiskOpKind::SaveRewound {
+    let work = DiskWork::SaveRewound {
         from: Lsn(from),
         to: Lsn(to),
         pieces: vec![(first, 4096 + from, to - from)],
         wall_ms: 1,
     };
-    cold::run(&context, &DiskOp { ticket: 0, kind }).1.result.unwrap();
+    cold::run(&context, &DiskCommand { ticket: 0, work }).1.result.unwrap();
     let (rewound, code) = inspect(&["rewound", a]);
     let head = rewound.iter().position(|line| line["wall_ms"] == 1).expect("the saved file");
     assert_eq!((rewound[head]["from"].as_u64(), rewound[head + 1]["lsn"].as_u64()), (Some(from), Some(from)));

@@ -7,12 +7,12 @@
 
 use crate::mutants::Mutant;
 use crate::random::Dice;
-use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
+use engine::disk::LogStorage;
+use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use engine::ids::SegmentId;
-use engine::io::buffers::AlignedBlocks;
 use engine::limits::BLOCK;
+use engine::memory::AlignedBlocks;
 use engine::pulse::Pulse;
-use engine::recover::LogStorage;
 use engine::segment::{DATA_START, HeaderBlock, SegmentHeader};
 use engine::shard::Shard;
 use engine::testing::{Effect, MemoryDisk};
@@ -62,7 +62,7 @@ pub struct Opened<'a> {
 }
 
 struct Flight {
-    op: DiskOp,
+    op: DiskCommand,
     stages: Vec<Vec<Effect>>,
     fails: bool,
 }
@@ -109,9 +109,9 @@ impl SimDisk {
     }
 
     /// Takes an operation. Returns its number and when it will be done.
-    pub fn submit(&mut self, op: DiskOp, shard: &Shard, now: u64, dice: &mut Dice) -> (u64, u64) {
+    pub fn submit(&mut self, op: DiskCommand, shard: &Shard, now: u64, dice: &mut Dice) -> (u64, u64) {
         let stages = self.memory.stages(&op, shard);
-        let takes = if op.kind.is_cold() {
+        let takes = if op.work.is_cold() {
             COLD_LEAST + dice.below(COLD_SPREAD)
         } else {
             HOT_LEAST + dice.below(HOT_SPREAD)
@@ -167,7 +167,7 @@ impl SimDisk {
             self.apply_part(&op, &stages, dice);
             return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
         }
-        if self.mutant == Some(Mutant::DiskLies) && matches!(op.kind, DiskOpKind::WriteLog { .. }) {
+        if self.mutant == Some(Mutant::DiskLies) && matches!(op.work, DiskWork::WriteLog { .. }) {
             self.unwritten.push_back(stages);
             if self.unwritten.len() > LIES_MOST {
                 self.write_oldest();
@@ -175,7 +175,7 @@ impl SimDisk {
             return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
         }
         while self.write_oldest() {}
-        if let (Some(harm), DiskOpKind::WriteLog { segment, offset, range }) = (self.harm, &op.kind)
+        if let (Some(harm), DiskWork::WriteLog { segment, offset, range }) = (self.harm, &op.work)
             && self.stays_open(*segment, offset + range.len as u64)
         {
             self.harm = None;
@@ -252,7 +252,7 @@ impl SimDisk {
     pub fn abandon(&mut self, dice: &mut Dice) {
         self.unwritten.clear();
         for (_, flight) in std::mem::take(&mut self.flights) {
-            let creates = matches!(flight.op.kind, DiskOpKind::PrepareSegment { .. });
+            let creates = matches!(flight.op.work, DiskWork::PrepareSegment { .. });
             if creates && self.memory.files().count() >= self.memory.max_segments {
                 continue;
             }
@@ -271,15 +271,15 @@ impl SimDisk {
         }
     }
 
-    fn note_synced(&mut self, op: &DiskOp, done: &[Vec<Effect>]) {
-        if let (DiskOpKind::Cut { .. }, Some([Effect::Pulse { bytes }])) =
-            (&op.kind, done.first().map(Vec::as_slice))
+    fn note_synced(&mut self, op: &DiskCommand, done: &[Vec<Effect>]) {
+        if let (DiskWork::Cut { .. }, Some([Effect::Pulse { bytes }])) =
+            (&op.work, done.first().map(Vec::as_slice))
         {
             self.synced_pulse = Some(bytes.clone());
         }
     }
 
-    fn apply_part(&mut self, op: &DiskOp, stages: &[Vec<Effect>], dice: &mut Dice) {
+    fn apply_part(&mut self, op: &DiskCommand, stages: &[Vec<Effect>], dice: &mut Dice) {
         match dice.below(6) {
             0 => {}
             1 => {

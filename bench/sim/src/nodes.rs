@@ -8,11 +8,11 @@ use crate::nemesis::Trap;
 use crate::network::{Packet, Port};
 use crate::world::{Caller, What, World};
 use agency::ids::Nanos;
-use engine::disk::{DiskOp, DiskOpKind, ReadSpec};
+use engine::disk::{DiskCommand, DiskWork, ReadSpec};
 use engine::error::RecoverError;
 use engine::ids::ShardId;
-use engine::io::buffers::MirrorBuffer;
 use engine::log::BufferRange;
+use engine::memory::MirrorBuffer;
 use engine::recover::recover;
 use engine::shard::ShardOptions;
 use node::node::{Node, NodeOptions};
@@ -412,7 +412,7 @@ impl World {
         }
     }
 
-    fn submit(&mut self, host: usize, shard: ShardId, op: DiskOp) {
+    fn submit(&mut self, host: usize, shard: ShardId, op: DiskCommand) {
         let life = self.hosts[host].node_life;
         let reached = self.checkers.cursors.reached(host, shard);
         let me = &mut self.hosts[host];
@@ -421,14 +421,14 @@ impl World {
             return;
         };
         let disk = &mut me.disks[usize::from(shard.0)];
-        let verdict = match &op.kind {
-            DiskOpKind::Cut { segment, offset, .. } if !disk.strange => {
+        let verdict = match &op.work {
+            DiskWork::Cut { segment, offset, .. } if !disk.strange => {
                 rewinds::verdict(&disk.memory, *segment, *offset, reached)
             }
 
             _ => Ok(()),
         };
-        let rewinds = op.kind.is_cold() && !matches!(op.kind, DiskOpKind::PrepareSegment { .. });
+        let rewinds = op.work.is_cold() && !matches!(op.work, DiskWork::PrepareSegment { .. });
         let (flight, at) = disk.submit(op, core.engine(), self.now, &mut self.dice);
         self.at(at, What::Disk { host, life, shard, flight });
         self.judge("rewinds", verdict);

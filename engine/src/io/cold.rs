@@ -1,9 +1,9 @@
 //! Cold disk operations: blocking, on a helper thread, each durable before it reports success.
 
-use crate::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, KeptBlock};
+use crate::disk::{DiskCommand, DiskDone, DiskError, DiskWork, KeptBlock};
 use crate::ids::{Lsn, SegmentId};
-use crate::io::buffers::AlignedBlocks;
 use crate::limits::{BLOCK, block_ceil, block_floor};
+use crate::memory::AlignedBlocks;
 use crate::segment::file_name;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fsync, open, rename, unlink};
 use rustix::io::{Errno, pread, pwrite};
@@ -69,24 +69,24 @@ struct RewoundHeader {
 ///
 /// # Panics
 /// At a hot operation.
-pub fn run(context: &ColdContext, op: &DiskOp) -> (Option<(SegmentId, OwnedFd)>, DiskDone) {
-    let outcome = match &op.kind {
-        DiskOpKind::PrepareSegment { segment } => {
+pub fn run(context: &ColdContext, command: &DiskCommand) -> (Option<(SegmentId, OwnedFd)>, DiskDone) {
+    let outcome = match &command.work {
+        DiskWork::PrepareSegment { segment } => {
             prepare_segment(context, *segment).map(|file| Some((*segment, file)))
         }
-        DiskOpKind::SaveRewound { from, to, pieces, wall_ms } => {
+        DiskWork::SaveRewound { from, to, pieces, wall_ms } => {
             save_rewound(context, *from, *to, pieces, *wall_ms).map(|()| None)
         }
-        DiskOpKind::Cut { segment, offset, remove, pulse, kept } => {
+        DiskWork::Cut { segment, offset, remove, pulse, kept } => {
             cut(context, *segment, *offset, remove, pulse, kept).map(|()| None)
         }
-        DiskOpKind::WriteLog { .. } | DiskOpKind::WriteBlocks { .. } | DiskOpKind::Pulse { .. } => {
+        DiskWork::WriteLog { .. } | DiskWork::WriteBlocks { .. } | DiskWork::Pulse { .. } => {
             panic!("a hot operation does not run on the helper thread")
         }
     };
     match outcome {
-        Ok(file) => (file, DiskDone { ticket: op.ticket, result: Ok(()) }),
-        Err(error) => (None, DiskDone { ticket: op.ticket, result: Err(disk_error(error)) }),
+        Ok(file) => (file, DiskDone { ticket: command.ticket, result: Ok(()) }),
+        Err(error) => (None, DiskDone { ticket: command.ticket, result: Err(disk_error(error)) }),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The data directory: made once, opened by one process at a time, and never mistaken for another.
 
 use crate::ids::{DiskId, GroupId, ShardId};
-use crate::io::buffers::AlignedBlocks;
 use crate::io::cold::{open_direct, read_all, sync_dir, write_all};
 use crate::limits::{BLOCK, MAX_SEGMENT_BYTES, MAX_SHARDS, MIN_SEGMENT_BYTES};
+use crate::memory::AlignedBlocks;
 use crate::segment::FORMAT_VERSION;
 use crate::superblock::{MAX_NODE_NAME_BYTES, Superblock, SuperblockBytes};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, ftruncate, open as open_file};

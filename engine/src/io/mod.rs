@@ -1,6 +1,5 @@
 //! Everything of the engine that touches the kernel.
 
-pub mod buffers;
 pub mod cold;
 pub mod dir;
 mod open;

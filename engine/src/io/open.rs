@@ -1,13 +1,13 @@
 //! Opening one shard of a data directory: its files, its recovery, and a prepared spare segment.
 
-use crate::disk::{DiskError, DiskOpKind};
-use crate::error::RecoverError;
+use crate::disk::{DiskError, DiskWork, LogStorage};
+use crate::error::{RecoverError, SegmentFault};
 use crate::ids::{SegmentId, ShardId};
-use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
 use crate::io::cold::{self, ColdContext, disk_error, open_direct, read_all};
 use crate::io::dir::DataDir;
 use crate::limits::BLOCK;
-use crate::recover::{LogStorage, recover};
+use crate::memory::{AlignedBlocks, MirrorBuffer};
+use crate::recover::recover;
 use crate::segment::parse_file_name;
 use crate::shard::{Shard, ShardOptions};
 use rustix::fs::{OFlags, fdatasync, fstat, fsync, unlink};
@@ -91,7 +91,7 @@ pub fn open_shard(
         let file = open_direct(&path, OFlags::empty()).map_err(failed(&path))?;
         let len = fstat(&file).map_err(failed(&path))?.st_size as u64;
         if len != options.segment_bytes {
-            let why = format!("the file has {len} bytes, not {}", options.segment_bytes);
+            let why = SegmentFault::FileSize { found: len, expected: options.segment_bytes };
             let source = RecoverError::Segment { segment: id, why };
             return Err(OpenError::Recover { path, source });
         }
@@ -106,9 +106,11 @@ pub fn open_shard(
         .map_err(|source| OpenError::Recover { path: context.dir.clone(), source })?;
     let mut files = files.0;
     // The first segment of an empty log and the spare behind the last.
-    while let Some(op) = shard.poll_prepare() {
-        let DiskOpKind::PrepareSegment { segment } = op.kind else { unreachable!("asked for preparations") };
-        let (made, done) = cold::run(&context, &op);
+    while let Some(command) = shard.poll_prepare() {
+        let DiskWork::PrepareSegment { segment } = command.work else {
+            unreachable!("asked for preparations")
+        };
+        let (made, done) = cold::run(&context, &command);
         if let Err(error) = &done.result {
             let path = context.dir.join(crate::segment::file_name(segment));
             return Err(match error {

@@ -1,8 +1,8 @@
 //! Which durable write is cheaper on this device?
 
-use crate::io::buffers::AlignedBlocks;
 use crate::io::cold::{open_direct, write_all};
 use crate::limits::BLOCK;
+use crate::memory::AlignedBlocks;
 use rustix::fs::{OFlags, fdatasync, fsync, unlink};
 use rustix::io::{ReadWriteFlags, pwritev2};
 use std::io::IoSlice;

@@ -12,8 +12,9 @@
 //! Not here: what a completion means (`net::shard_loop`), and when to wait.
 //! This file holds all of the project's `unsafe` that has to do with io_uring.
 
-use crate::io::buffers::{AlignedBlocks, MirrorBuffer};
 use crate::io::ring_buffers::ReceiveBuffers;
+use crate::limits::MAX_LOG_BUFFER_BYTES;
+use crate::memory::{AlignedBlocks, MirrorBuffer};
 use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use rustix::net::SocketAddrAny;
@@ -33,6 +34,8 @@ pub const REAP_LIMIT: usize = 1024;
 pub const INLINE_SEND_BYTES: usize = 16 << 10;
 /// Largest memory that one registered buffer may be.
 pub const MAX_REGISTERED_BYTES: usize = 1 << 30;
+
+const _: () = assert!(2 * MAX_LOG_BUFFER_BYTES <= MAX_REGISTERED_BYTES as u64);
 
 const LOG_BUFFER_INDEX: u16 = 0;
 /// `user_data` with this bit belongs to no slot.

@@ -3,7 +3,7 @@
 
 use super::crash_images::Images;
 use super::{BUFFER_BYTES, Dice, get, open, options, pulse, settle};
-use crate::disk::{DiskOp, DiskOpKind};
+use crate::disk::{DiskCommand, DiskWork};
 use crate::error::AppendError;
 use crate::ids::{Epoch, Lsn};
 use crate::limits::BLOCK;
@@ -26,7 +26,7 @@ pub(super) struct World {
     pub dice: Dice,
     pub disk: MemoryDisk,
     pub shard: Shard,
-    pub in_flight: Vec<(DiskOp, Vec<Vec<Effect>>)>,
+    pub in_flight: Vec<(DiskCommand, Vec<Vec<Effect>>)>,
     appends: Vec<Append>,
     /// All bytes of the log ever appended; a rewind shortens it when it is through.
     log: Vec<u8>,
@@ -145,7 +145,7 @@ impl World {
                 self.log.truncate(before.0 as usize);
                 self.copy_log(before);
             }
-            if let DiskOpKind::WriteBlocks { segment, offset, .. } = &op.kind
+            if let DiskWork::WriteBlocks { segment, offset, .. } = &op.work
                 && *offset > 0
             {
                 let sealed = self.shard.segments.by_id(*segment).unwrap().end.unwrap();
@@ -342,7 +342,7 @@ fn a_frame_far_behind_a_hole_is_proof_of_damage() {
     options.segment_bytes = 8 << 20;
     let mut disk = MemoryDisk::new(options.segment_bytes);
     let reopen = |disk: &MemoryDisk| {
-        crate::recover::recover(&options, crate::io::buffers::MirrorBuffer::new(BUFFER_BYTES).unwrap(), disk)
+        crate::recover::recover(&options, crate::memory::MirrorBuffer::new(BUFFER_BYTES).unwrap(), disk)
     };
     let mut shard = reopen(&disk).unwrap();
     settle(&mut shard, &mut disk);
@@ -371,8 +371,7 @@ fn half_a_frame_is_not_durable() {
     options.max_value_bytes = 3 << 20;
     let mut disk = MemoryDisk::new(options.segment_bytes);
     let reopen = |disk: &MemoryDisk| {
-        crate::recover::recover(&options, crate::io::buffers::MirrorBuffer::new(8 << 20).unwrap(), disk)
-            .unwrap()
+        crate::recover::recover(&options, crate::memory::MirrorBuffer::new(8 << 20).unwrap(), disk).unwrap()
     };
     let mut shard = reopen(&disk);
     settle(&mut shard, &mut disk);

@@ -1,12 +1,12 @@
 //! The engine on real files: formatting, locking, opening, the cold operations.
 
 use super::{BUFFER_BYTES, options};
-use crate::disk::{DiskOp, DiskOpKind};
+use crate::disk::{DiskCommand, DiskWork};
 use crate::ids::{Epoch, GroupId, Lsn};
-use crate::io::buffers::MirrorBuffer;
 use crate::io::cold::{self, ColdContext, write_all};
 use crate::io::dir::{self, DataDir, DirError, FormatOptions};
 use crate::io::{ShardFiles, open_shard, probe};
+use crate::memory::MirrorBuffer;
 use crate::shard::{Op, Shard, View};
 use rustix::fs::fdatasync;
 
@@ -24,18 +24,18 @@ fn open(dir: &DataDir) -> (Shard, ShardFiles) {
     open_shard(dir, options().shard, &options(), buffer).unwrap()
 }
 
-fn run(dir: &DataDir, shard: &mut Shard, files: &mut ShardFiles, op: DiskOp) {
+fn run(dir: &DataDir, shard: &mut Shard, files: &mut ShardFiles, op: DiskCommand) {
     let mut done = crate::disk::DiskDone { ticket: op.ticket, result: Ok(()) };
-    match &op.kind {
-        DiskOpKind::WriteLog { segment, offset, range } => {
+    match &op.work {
+        DiskWork::WriteLog { segment, offset, range } => {
             let file = &files.segments[segment];
             write_all(file, shard.bytes(*range), *offset).unwrap();
             fdatasync(file).unwrap();
         }
-        DiskOpKind::WriteBlocks { segment, offset, bytes } => {
+        DiskWork::WriteBlocks { segment, offset, bytes } => {
             write_all(&files.segments[segment], bytes.as_slice(), *offset).unwrap();
         }
-        DiskOpKind::Pulse { bytes } => write_all(&files.pulse, bytes.as_slice(), 0).unwrap(),
+        DiskWork::Pulse { bytes } => write_all(&files.pulse, bytes.as_slice(), 0).unwrap(),
         _ => {
             let context =
                 ColdContext { dir: dir.shard_dir(options().shard), segment_bytes: options().segment_bytes };

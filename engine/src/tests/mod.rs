@@ -8,9 +8,10 @@ mod frames;
 mod mend;
 mod replicate;
 mod scan_keys;
+mod torn;
 
 use crate::ids::{GroupId, Lsn, ShardId};
-use crate::io::buffers::MirrorBuffer;
+use crate::memory::MirrorBuffer;
 use crate::recover::recover;
 use crate::shard::{Decoded, Found, Shard, ShardOptions, View};
 use crate::testing::MemoryDisk;

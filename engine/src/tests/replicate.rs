@@ -16,7 +16,7 @@ fn stream(leader: &Shard, disk: &MemoryDisk, follower: &mut Shard, limit: Epoch)
             None => {
                 let (spec, skip, len) = leader.read_log(at, 60_000);
                 let blocks = disk.read_blocks(spec);
-                blocks[skip..skip + Shard::whole_frames(&blocks[skip..skip + len])].to_vec()
+                blocks[skip..skip + crate::frame::whole_frames(&blocks[skip..skip + len])].to_vec()
             }
         };
         let place = follower.landing(at, bytes.len())?;

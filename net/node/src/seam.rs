@@ -10,7 +10,7 @@
 use crate::job::{Job, JobDone};
 use agency::events::{ClusterView, ShardRequest, ShardUpdate};
 use agency::ids::{Epoch, Nanos, NodeId};
-use engine::disk::{DiskDone, DiskOp, ReadSpec};
+use engine::disk::{DiskCommand, DiskDone, ReadSpec};
 use engine::log::BufferRange;
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ pub enum Action {
     LinkClose { link: LinkId },
 
     /// A disk operation; answered by [`Event::Disk`].
-    Disk(DiskOp),
+    Disk(DiskCommand),
     /// Read blocks of a segment; answered by [`Event::ReadDone`].
     Read { ticket: u64, spec: ReadSpec },
 

@@ -7,8 +7,8 @@
 use agency::events::ShardProgress;
 use agency::ids::{Incarnation, Nanos};
 use engine::disk::{DiskDone, DiskError};
-use engine::io::buffers::MirrorBuffer;
 use engine::io::ring::{Durability, LogMemory};
+use engine::memory::MirrorBuffer;
 use glommio::{LocalExecutorBuilder, Placement};
 use node::seam::{Action, ConnId, Event, Face, Lease};
 use server::control::Desk;

@@ -4,10 +4,10 @@
 use agency::configuration::{Change, Configuration, Why};
 use agency::events::{Outcome, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
-use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
+use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use engine::ids::{GroupId, SegmentId, ShardId};
-use engine::io::buffers::MirrorBuffer;
 use engine::limits::BLOCK;
+use engine::memory::MirrorBuffer;
 use engine::recover::recover;
 use engine::shard::{Shard, ShardOptions};
 use engine::testing::{Effect, MemoryDisk};
@@ -42,7 +42,7 @@ struct End {
 }
 
 enum Delivery {
-    Disk(usize, DiskOp, Vec<Vec<Effect>>),
+    Disk(usize, DiskCommand, Vec<Vec<Effect>>),
     DiskFailed(usize, DiskDone),
     Read(usize, u64, ReadSpec),
     Bytes(usize, LinkId, Vec<u8>),
@@ -386,7 +386,7 @@ impl World {
         match delivery {
             Delivery::Disk(host, op, stages) => {
                 let done = self.hosts[host].disk.finish(&op, &stages);
-                if let DiskOpKind::WriteBlocks { segment, offset, bytes } = &op.kind {
+                if let DiskWork::WriteBlocks { segment, offset, bytes } = &op.work {
                     let written = |at: u64| (*offset..*offset + bytes.len() as u64).contains(&at);
                     self.hosts[host].unreadable.retain(|(other, at)| other != segment || !written(*at));
                 }
@@ -516,10 +516,10 @@ impl World {
         }
     }
 
-    fn disk(&mut self, host: usize, op: DiskOp) {
+    fn disk(&mut self, host: usize, op: DiskCommand) {
         let delay = self.hosts[host].disk_delay;
         let Some(node) = &self.hosts[host].node else { return };
-        let broken = self.hosts[host].disk_broken && matches!(op.kind, DiskOpKind::WriteLog { .. });
+        let broken = self.hosts[host].disk_broken && matches!(op.work, DiskWork::WriteLog { .. });
         let delivery = if broken {
             let result = Err(DiskError::Failed { errno: 5 });
             Delivery::DiskFailed(host, DiskDone { ticket: op.ticket, result })

@@ -7,7 +7,7 @@
 use super::data::Data;
 use super::map::MappedFile;
 use super::walk::{Stop, find_frame, walk};
-use engine::frame::{FrameKind, FrameView};
+use engine::frame::{self, FrameKind, FrameView, HEADER_BYTES};
 use engine::ids::{Epoch, Lsn, SegmentId, ShardId};
 use engine::key::KeyHasher;
 use engine::limits::{BLOCK, MAX_BYTES_IN_FLIGHT};
@@ -70,13 +70,21 @@ pub struct Segment {
     pub findings: Vec<Finding>,
 }
 
+/// Up to where the log surely was.
+#[derive(Clone, Copy)]
+struct Reached {
+    /// Its frames were durable: the pulse or a footer says so.
+    durable: Lsn,
+    /// Its bytes were: what lies further on cannot have been in flight at once with what is before this.
+    written: Lsn,
+}
+
 /// One shard of a data directory.
 pub struct Shard {
     pub id: ShardId,
     pub pulse: Option<Pulse>,
     pub files: Vec<SegmentFile>,
-    /// Up to where the log surely was durable.
-    durable: Lsn,
+    reached: Reached,
     hasher: KeyHasher,
 }
 
@@ -106,15 +114,16 @@ impl Shard {
         files.sort_by_key(|file| (file.base.is_none(), file.base, file.id));
         let noted = pulse.map_or(Lsn(0), |pulse| pulse.durable.max(pulse.repair_until));
         let closed = files.iter().filter_map(|file| Some(file.footer.as_ref()?.0.end)).max();
-        let mut durable = noted.max(closed.unwrap_or_default());
+        let mut reached = Reached { durable: noted.max(closed.unwrap_or_default()), written: Lsn(0) };
         for file in &mut files {
             if let Some(base) = file.base
                 && find_frame(&mut file.file, DATA_START, Some(base.0 as i64 - DATA_START as i64)).is_some()
             {
-                durable = durable.max(Lsn((base.0 + 1).saturating_sub(MAX_BYTES_IN_FLIGHT)));
+                let written = Lsn((base.0 + 1).saturating_sub(MAX_BYTES_IN_FLIGHT));
+                reached.written = reached.written.max(written);
             }
         }
-        Ok(Shard { id, pulse, files, durable, hasher: KeyHasher::new(data.superblock.group) })
+        Ok(Shard { id, pulse, files, reached, hasher: KeyHasher::new(data.superblock.group) })
     }
 
     /// Walks all segments in log order. `wanted` says by base and end (`None`: open end) whether a segment is
@@ -126,7 +135,7 @@ impl Shard {
         done: &mut dyn FnMut(&Segment) -> ControlFlow<()>,
     ) {
         let bases: Vec<Option<Lsn>> = self.files.iter().map(|file| file.base).collect();
-        let (shard, durable, hasher) = (self.id, self.durable, self.hasher);
+        let (shard, reached, hasher) = (self.id, self.reached, self.hasher);
         // The end and the epoch of the segment before, if it was walked to a good end.
         let mut before = Some((Lsn(0), Epoch(0)));
         for (at, file) in self.files.iter_mut().enumerate() {
@@ -142,7 +151,7 @@ impl Shard {
                 continue;
             }
             let mut ended = false;
-            let segment = file.judge(shard, base, before, (durable, next_base), hasher, &mut |id, frame| {
+            let segment = file.judge(shard, base, before, (reached, next_base), hasher, &mut |id, frame| {
                 let flow = visit(id, frame);
                 ended = flow.is_break();
                 flow
@@ -157,6 +166,15 @@ impl Shard {
             }
         }
     }
+}
+
+/// The length of the frame whose header stands at `at`, its place `lsn`, whole or not; 0 if none does. What was in
+/// flight when a machine died may have begun as far on as that frame's end.
+fn begun_frame_len(file: &mut MappedFile, at: u64, lsn: Lsn) -> u64 {
+    let left = file.len() - at;
+    let header = file.read(at, HEADER_BYTES as u64).ok().and_then(frame::peek);
+    let header = header.filter(|header| header.lsn.get() == lsn.0);
+    header.map(|header| u64::from(header.len.get())).filter(|&len| len <= left).unwrap_or(0)
 }
 
 /// The segment files of a shard's directory by number.
@@ -234,7 +252,7 @@ impl SegmentFile {
         shard: ShardId,
         base: Lsn,
         before: Option<(Lsn, Epoch)>,
-        (durable, next_base): (Lsn, Option<Lsn>),
+        (reached, next_base): (Reached, Option<Lsn>),
         hasher: KeyHasher,
         visit: &mut dyn FnMut(SegmentId, FrameView<'_>) -> ControlFlow<()>,
     ) -> Segment {
@@ -247,7 +265,7 @@ impl SegmentFile {
             findings.push(Finding {
                 lsn: Some(base.0),
                 what: format!("it continues nothing: the log before it ends at LSN {end} in epoch {epoch}"),
-                damage: end < durable,
+                damage: end < reached.durable.max(reached.written),
                 next_whole: None,
             });
         }
@@ -267,8 +285,9 @@ impl SegmentFile {
             let place = base.0 as i64 - DATA_START as i64;
             let at = DATA_START + (walked.end.0 - base.0);
             let next_whole = find_frame(&mut self.file, at + 1, Some(place)).map(|(_, lsn)| lsn.0);
-            let far = find_frame(&mut self.file, at + MAX_BYTES_IN_FLIGHT, Some(place)).is_some();
-            let damage = walked.end < durable || far;
+            let begun = begun_frame_len(&mut self.file, at, walked.end);
+            let far = find_frame(&mut self.file, at + begun + MAX_BYTES_IN_FLIGHT, Some(place)).is_some();
+            let damage = walked.end < reached.durable || walked.end.0 + begun < reached.written.0 || far;
             if damage || next_whole.is_some() || walked.stop != Stop::Empty {
                 findings.push(Finding { lsn: Some(walked.end.0), what, damage, next_whole });
             }
@@ -282,7 +301,7 @@ impl SegmentFile {
         let room = Lsn(base.0 + self.file.len().saturating_sub(DATA_START));
         // An unsound end is known to go on as far as anything says that it was durable.
         let limit = closed.or(next_base).unwrap_or(room);
-        let extent = walked.end.max(durable.min(limit));
+        let extent = walked.end.max(reached.durable.max(reached.written).min(limit));
         Segment {
             shard: shard.0,
             segment: self.id.0,

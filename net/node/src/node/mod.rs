@@ -41,7 +41,7 @@ use agency::configuration::Change;
 use agency::events::{ClusterView, Health, Outcome, ShardProgress, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, Nanos, NodeId};
 use clients::Clients;
-use engine::disk::{DiskDone, DiskError, DiskOpKind};
+use engine::disk::{DiskDone, DiskError, DiskWork};
 use engine::ids::{Epoch, Lsn, ShardId};
 use engine::log::BufferRange;
 use engine::mend::FrameName;
@@ -384,13 +384,13 @@ impl Node {
 
     fn submit(
         &mut self,
-        take: impl FnOnce(&mut Shard) -> Option<engine::disk::DiskOp>,
+        take: impl FnOnce(&mut Shard) -> Option<engine::disk::DiskCommand>,
         out: &mut Vec<Action>,
     ) -> bool {
         let Some(op) = take(&mut self.shard) else { return false };
         if matches!(
-            op.kind,
-            DiskOpKind::WriteLog { .. } | DiskOpKind::WriteBlocks { .. } | DiskOpKind::Pulse { .. }
+            op.work,
+            DiskWork::WriteLog { .. } | DiskWork::WriteBlocks { .. } | DiskWork::Pulse { .. }
         ) {
             self.writes_out.insert(op.ticket, self.now);
         } else {

@@ -5,10 +5,10 @@
 
 use super::Op;
 use super::post::{Parcel, Post};
-use engine::disk::{DiskDone, DiskError, DiskOp, DiskOpKind, ReadSpec};
+use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use engine::ids::{SegmentId, ShardId};
-use engine::io::buffers::AlignedBlocks;
 use engine::io::ring::{Completion, Durability, Lent, Ring};
+use engine::memory::AlignedBlocks;
 use node::seam::{Event, LinkId};
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +22,7 @@ const SPARE_READS: usize = 32;
 const SPARE_READ_BYTES: usize = 64 << 10;
 
 /// Carries out one cold operation, blocking: the engine's `io::cold`.
-pub type RunCold = Box<dyn FnMut(DiskOp) -> (Option<(SegmentId, OwnedFd)>, DiskDone) + Send>;
+pub type RunCold = Box<dyn FnMut(DiskCommand) -> (Option<(SegmentId, OwnedFd)>, DiskDone) + Send>;
 
 /// The files of a shard and how to write them.
 pub struct DiskSetup {
@@ -37,7 +37,7 @@ pub struct DiskSetup {
 }
 
 pub(super) enum Job {
-    Disk(DiskOp),
+    Disk(DiskCommand),
     Resolve { link: LinkId, host: String, port: u16 },
 }
 
@@ -83,7 +83,7 @@ impl Disk {
     }
 
     /// Start an operation. An operation on a file that is not there has failed: its answer is returned.
-    pub(super) fn start_op(&mut self, ring: &mut Ring<Op>, op: DiskOp) -> Option<DiskDone> {
+    pub(super) fn start_op(&mut self, ring: &mut Ring<Op>, op: DiskCommand) -> Option<DiskDone> {
         let ticket = op.ticket;
         let unknown = Some(DiskDone { ticket, result: Err(DiskError::Failed { errno: libc::EBADF }) });
         // What the last completion returns if all went well: bytes, or nothing from a flush.
@@ -91,25 +91,23 @@ impl Disk {
             Durability::ThenFdatasync => 0,
             Durability::None | Durability::Dsync => len as i32,
         };
-        match op.kind {
-            DiskOpKind::WriteLog { segment, offset, range } => {
+        match op.work {
+            DiskWork::WriteLog { segment, offset, range } => {
                 let Some(file) = self.segments.get(&segment) else { return unknown };
                 let token = Op::Disk { ticket, wanted: wanted(range.len, self.durability) };
                 ring.write_log(file.as_raw_fd(), offset, range.start.0, range.len, self.durability, token);
             }
-            DiskOpKind::WriteBlocks { segment, offset, bytes } => {
+            DiskWork::WriteBlocks { segment, offset, bytes } => {
                 let Some(file) = self.segments.get(&segment) else { return unknown };
                 let token = Op::Disk { ticket, wanted: wanted(bytes.len(), self.durability) };
                 ring.write_blocks(file.as_raw_fd(), offset, bytes, self.durability, token);
             }
-            DiskOpKind::Pulse { bytes } => {
+            DiskWork::Pulse { bytes } => {
                 let token = Op::Disk { ticket, wanted: bytes.len() as i32 };
                 ring.write_blocks(self.pulse.as_raw_fd(), 0, bytes, Durability::None, token);
             }
-            DiskOpKind::PrepareSegment { .. } | DiskOpKind::SaveRewound { .. } => {
-                self.to_helper(Job::Disk(op))
-            }
-            DiskOpKind::Cut { ref remove, .. } => {
+            DiskWork::PrepareSegment { .. } | DiskWork::SaveRewound { .. } => self.to_helper(Job::Disk(op)),
+            DiskWork::Cut { ref remove, .. } => {
                 for segment in remove {
                     self.segments.remove(segment);
                 }

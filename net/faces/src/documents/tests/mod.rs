@@ -13,7 +13,7 @@ use crate::http::{Method, Request, Response};
 use crate::resp::store::{Fetch, Store, Write, WriteError};
 use engine::error::AppendError;
 use engine::ids::{Epoch, GroupId, Revision, ShardId};
-use engine::io::buffers::MirrorBuffer;
+use engine::memory::MirrorBuffer;
 use engine::recover::recover;
 use engine::shard::{Decoded, Found, Op as EngineOp, Shard, ShardOptions, View};
 use engine::testing::MemoryDisk;

@@ -1,7 +1,6 @@
-//! Memory with the shape that direct I/O wants: blocks on block boundaries, and a ring mapped twice back to
-//! back so that every range of it is contiguous.
+//! A ring of bytes that is mapped twice back to back, so that every range of it is contiguous.
 //!
-//! Nothing here reads or writes a file of the user's.
+//! The only `unsafe` of the engine outside `io`: making the mapping, and slices of it.
 
 use crate::limits::BLOCK;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -9,48 +8,6 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::{self, NonNull};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
-
-/// One block, aligned to its size.
-#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(4096))]
-struct Block([u8; BLOCK as usize]);
-
-/// Zeroed whole blocks whose memory starts on a block boundary.
-#[derive(Clone)]
-pub struct AlignedBlocks(Box<[Block]>);
-
-impl AlignedBlocks {
-    /// `bytes` zero bytes, rounded up to whole blocks.
-    pub fn zeroed(bytes: usize) -> AlignedBlocks {
-        let blocks = bytes.div_ceil(BLOCK as usize);
-        let memory = <[Block]>::new_box_zeroed_with_elems(blocks).expect("blocks fit into memory");
-        AlignedBlocks(memory)
-    }
-
-    pub fn as_slice(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.0.as_mut_bytes()
-    }
-
-    /// Whole length in bytes, a multiple of a block.
-    pub fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl fmt::Debug for AlignedBlocks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AlignedBlocks({} bytes)", self.len())
-    }
-}
 
 /// A ring of bytes whose memory is mapped twice in a row: a range that wraps around the end is contiguous.
 ///
@@ -157,13 +114,5 @@ mod tests {
         ring.slice_mut(capacity - 3, 6).copy_from_slice(b"abcdef");
         assert_eq!(ring.slice(0, 3), b"def");
         assert_eq!(ring.slice(2 * capacity - 3, 6), b"abcdef");
-    }
-
-    #[test]
-    fn blocks_are_aligned_and_zero() {
-        let blocks = AlignedBlocks::zeroed(5000);
-        assert_eq!(blocks.len(), 8192);
-        assert_eq!(blocks.as_slice().as_ptr() as usize % BLOCK as usize, 0);
-        assert!(blocks.as_slice().iter().all(|&byte| byte == 0));
     }
 }
