@@ -3,9 +3,9 @@
 //!
 //! Promises to call a hang once per incarnation. Reads no clock and kills nobody.
 
-use crate::events::{Health, ShardProgress};
 use crate::ids::{Nanos, ShardId};
 use crate::mutants::{Mutant, lacks};
+use crate::shard::{Health, ShardProgress};
 use crate::timing::{STARTING_LIMIT, STARVED_LIMIT, Timing};
 use std::time::Duration;
 

@@ -5,9 +5,9 @@
 //! reign. That rests on two counts: the holder's from *sending*, shortened; the agent's from *receipt*,
 //! lengthened ([`Timing::check`](crate::timing::Timing::check) enforces which is shorter).
 
-use crate::codec::Proof;
 use crate::configuration::Configuration;
 use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, Nanos, NodeId, NodeSet};
+use crate::message::Proof;
 use crate::timing::Timing;
 use std::time::Duration;
 

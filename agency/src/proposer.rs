@@ -5,9 +5,9 @@
 //! prepared, so that the change itself is a single round trip. Which change to make is the overseer's.
 
 use crate::ballot::Ballot;
-use crate::codec::Proof;
 use crate::configuration::Configuration;
 use crate::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
+use crate::message::Proof;
 use crate::mutants::{Mutant, lacks};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub const JITTER: Duration = Duration::from_millis(3);
 
 /// Where an attempt stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub enum Attempt {
     Idle,
     /// Waiting for the own agent's durable promise.
     Home {
@@ -57,7 +57,7 @@ pub struct Proposer {
     agents: NodeSet,
     /// How many promises and acceptances are needed.
     needed: usize,
-    phase: Phase,
+    attempt: Attempt,
     highest: Ballot,
     /// Agents that will not take part in the present attempt.
     refused: NodeSet,
@@ -86,7 +86,7 @@ impl Proposer {
             me,
             agents,
             needed: majority(agents),
-            phase: Phase::Idle,
+            attempt: Attempt::Idle,
             highest: Ballot::ZERO,
             refused: NodeSet::default(),
             refused_since: None,
@@ -100,8 +100,8 @@ impl Proposer {
     }
 
     /// Where it stands.
-    pub fn phase(&self) -> Phase {
-        self.phase
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
     }
 
     /// What travels with the value being proposed.
@@ -116,7 +116,7 @@ impl Proposer {
         let ballot = Ballot::above(self.highest.max(home), self.me);
         self.highest = ballot;
         self.refused = NodeSet::default();
-        self.phase = Phase::Home { ballot };
+        self.attempt = Attempt::Home { ballot };
         ballot
     }
 
@@ -128,20 +128,20 @@ impl Proposer {
         of: Ballot,
         seen: Option<(Ballot, Configuration)>,
     ) -> Option<Ballot> {
-        let (ballot, promised, best, since, first) = match self.phase {
-            Phase::Home { ballot } if ballot == of && from == self.me => {
+        let (ballot, promised, best, since, first) = match self.attempt {
+            Attempt::Home { ballot } if ballot == of && from == self.me => {
                 (ballot, NodeSet::of(&[from]), seen, now, true)
             }
-            Phase::Preparing { ballot, promised, best, since } if ballot == of => {
+            Attempt::Preparing { ballot, promised, best, since } if ballot == of => {
                 let newer = seen.map(|s| s.0) > best.map(|b| b.0);
                 (ballot, promised.with(from), if newer { seen } else { best }, since, false)
             }
             _ => return None,
         };
-        self.phase = if promised.len() >= self.needed {
-            Phase::Prepared { ballot, best }
+        self.attempt = if promised.len() >= self.needed {
+            Attempt::Prepared { ballot, best }
         } else {
-            Phase::Preparing { ballot, promised, best, since }
+            Attempt::Preparing { ballot, promised, best, since }
         };
         first.then_some(ballot)
     }
@@ -149,19 +149,19 @@ impl Proposer {
     /// An agent knows a higher ballot. The attempt is over if it was with `of` and too few others are left.
     pub fn beaten(&mut self, now: Nanos, from: NodeId, of: Ballot, by: Ballot) {
         self.highest = self.highest.max(by);
-        let ours = match self.phase {
-            Phase::Home { ballot } | Phase::Preparing { ballot, .. } | Phase::Accepting { ballot, .. } => {
-                ballot == of
-            }
-            Phase::Prepared { ballot, .. } => ballot == of && by > ballot,
-            Phase::Idle => false,
+        let ours = match self.attempt {
+            Attempt::Home { ballot }
+            | Attempt::Preparing { ballot, .. }
+            | Attempt::Accepting { ballot, .. } => ballot == of,
+            Attempt::Prepared { ballot, .. } => ballot == of && by > ballot,
+            Attempt::Idle => false,
         };
         if !ours {
             return;
         }
         self.refused = self.refused.with(from);
         self.refused_since.get_or_insert(now);
-        let home = matches!(self.phase, Phase::Home { .. });
+        let home = matches!(self.attempt, Attempt::Home { .. });
         if home || self.agents.len() - self.refused.len() < self.needed {
             // The first defeat is most often a stale ballot, not a rival: try again at once.
             if self.defeats > 0 {
@@ -169,7 +169,7 @@ impl Proposer {
                 self.not_before = now + (BACKOFF * (1 << doublings) + JITTER * u32::from(self.me.0));
             }
             self.defeats += 1;
-            self.phase = Phase::Idle;
+            self.attempt = Attempt::Idle;
         }
     }
 
@@ -178,8 +178,8 @@ impl Proposer {
     /// # Panics
     /// If none is prepared.
     pub fn propose(&mut self, now: Nanos, value: Configuration, proof: Option<Proof>, home_last: bool) {
-        let Phase::Prepared { ballot, .. } = self.phase else { panic!("no ballot is prepared") };
-        self.phase = Phase::Accepting { ballot, value, accepted: NodeSet::default() };
+        let Attempt::Prepared { ballot, .. } = self.attempt else { panic!("no ballot is prepared") };
+        self.attempt = Attempt::Accepting { ballot, value, accepted: NodeSet::default() };
         self.proof = proof;
         self.home_last = home_last && self.needed > 1;
         self.send_at = [now; MAX_MEMBERS];
@@ -190,7 +190,7 @@ impl Proposer {
 
     /// Agents to whom the accept is to be sent (again) now; they are not named again for a while.
     pub fn to_send(&mut self, now: Nanos) -> NodeSet {
-        let Phase::Accepting { accepted, .. } = self.phase else { return NodeSet::default() };
+        let Attempt::Accepting { accepted, .. } = self.attempt else { return NodeSet::default() };
         let mut to = NodeSet::default();
         for agent in self.agents.iter().filter(|a| !accepted.contains(*a)) {
             if agent == self.me && self.home_last && accepted.len() + 1 < self.needed {
@@ -207,7 +207,7 @@ impl Proposer {
 
     /// An agent accepted. Returns the value if it is thereby chosen.
     pub fn accepted(&mut self, from: NodeId, of: Ballot) -> Option<Configuration> {
-        let Phase::Accepting { ballot, value, accepted } = &mut self.phase else { return None };
+        let Attempt::Accepting { ballot, value, accepted } = &mut self.attempt else { return None };
         if *ballot != of {
             return None;
         }
@@ -217,7 +217,7 @@ impl Proposer {
 
     /// An agent may accept only after `until`.
     pub fn leased(&mut self, from: NodeId, of: Ballot, until: Nanos) {
-        if matches!(self.phase, Phase::Accepting { ballot, .. } if ballot == of) {
+        if matches!(self.attempt, Attempt::Accepting { ballot, .. } if ballot == of) {
             self.send_at[usize::from(from.0)] = until;
         }
     }
@@ -234,42 +234,42 @@ impl Proposer {
         }
         self.defeats = 0;
         self.not_before = Nanos(0);
-        match self.phase {
-            Phase::Accepting { value, .. } if value.version > decided.version => {}
-            Phase::Home { .. } | Phase::Preparing { .. } | Phase::Idle => {}
-            Phase::Accepting { .. } | Phase::Prepared { .. } => self.phase = Phase::Idle,
+        match self.attempt {
+            Attempt::Accepting { value, .. } if value.version > decided.version => {}
+            Attempt::Home { .. } | Attempt::Preparing { .. } | Attempt::Idle => {}
+            Attempt::Accepting { .. } | Attempt::Prepared { .. } => self.attempt = Attempt::Idle,
         }
     }
 
     /// Ends the attempt, whatever becomes of it. Always safe; somebody else may have to settle it.
     pub fn abandon(&mut self) {
-        self.phase = Phase::Idle;
+        self.attempt = Attempt::Idle;
         self.unsettled = None;
     }
 
     /// Whether the value being proposed was refused by one agent, and others that could still carry it have been
     /// silent since: a higher ballot may find a quorum among those that answer.
     pub fn stuck(&self, now: Nanos) -> bool {
-        matches!(self.phase, Phase::Accepting { .. })
+        matches!(self.attempt, Attempt::Accepting { .. })
             && self.refused_since.is_some_and(|since| now.since(since) >= PREPARE_RETRY)
     }
 
     /// The prepared ballot is of no use (any more).
     pub fn spoil(&mut self) {
-        self.phase = Phase::Idle;
+        self.attempt = Attempt::Idle;
     }
 
     /// When this wants to be looked at again; `None` if only an answer can move it.
     pub fn deadline(&self) -> Option<Nanos> {
-        match self.phase {
-            Phase::Accepting { accepted, .. } => self
+        match self.attempt {
+            Attempt::Accepting { accepted, .. } => self
                 .agents
                 .iter()
                 .filter(|a| !accepted.contains(*a))
                 .filter(|a| !(*a == self.me && self.home_last && accepted.len() + 1 < self.needed))
                 .map(|a| self.send_at[usize::from(a.0)])
                 .min(),
-            Phase::Preparing { since, .. } => Some(since + PREPARE_RETRY),
+            Attempt::Preparing { since, .. } => Some(since + PREPARE_RETRY),
             _ => None,
         }
     }
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(p.accepted(NodeId(1), ballot), None);
         assert!(!p.stuck(NOW + PREPARE_RETRY), "the others may yet answer");
         p.beaten(NOW, NodeId(2), ballot, Ballot { round: 9, node: NodeId(0) });
-        assert!(matches!(p.phase(), Phase::Accepting { .. }), "agent 0 could still carry it");
+        assert!(matches!(p.attempt(), Attempt::Accepting { .. }), "agent 0 could still carry it");
         assert!(!p.stuck(NOW));
         assert!(p.stuck(NOW + PREPARE_RETRY), "but it never says anything");
         p.spoil();
@@ -334,7 +334,7 @@ mod tests {
         p.promised(NOW, NodeId(0), ballot, None);
         let older = (Ballot { round: 1, node: NodeId(1) }, founded());
         p.promised(NOW, NodeId(2), ballot, Some(older));
-        assert_eq!(p.phase(), Phase::Prepared { ballot, best: Some(older) });
+        assert_eq!(p.attempt(), Attempt::Prepared { ballot, best: Some(older) });
     }
 
     #[test]
@@ -346,7 +346,7 @@ mod tests {
                 let ballot = p.start(Ballot::ZERO, false);
                 let by = Ballot { round: 10 + round, node: NodeId(2) };
                 p.beaten(NOW, NodeId(me), ballot, by);
-                assert_eq!(p.phase(), Phase::Idle);
+                assert_eq!(p.attempt(), Attempt::Idle);
                 assert!(p.start(Ballot::ZERO, false).round > 10 + round);
                 p.spoil();
             }
@@ -360,7 +360,7 @@ mod tests {
         let (mut p, ballot) = prepared();
         let old = Ballot { round: 0, node: NodeId(1) };
         p.beaten(NOW, NodeId(2), old, Ballot { round: 9, node: NodeId(0) });
-        assert!(matches!(p.phase(), Phase::Prepared { ballot: b, .. } if b == ballot));
+        assert!(matches!(p.attempt(), Attempt::Prepared { ballot: b, .. } if b == ballot));
         p.propose(NOW, founded(), None, false);
         assert_eq!(p.accepted(NodeId(0), old), None);
     }

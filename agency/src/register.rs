@@ -7,8 +7,7 @@
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::error::ImageError;
-use crate::events::HISTORY_LIMIT;
-use crate::ids::{Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, ShardId};
+use crate::ids::{HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, ShardId};
 use crate::wire::{Malformed, Reader, Write};
 
 const MAGIC: [u8; 4] = *b"BaAg";

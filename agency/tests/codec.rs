@@ -2,15 +2,15 @@
 
 use agency::acceptor::Acceptor;
 use agency::ballot::Ballot;
-use agency::codec::{
-    AcceptAnswer, AcceptItem, AcceptedItem, HEADER, MAX_BODY, Message, NodeReport, PromiseAnswer,
-    PromiseItem, Proof, ShardBeat,
-};
+use agency::codec::{HEADER, MAX_BODY};
 use agency::configuration::{Configuration, Why};
 use agency::error::CodecError;
-use agency::events::{Health, ShardProgress};
 use agency::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
+use agency::message::{
+    AcceptAnswer, AcceptItem, AcceptedItem, Message, NodeReport, PromiseAnswer, PromiseItem, Proof, ShardBeat,
+};
 use agency::register::{Identity, Image, ShardImage};
+use agency::shard::{Health, ShardProgress};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -8,8 +8,9 @@
 //! wall time.
 
 use crate::control::job::{Job, JobDone};
-use agency::events::{ClusterView, ShardRequest, ShardUpdate};
 use agency::ids::{Epoch, Nanos, NodeId};
+use agency::shard::{ShardRequest, ShardUpdate};
+use agency::view::ClusterView;
 use engine::disk::{DiskDone, DiskOp, ReadSpec};
 use engine::log::BufferRange;
 use std::sync::Arc;

@@ -6,11 +6,11 @@
 
 use super::Overseer;
 use super::store::Answer;
-use crate::codec::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::configuration::Configuration;
 use crate::ids::{NodeId, ShardId, Version};
+use crate::message::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::mutants::{Mutant, lacks};
-use crate::proposer::Phase;
+use crate::proposer::Attempt;
 
 impl Overseer {
     /// Items about shards this group does not have come from a peer with another configuration.
@@ -112,7 +112,7 @@ impl Overseer {
 
     /// All others promised: what they accepted is all that this agent can have had a part in.
     pub(super) fn adopt(&mut self, shard: ShardId) {
-        let Phase::Prepared { best, .. } = self.shard(shard).proposer.phase() else { return };
+        let Attempt::Prepared { best, .. } = self.shard(shard).proposer.attempt() else { return };
         let next = self.store.next();
         let s = self.shard_mut(shard);
         s.acceptor.adopt(best);

@@ -5,12 +5,12 @@
 //! that value to a decision.
 
 use super::Overseer;
-use crate::codec::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::configuration::{Change, Configuration, Why};
-use crate::events::{Health, Outcome};
 use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Version};
+use crate::message::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::mutants::{Mutant, lacks};
-use crate::proposer::{JITTER, Phase};
+use crate::proposer::{Attempt, JITTER};
+use crate::shard::{Health, RequestStatus};
 use crate::timing::{CANDIDATE_PATIENCE, COURTESY, SETTLE_AFTER, STARTUP_WAIT};
 use std::cmp::Reverse;
 
@@ -53,7 +53,7 @@ impl Overseer {
             };
         };
         if self.leads(&c) {
-            let pending = s.request.is_some_and(|r| r.outcome == Outcome::Pending);
+            let pending = s.request.is_some_and(|r| r.outcome == RequestStatus::Pending);
             return match (unsettled, pending) {
                 (_, true) => Want::Request,
                 (true, false) => Want::Settle,
@@ -169,7 +169,7 @@ impl Overseer {
         s.undecided_since = if undecided { s.undecided_since.or(Some(now)) } else { None };
         let want = self.want(shard);
         self.forget_what_is_moot(shard, want);
-        if matches!(self.shard(shard).proposer.phase(), Phase::Prepared { .. }) {
+        if matches!(self.shard(shard).proposer.attempt(), Attempt::Prepared { .. }) {
             self.use_prepared(shard, want);
         }
         let home = self.shard(shard).acceptor.promised();
@@ -185,7 +185,7 @@ impl Overseer {
         let patient = matches!(want, Want::KeepReady | Want::Settle | Want::Nothing);
         let not_before =
             if patient { s.proposer.not_before.max(s.courtesy_until) } else { s.proposer.not_before };
-        if s.proposer.phase() == Phase::Idle && want != Want::Nothing && enough && not_before <= now {
+        if s.proposer.attempt() == Attempt::Idle && want != Want::Nothing && enough && not_before <= now {
             let ballot = s.proposer.start(home, everybody);
             self.outbox.prepare(me, shard, ballot);
         }
@@ -197,19 +197,19 @@ impl Overseer {
         let now = self.now;
         let me = self.options.me;
         let s = self.shard_mut(shard);
-        match s.proposer.phase() {
+        match s.proposer.attempt() {
             // Another's ballot passed this one by at home.
-            Phase::Prepared { ballot, .. } if ballot < s.acceptor.promised() => {
+            Attempt::Prepared { ballot, .. } if ballot < s.acceptor.promised() => {
                 s.courtesy_until = now + COURTESY + JITTER * u32::from(me.0);
                 s.proposer.spoil();
             }
-            Phase::Prepared { .. } if want == Want::Nothing => s.proposer.spoil(),
-            Phase::Preparing { since, .. } if now.since(since) >= crate::proposer::PREPARE_RETRY => {
+            Attempt::Prepared { .. } if want == Want::Nothing => s.proposer.spoil(),
+            Attempt::Preparing { since, .. } if now.since(since) >= crate::proposer::PREPARE_RETRY => {
                 s.proposer.spoil();
             }
-            Phase::Accepting { .. } if s.proposer.stuck(now) => s.proposer.spoil(),
+            Attempt::Accepting { .. } if s.proposer.stuck(now) => s.proposer.spoil(),
             // A leader that was only slow is back before anybody accepted its successor.
-            Phase::Accepting { value, accepted, .. }
+            Attempt::Accepting { value, accepted, .. }
                 if accepted.is_empty()
                     && value.leader == me
                     && value.why == Why::LeaseExpired
@@ -226,7 +226,7 @@ impl Overseer {
 
     /// A ballot is prepared: settle what it found, make the wanted change, or keep it.
     fn use_prepared(&mut self, shard: ShardId, want: Want) {
-        let Phase::Prepared { best, .. } = self.shard(shard).proposer.phase() else { return };
+        let Attempt::Prepared { best, .. } = self.shard(shard).proposer.attempt() else { return };
         if want == Want::Join {
             return self.adopt_when_all(shard);
         }
@@ -308,7 +308,7 @@ impl Overseer {
     fn send_accepts(&mut self, shard: ShardId) {
         let now = self.now;
         let s = self.shard_mut(shard);
-        let Phase::Accepting { ballot, value, .. } = s.proposer.phase() else { return };
+        let Attempt::Accepting { ballot, value, .. } = s.proposer.attempt() else { return };
         let item = AcceptItem { shard, ballot, value, proof: s.proposer.proof() };
         for agent in s.proposer.to_send(now).iter() {
             self.outbox.accept(agent, item);

@@ -1,9 +1,9 @@
 //! Gathers what one event makes the overseer say, so that many shards travel in one message per peer.
 
 use crate::ballot::Ballot;
-use crate::codec::{AcceptItem, AcceptedItem, Message, PromiseItem};
 use crate::configuration::Configuration;
 use crate::ids::{MAX_MEMBERS, NodeId, ShardId, Version};
+use crate::message::{AcceptItem, AcceptedItem, Message, PromiseItem};
 
 #[derive(Default)]
 struct Batch {

@@ -2,8 +2,9 @@
 
 use super::Overseer;
 use crate::configuration::{Change, Configuration};
-use crate::events::{Command, Outcome, ShardRequest, ShardUpdate};
+use crate::events::Command;
 use crate::ids::{Incarnation, Nanos, ShardId};
+use crate::shard::{RequestStatus, ShardRequest, ShardUpdate};
 
 /// The newest request of a shard.
 #[derive(Clone, Copy, Debug)]
@@ -11,19 +12,19 @@ pub(super) struct Pending {
     pub id: u64,
     /// What it asks for, as a configuration; `None` if it was never proposed.
     pub value: Option<Configuration>,
-    pub outcome: Outcome,
+    pub outcome: RequestStatus,
 }
 
 impl Pending {
     /// A newer configuration is decided: is it the one asked for?
     pub fn learned(&mut self, decided: &Configuration) {
-        if self.outcome != Outcome::Pending {
+        if self.outcome != RequestStatus::Pending {
             return;
         }
         match self.value {
-            Some(value) if value == *decided => self.outcome = Outcome::Decided,
+            Some(value) if value == *decided => self.outcome = RequestStatus::Decided,
             Some(value) if value.version > decided.version => {}
-            _ => self.outcome = Outcome::Refused,
+            _ => self.outcome = RequestStatus::Refused,
         }
     }
 }
@@ -35,7 +36,7 @@ impl Overseer {
         }
         // A value that is already on its way stays `unsettled` in the proposer, and is settled first.
         let value = self.requested(shard, &request);
-        let outcome = if value.is_some() { Outcome::Pending } else { Outcome::Refused };
+        let outcome = if value.is_some() { RequestStatus::Pending } else { RequestStatus::Refused };
         let pending = Pending { id: request.id, value, outcome };
         self.shard_mut(shard).request = Some(pending);
     }
@@ -76,7 +77,7 @@ impl Overseer {
             let Some(configuration) = self.shard(shard).decided else { continue };
             let leader_lost = self.leader_lost(shard);
             let (request, outcome) =
-                self.shard(shard).request.map_or((0, Outcome::None), |r| (r.id, r.outcome));
+                self.shard(shard).request.map_or((0, RequestStatus::None), |r| (r.id, r.outcome));
             let update = ShardUpdate { configuration, request, outcome, leader_lost };
             let s = self.shard_mut(shard);
             if s.published == Some(update) {

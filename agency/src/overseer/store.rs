@@ -1,9 +1,9 @@
 //! Nothing is answered before it is durable: tickets for stored images, and the answers that wait for them.
 
 use super::Overseer;
-use crate::codec::{AcceptedItem, PromiseItem};
 use crate::events::Command;
 use crate::ids::NodeId;
+use crate::message::{AcceptedItem, PromiseItem};
 use crate::register::{Image, ShardImage};
 use std::collections::VecDeque;
 

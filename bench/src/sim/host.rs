@@ -5,9 +5,11 @@
 
 use super::clock::Clock;
 use super::disk::{Copy, SimDisk};
-use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
+use agency::events::Event as WardenEvent;
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::Overseer;
+use agency::shard::{ShardProgress, ShardRequest, ShardUpdate};
+use agency::view::ClusterView;
 use engine::disk::DiskDone;
 use engine::log::BufferRange;
 use net::mail::Mail;

@@ -3,8 +3,8 @@
 use crate::config::NodeConfig;
 use crate::resp::{NodeTopology, ShardTopology, Topology};
 use agency::configuration::Configuration;
-use agency::events::{ClusterView, NodeView};
 use agency::ids::{NodeId, ShardId};
+use agency::view::{ClusterView, NodeView};
 
 /// What `MOVED`, `CLUSTER SLOTS` and the like are answered from. `mine` is what was published for one shard.
 pub(super) fn topology(

@@ -4,8 +4,8 @@
 
 use crate::node::Node;
 use crate::seam::{Action, Event, Lease};
-use agency::events::ShardProgress;
 use agency::ids::Nanos;
+use agency::shard::ShardProgress;
 
 /// A pure state machine that lives on [`Event`]s and answers with [`Action`]s (see `seam` for the rules).
 pub trait Core {
