@@ -4,12 +4,13 @@
 //! never make `decode` panic or allocate beyond its bounds. `docs/AGENCY.md` describes the bytes.
 
 use crate::error::CodecError;
-use crate::ids::{Epoch, HISTORY_LIMIT, Incarnation, MAX_SHARDS, Nanos, Version};
+use crate::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, Version};
 use crate::message::{
-    AcceptAnswer, AcceptItem, AcceptedItem, Message, NodeReport, PromiseAnswer, PromiseItem, Proof, ShardBeat,
+    AcceptAnswer, AcceptItem, AcceptedItem, MAX_DECIDED, Message, NodeReport, PromiseAnswer, PromiseItem,
+    Proof, ShardBeat,
 };
 use crate::shard::{Health, ShardProgress};
-use crate::wire::{Malformed, Reader, Write};
+use crate::wire::{CONFIGURATION_BYTES, Malformed, Reader, Write};
 use std::time::Duration;
 
 /// Version of the protocol; peers of another version are refused.
@@ -23,8 +24,18 @@ pub const HEADER: usize = 12;
 
 const MAGIC: [u8; 2] = *b"Ba";
 
-/// Most configurations in one [`Message::Decided`]: the whole history, and the newest of each shard.
-const MAX_DECIDED: usize = HISTORY_LIMIT + MAX_SHARDS;
+/// Bytes of the largest item of a list but for those of [`Message::Decided`]: a beat, with room to spare.
+const LARGEST_ITEM: usize = 128;
+
+const _: () = {
+    let lists = 64 + MAX_SHARDS * LARGEST_ITEM;
+    let decided = 2 + MAX_DECIDED * (2 + CONFIGURATION_BYTES);
+    assert!(lists <= MAX_BODY && decided <= MAX_BODY, "every message fits into a body");
+    assert!(
+        2 + 9 + 2 + 9 + CONFIGURATION_BYTES + 26 <= LARGEST_ITEM,
+        "an item of two ballots and a proof fits"
+    );
+};
 
 impl Message {
     fn kind(&self) -> u8 {
@@ -95,13 +106,7 @@ impl Message {
             }
             Message::Heartbeat { seq, report, hears, suspects, shards } => {
                 out.put_u64(*seq);
-                out.put_u32(report.pid);
-                out.put_u32(report.warden_pid);
-                out.put_u64(report.incarnation.0);
-                out.put_flag(report.running);
-                out.put_u64(report.dead.0);
-                out.put_flag(report.hung);
-                out.put_u128(report.disk_id);
+                put_report(out, report);
                 out.put_u8(hears.0);
                 out.put_u8(suspects.0);
                 out.put_list(shards, put_beat);
@@ -122,41 +127,14 @@ impl Message {
                 out.put_u16(shard.0);
                 out.put_ballot(*ballot);
             }),
-            Message::Promised(items) => out.put_list(items, |out, item| {
-                out.put_u16(item.shard.0);
-                out.put_ballot(item.ballot);
-                match &item.answer {
-                    PromiseAnswer::Promised(accepted) => {
-                        out.put_u8(0);
-                        out.put_accepted(accepted);
-                    }
-                    PromiseAnswer::Beaten(by) => {
-                        out.put_u8(1);
-                        out.put_ballot(*by);
-                    }
-                }
-            }),
+            Message::Promised(items) => out.put_list(items, put_promise),
             Message::Accept(items) => out.put_list(items, |out, item| {
                 out.put_u16(item.shard.0);
                 out.put_ballot(item.ballot);
                 out.put_configuration(&item.value);
                 put_proof(out, item.proof);
             }),
-            Message::Accepted(items) => out.put_list(items, |out, item| {
-                out.put_u16(item.shard.0);
-                out.put_ballot(item.ballot);
-                match item.answer {
-                    AcceptAnswer::Accepted => out.put_u8(0),
-                    AcceptAnswer::Beaten(by) => {
-                        out.put_u8(1);
-                        out.put_ballot(by);
-                    }
-                    AcceptAnswer::Leased(remaining) => {
-                        out.put_u8(2);
-                        out.put_u64(u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX));
-                    }
-                }
-            }),
+            Message::Accepted(items) => out.put_list(items, put_accepted),
             Message::Decided(items) => out.put_list(items, |out, (shard, configuration)| {
                 out.put_u16(shard.0);
                 out.put_configuration(configuration);
@@ -165,6 +143,47 @@ impl Message {
                 out.put_u16(shard.0);
                 out.put_u64(version.0);
             }),
+        }
+    }
+}
+
+fn put_report(out: &mut Vec<u8>, report: &NodeReport) {
+    out.put_u32(report.pid);
+    out.put_u32(report.warden_pid);
+    out.put_u64(report.incarnation.0);
+    out.put_flag(report.running);
+    out.put_u64(report.dead.0);
+    out.put_flag(report.hung);
+    out.put_u128(report.disk_id);
+}
+
+fn put_promise(out: &mut Vec<u8>, item: &PromiseItem) {
+    out.put_u16(item.shard.0);
+    out.put_ballot(item.ballot);
+    match &item.answer {
+        PromiseAnswer::Promised(accepted) => {
+            out.put_u8(0);
+            out.put_accepted(accepted);
+        }
+        PromiseAnswer::Beaten(by) => {
+            out.put_u8(1);
+            out.put_ballot(*by);
+        }
+    }
+}
+
+fn put_accepted(out: &mut Vec<u8>, item: &AcceptedItem) {
+    out.put_u16(item.shard.0);
+    out.put_ballot(item.ballot);
+    match item.answer {
+        AcceptAnswer::Accepted => out.put_u8(0),
+        AcceptAnswer::Beaten(by) => {
+            out.put_u8(1);
+            out.put_ballot(by);
+        }
+        AcceptAnswer::Leased(remaining) => {
+            out.put_u8(2);
+            out.put_u64(u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX));
         }
     }
 }
@@ -266,12 +285,12 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {
             shards: r.list(MAX_SHARDS, |r| Ok((r.shard()?, Epoch(r.u64()?))))?,
         },
         4 => Message::Died { incarnation: Incarnation(r.u64()?), hung: r.flag()? },
-        5 => Message::Prepare(r.list(MAX_SHARDS, |r| Ok((r.shard()?, r.ballot()?)))?),
+        5 => Message::Prepare(r.list(MAX_SHARDS, |r| Ok((r.shard()?, r.foreign_ballot()?)))?),
         6 => Message::Promised(r.list(MAX_SHARDS, |r| {
-            let (shard, ballot) = (r.shard()?, r.ballot()?);
+            let (shard, ballot) = (r.shard()?, r.foreign_ballot()?);
             let answer = match r.u8()? {
                 0 => PromiseAnswer::Promised(r.accepted()?),
-                1 => PromiseAnswer::Beaten(r.ballot()?),
+                1 => PromiseAnswer::Beaten(r.foreign_ballot()?),
                 _ => return Err(Malformed),
             };
             Ok(PromiseItem { shard, ballot, answer })
@@ -279,16 +298,16 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {
         7 => Message::Accept(r.list(MAX_SHARDS, |r| {
             Ok(AcceptItem {
                 shard: r.shard()?,
-                ballot: r.ballot()?,
+                ballot: r.foreign_ballot()?,
                 value: r.configuration()?,
                 proof: proof(r)?,
             })
         })?),
         8 => Message::Accepted(r.list(MAX_SHARDS, |r| {
-            let (shard, ballot) = (r.shard()?, r.ballot()?);
+            let (shard, ballot) = (r.shard()?, r.foreign_ballot()?);
             let answer = match r.u8()? {
                 0 => AcceptAnswer::Accepted,
-                1 => AcceptAnswer::Beaten(r.ballot()?),
+                1 => AcceptAnswer::Beaten(r.foreign_ballot()?),
                 2 => AcceptAnswer::Leased(Duration::from_nanos(r.u64()?)),
                 _ => return Err(Malformed),
             };

@@ -2,9 +2,13 @@
 
 use crate::ballot::Ballot;
 use crate::configuration::Configuration;
-use crate::ids::{Epoch, Incarnation, NodeId, NodeSet, ShardId, Version};
+use crate::ids::{Epoch, HISTORY_LIMIT, Incarnation, MAX_SHARDS, NodeId, NodeSet, ShardId, Version};
 use crate::shard::ShardProgress;
 use std::time::Duration;
+
+/// Most configurations in one [`Message::Decided`]: the whole history, and the newest of each shard. Every other
+/// list names each shard at most once.
+pub const MAX_DECIDED: usize = HISTORY_LIMIT + MAX_SHARDS;
 
 /// Why an agent need not wait for the end of a lease it granted (rule 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -75,8 +75,17 @@ pub struct Proposer {
 }
 
 /// More than half of these agents.
+///
+/// # Panics
+/// If there is no agent (our own bug: the configuration is checked when it is parsed).
 pub fn majority(agents: NodeSet) -> usize {
-    if lacks(Mutant::QuorumOfOne) { 1 } else { agents.len() / 2 + 1 }
+    assert!(!agents.is_empty(), "a group has agents");
+    if lacks(Mutant::QuorumOfOne) {
+        return 1;
+    }
+    let majority = agents.len() / 2 + 1;
+    assert!(majority <= agents.len() && 2 * majority > agents.len(), "any two majorities share an agent");
+    majority
 }
 
 impl Proposer {
@@ -109,18 +118,38 @@ impl Proposer {
         self.proof
     }
 
+    /// What holds after each step: who answered is an agent, and what was asked of a quorum was asked of one.
+    fn assert_sound(&self) {
+        assert!(self.needed >= majority(self.agents) && self.needed <= self.agents.len());
+        let answered = match self.attempt {
+            Attempt::Preparing { promised, .. } => promised,
+            Attempt::Accepting { accepted, .. } => accepted,
+            _ => NodeSet::default(),
+        };
+        assert_eq!(answered.union(self.refused).union(self.agents), self.agents, "only agents answer");
+        if let Attempt::Accepting { value, .. } = self.attempt {
+            assert_eq!(self.unsettled, Some(value), "a ballot carries one value, which is not settled yet");
+        }
+    }
+
     /// Takes a new ballot, above everything seen and above `home`, the own agent's promise. It is to be put
     /// to the own agent alone. `everybody` asks for all agents' promises instead of a quorum's.
+    ///
+    /// # Panics
+    /// If an attempt is under way.
     pub fn start(&mut self, home: Ballot, everybody: bool) -> Ballot {
+        assert_eq!(self.attempt, Attempt::Idle, "one attempt at a time");
         self.needed = if everybody { self.agents.len() } else { majority(self.agents) };
         let ballot = Ballot::above(self.highest.max(home), self.me);
+        assert!(ballot > self.highest && ballot > home, "a ballot is used once");
         self.highest = ballot;
         self.refused = NodeSet::default();
         self.attempt = Attempt::Home { ballot };
         ballot
     }
 
-    /// An agent promised. Returns the ballot if the others are to be asked now.
+    /// An agent promised. Returns the ballot if the others are to be asked now. Who is no agent has no vote, and
+    /// who accepted `of` or above before promising it broke its promise and is not counted.
     pub fn promised(
         &mut self,
         now: Nanos,
@@ -128,6 +157,9 @@ impl Proposer {
         of: Ballot,
         seen: Option<(Ballot, Configuration)>,
     ) -> Option<Ballot> {
+        if !self.agents.contains(from) || seen.is_some_and(|(by, _)| by >= of) {
+            return None;
+        }
         let (ballot, promised, best, since, first) = match self.attempt {
             Attempt::Home { ballot } if ballot == of && from == self.me => {
                 (ballot, NodeSet::of(&[from]), seen, now, true)
@@ -143,11 +175,20 @@ impl Proposer {
         } else {
             Attempt::Preparing { ballot, promised, best, since }
         };
+        assert!(promised.contains(self.me), "the own agent promises first");
+        assert!(
+            best.is_none_or(|(by, _)| by < ballot),
+            "nobody accepts above a ballot that it then promises"
+        );
+        self.assert_sound();
         first.then_some(ballot)
     }
 
     /// An agent knows a higher ballot. The attempt is over if it was with `of` and too few others are left.
     pub fn beaten(&mut self, now: Nanos, from: NodeId, of: Ballot, by: Ballot) {
+        if !self.agents.contains(from) {
+            return;
+        }
         self.highest = self.highest.max(by);
         let ours = match self.attempt {
             Attempt::Home { ballot }
@@ -168,9 +209,10 @@ impl Proposer {
                 let doublings = (self.defeats - 1).min(BACKOFF_DOUBLINGS);
                 self.not_before = now + (BACKOFF * (1 << doublings) + JITTER * u32::from(self.me.0));
             }
-            self.defeats += 1;
+            self.defeats = self.defeats.saturating_add(1);
             self.attempt = Attempt::Idle;
         }
+        self.assert_sound();
     }
 
     /// Proposes `value` with the prepared ballot.
@@ -186,6 +228,7 @@ impl Proposer {
         self.refused = NodeSet::default();
         self.refused_since = None;
         self.unsettled = Some(value);
+        self.assert_sound();
     }
 
     /// Agents to whom the accept is to be sent (again) now; they are not named again for a while.
@@ -208,16 +251,25 @@ impl Proposer {
     /// An agent accepted. Returns the value if it is thereby chosen.
     pub fn accepted(&mut self, from: NodeId, of: Ballot) -> Option<Configuration> {
         let Attempt::Accepting { ballot, value, accepted } = &mut self.attempt else { return None };
-        if *ballot != of {
+        if *ballot != of || !self.agents.contains(from) {
             return None;
         }
         *accepted = accepted.with(from);
-        (accepted.len() >= self.needed).then_some(*value)
+        let (value, votes) = (*value, accepted.len());
+        self.assert_sound();
+        if votes < self.needed {
+            return None;
+        }
+        let chosen = 2 * votes > self.agents.len() || lacks(Mutant::QuorumOfOne);
+        assert!(chosen, "{votes} of {:?} are no majority", self.agents);
+        Some(value)
     }
 
     /// An agent may accept only after `until`.
     pub fn leased(&mut self, from: NodeId, of: Ballot, until: Nanos) {
-        if matches!(self.attempt, Attempt::Accepting { ballot, .. } if ballot == of) {
+        if self.agents.contains(from)
+            && matches!(self.attempt, Attempt::Accepting { ballot, .. } if ballot == of)
+        {
             self.send_at[usize::from(from.0)] = until;
         }
     }
@@ -330,11 +382,30 @@ mod tests {
     #[test]
     fn the_newest_accepted_value_is_kept() {
         let mut p = Proposer::new(NodeId(0), NodeSet(0b111));
-        let ballot = p.start(Ballot::ZERO, false);
+        let ballot = p.start(Ballot { round: 1, node: NodeId(1) }, false);
         p.promised(NOW, NodeId(0), ballot, None);
         let older = (Ballot { round: 1, node: NodeId(1) }, founded());
         p.promised(NOW, NodeId(2), ballot, Some(older));
         assert_eq!(p.attempt(), Attempt::Prepared { ballot, best: Some(older) });
+    }
+
+    #[test]
+    fn strangers_have_no_vote_and_broken_promises_do_not_count() {
+        let stranger = NodeId(5);
+        let mut p = Proposer::new(NodeId(0), NodeSet(0b111));
+        let ballot = p.start(Ballot::ZERO, false);
+        p.promised(NOW, NodeId(0), ballot, None);
+        p.promised(NOW, stranger, ballot, None);
+        p.promised(NOW, NodeId(1), ballot, Some((ballot, founded())));
+        assert!(matches!(p.attempt(), Attempt::Preparing { .. }), "neither makes a quorum");
+        p.promised(NOW, NodeId(2), ballot, None);
+        p.propose(NOW, founded(), None, false);
+        let by = Ballot { round: 40, node: stranger };
+        (5..8).for_each(|n| p.beaten(NOW, NodeId(n), ballot, by));
+        assert!(matches!(p.attempt(), Attempt::Accepting { .. }), "strangers do not refuse either");
+        assert_eq!(p.accepted(stranger, ballot), None);
+        assert_eq!(p.accepted(NodeId(0), ballot), None);
+        assert_eq!(p.accepted(NodeId(1), ballot), Some(founded()));
     }
 
     #[test]

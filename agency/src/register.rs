@@ -98,7 +98,11 @@ fn decode_body(body: &[u8]) -> Result<Image, Malformed> {
     let mut r = Reader(body);
     let (group, me, joined) = (r.u128()?, r.node()?, r.flag()?);
     let shards = r.list(MAX_SHARDS, |r| {
-        let acceptor = Acceptor::restore(r.ballot()?, r.accepted()?);
+        let (promised, accepted) = (r.ballot()?, r.accepted()?);
+        if accepted.is_some_and(|(by, _)| by > promised) {
+            return Err(Malformed);
+        }
+        let acceptor = Acceptor::restore(promised, accepted);
         let decided = if r.flag()? { Some(r.configuration()?) } else { None };
         Ok(ShardImage { acceptor, decided })
     })?;

@@ -3,10 +3,10 @@
 mod common;
 
 use agency::ballot::Ballot;
-use agency::configuration::{Change, Why};
+use agency::configuration::{Change, Configuration, Why};
 use agency::events::{Command, Event};
-use agency::ids::{Epoch, Incarnation, NodeSet, ShardId, Version};
-use agency::message::{AcceptAnswer, Message};
+use agency::ids::{Epoch, Incarnation, MAX_SHARDS, NodeSet, ShardId, Version};
+use agency::message::{AcceptAnswer, MAX_DECIDED, Message};
 use agency::shard::{Health, RequestStatus};
 use common::{A, B, Fate, Group, W, ms};
 use std::time::Duration;
@@ -472,4 +472,67 @@ fn an_old_announcement_that_comes_late_changes_nothing() {
     g.run(ms(20));
     g.event(B, Event::Message(A, Message::Decided(vec![(ShardId(0), old)])));
     assert_eq!(g.config(B).version, Version(2));
+}
+
+#[test]
+fn what_cannot_follow_is_not_believed() {
+    let mut g = Group::founded();
+    g.request(A, Change::Handoff(B));
+    g.run(ms(50));
+    let handed_over = g.config(W);
+    assert_eq!((handed_over.epoch, handed_over.leader), (Epoch(2), B));
+    let forgetful = Configuration { version: Version(7), epoch: Epoch(1), leader: A, ..handed_over };
+    g.event(W, Event::Message(A, Message::Decided(vec![(ShardId(0), forgetful)])));
+    assert_eq!(g.config(W), handed_over, "an epoch never comes back");
+}
+
+#[test]
+fn answers_that_piled_up_leave_in_messages_that_the_other_side_reads() {
+    let mut g = Group::founded();
+    let now = g.now;
+    let witness = g.member(W).overseer.as_mut().unwrap();
+    let mut out = Vec::new();
+    // The disk hangs, and A tries again and again.
+    for round in 1000..6000 {
+        let ballot = Ballot { round, node: A };
+        let prepare = Message::Prepare(vec![(ShardId(0), ballot), (ShardId(1), ballot)]);
+        witness.handle(now, 0, Event::Message(A, prepare), &mut out);
+    }
+    let newest = out.iter().filter_map(|c| match c {
+        Command::Store { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    let newest = newest.max().unwrap();
+    out.clear();
+    witness.handle(now, 0, Event::Stored(newest), &mut out);
+    let mut answers = 0;
+    for command in &out {
+        if let Command::Send(_, message) = command {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            assert!(matches!(Message::decode(&bytes), Ok(Some(_))));
+            answers += if let Message::Promised(items) = message { items.len() } else { 0 };
+        }
+    }
+    assert!((1_000..10_000).contains(&answers), "bounded, and none that was kept is lost: {answers}");
+}
+
+#[test]
+fn a_pull_that_names_a_shard_again_and_again_is_answered_once() {
+    let mut g = Group::founded();
+    for _ in 0..150 {
+        g.request(A, Change::Evict(ONLY_B));
+        g.run(ms(5));
+        g.request(A, Change::Admit(B));
+        g.run(ms(5));
+    }
+    let now = g.now;
+    let witness = g.member(W).overseer.as_mut().unwrap();
+    assert!(witness.view().history.len() > 200, "{}", witness.view().history.len());
+    let mut out = Vec::new();
+    let greedy = Message::Pull(vec![(ShardId(0), Version(0)); MAX_SHARDS]);
+    witness.handle(now, 0, Event::Message(A, greedy), &mut out);
+    let told: usize =
+        out.iter().map(|c| if let Command::Send(_, Message::Decided(d)) = c { d.len() } else { 0 }).sum();
+    assert!((200..=MAX_DECIDED).contains(&told), "{told}");
 }

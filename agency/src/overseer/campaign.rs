@@ -6,7 +6,7 @@
 
 use super::Overseer;
 use crate::configuration::{Change, Configuration, Why};
-use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Version};
+use crate::ids::{Epoch, Incarnation, Nanos, NodeId, ShardId, Version};
 use crate::message::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::mutants::{Mutant, lacks};
 use crate::proposer::{Attempt, JITTER};
@@ -257,7 +257,31 @@ impl Overseer {
             }),
         };
         if let Some(value) = value {
+            self.assert_own(&value, decided, want);
             self.propose(shard, value, want);
+        }
+    }
+
+    /// What holds for every configuration that this warden makes by itself: it is a valid one, the next after what
+    /// is decided (or that once more, to settle it), and it makes nobody leader but by the rules.
+    fn assert_own(&self, value: &Configuration, decided: Option<Configuration>, want: Want) {
+        assert_eq!(value.check(), Ok(()), "{want:?} proposes {value:?}");
+        if want == Want::Settle {
+            return assert_eq!(Some(*value), decided, "what is settled is what is decided");
+        }
+        let version = decided.map_or(Version(0), |c| c.version);
+        assert_eq!(value.version.0, version.0 + 1, "{want:?} proposes {value:?} after {decided:?}");
+        assert!(
+            decided.is_none_or(|c| value.may_follow(&c)),
+            "{want:?} proposes {value:?} after {decided:?}"
+        );
+        if matches!(want, Want::Found | Want::Promote(_)) {
+            let writer = (value.leader, value.leader_incarnation);
+            assert_eq!(
+                writer,
+                (self.options.me, self.node.incarnation),
+                "a warden proposes its own node only"
+            );
         }
     }
 
@@ -290,9 +314,11 @@ impl Overseer {
             if self.leads(&c) {
                 // Whatever this reign was granted ends here, before anybody hears of the next one.
                 let (beat, incarnation) = (self.beat, self.node.incarnation);
+                let (agents, quorum) = (self.options.agents, self.quorum);
                 let s = self.shard_mut(shard);
                 s.holder.release(beat);
                 s.released = true;
+                assert_eq!(s.holder.until(c.epoch, agents, quorum), Nanos(0), "released is released");
                 proof = Some(Proof::Released { holder: me, incarnation, seq: beat });
             } else if self.proven_dead(c.leader) == c.leader_incarnation {
                 proof = Some(Proof::Died(c.leader, c.leader_incarnation));
@@ -337,7 +363,8 @@ impl Overseer {
     }
 
     pub(super) fn on_accepted(&mut self, from: NodeId, items: Vec<AcceptedItem>) {
-        let now = self.now;
+        // No honest agent counts longer; who says so does not keep the question from being asked again.
+        let (now, longest) = (self.now, self.options.timing.grantor_lease());
         for AcceptedItem { shard, ballot, answer } in items {
             if !self.has(shard) {
                 continue;
@@ -345,7 +372,9 @@ impl Overseer {
             let proposer = &mut self.shard_mut(shard).proposer;
             match answer {
                 AcceptAnswer::Beaten(by) => proposer.beaten(now, from, ballot, by),
-                AcceptAnswer::Leased(remaining) => proposer.leased(from, ballot, now + remaining),
+                AcceptAnswer::Leased(remaining) => {
+                    proposer.leased(from, ballot, now + remaining.min(longest))
+                }
                 AcceptAnswer::Accepted => {
                     if let Some(chosen) = proposer.accepted(from, ballot) {
                         proposer.learned(&chosen);

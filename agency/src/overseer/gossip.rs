@@ -48,6 +48,7 @@ impl Overseer {
         if self.sent.len() > REMEMBERED_BEATS {
             self.sent.pop_front();
         }
+        assert!(self.sent.len() <= REMEMBERED_BEATS, "beats are remembered for a while only");
         let me = self.options.me;
         let beat = |shard| {
             let s = self.shard(shard);
@@ -122,6 +123,7 @@ impl Overseer {
         if incarnation != self.node.incarnation {
             return;
         }
+        assert!(seq <= self.beat && sent <= self.now, "nothing is granted before it is asked for");
         let timing = self.options.timing;
         for (shard, epoch) in granted {
             if self.has(shard) {

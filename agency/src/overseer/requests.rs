@@ -16,6 +16,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// What is asked for, while that is neither decided nor refused.
+    pub fn open(&self) -> Option<Configuration> {
+        self.value.filter(|_| self.outcome == RequestStatus::Pending)
+    }
+
     /// A newer configuration is decided: is it the one asked for?
     pub fn learned(&mut self, decided: &Configuration) {
         if self.outcome != RequestStatus::Pending {
@@ -83,6 +88,11 @@ impl Overseer {
             if s.published == Some(update) {
                 continue;
             }
+            let rises = |p: ShardUpdate| {
+                let (old, new) = (p.configuration, configuration);
+                new == old || (new.version > old.version && new.epoch >= old.epoch)
+            };
+            assert!(s.published.is_none_or(rises), "{:?}, then {update:?}", s.published);
             if s.published.is_none_or(|p| p.leader_lost != leader_lost) {
                 self.view_dirty = true;
             }
@@ -103,6 +113,8 @@ impl Overseer {
                 }
                 _ => (s.told.0, Nanos(0)),
             };
+            let longest = self.now + self.options.timing.holder_lease();
+            assert!(lease.1 <= longest, "no lease outlasts one that was asked for now: {lease:?}");
             if lease != s.told && !(lease.1 == Nanos(0) && s.told.1 == Nanos(0)) {
                 self.shard_mut(shard).told = lease;
                 out.push(Command::Lease { shard, epoch: lease.0, until: lease.1 });
