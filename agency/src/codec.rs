@@ -10,7 +10,7 @@ use crate::message::{
     Proof, ShardBeat,
 };
 use crate::shard::{Health, ShardProgress};
-use crate::wire::{CONFIGURATION_BYTES, Malformed, Reader, Write};
+use crate::wire::{BALLOT_BYTES, CONFIGURATION_BYTES, Malformed, Reader, Write};
 use std::time::Duration;
 
 /// Version of the protocol; peers of another version are refused.
@@ -24,16 +24,19 @@ pub const HEADER: usize = 12;
 
 const MAGIC: [u8; 2] = *b"Ba";
 
-/// Bytes of the largest item of a list but for those of [`Message::Decided`]: a beat, with room to spare.
+/// A bound on the bytes of one item of a list.
 const LARGEST_ITEM: usize = 128;
 
 const _: () = {
     let lists = 64 + MAX_SHARDS * LARGEST_ITEM;
     let decided = 2 + MAX_DECIDED * (2 + CONFIGURATION_BYTES);
     assert!(lists <= MAX_BODY && decided <= MAX_BODY, "every message fits into a body");
+    let accept = 2 + BALLOT_BYTES + CONFIGURATION_BYTES + 18;
+    let promise = 2 + BALLOT_BYTES + 2 + BALLOT_BYTES + CONFIGURATION_BYTES;
+    let beat = 3 * 8 + 3 + 8 * 8;
     assert!(
-        2 + 9 + 2 + 9 + CONFIGURATION_BYTES + 26 <= LARGEST_ITEM,
-        "an item of two ballots and a proof fits"
+        accept <= LARGEST_ITEM && promise <= LARGEST_ITEM && beat <= LARGEST_ITEM,
+        "every item is that short"
     );
 };
 

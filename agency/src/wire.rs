@@ -5,6 +5,9 @@ use crate::ballot::Ballot;
 use crate::configuration::{Configuration, Why};
 use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet, ShardId, Version};
 
+/// Bytes of an encoded [`Ballot`].
+pub const BALLOT_BYTES: usize = 9;
+
 /// Bytes of an encoded [`Configuration`].
 pub const CONFIGURATION_BYTES: usize = 36;
 

@@ -9,7 +9,8 @@ use super::clock::now;
 use super::config::{Peer, WardenConfig};
 use super::error::WardenError;
 use super::log::Log;
-use agency::ids::{Nanos, NodeId};
+use agency::codec::{HEADER, MAX_BODY};
+use agency::ids::{MAX_MEMBERS, Nanos, NodeId};
 use agency::message::Message;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
@@ -37,6 +38,14 @@ const STRANGERS: usize = 16;
 /// Bytes read per call, and most calls per wake-up (the rest comes with the next).
 const READ: usize = 64 * 1024;
 const READS: usize = 8;
+/// A message of which a part is here is shorter than this; whole ones are taken out before more is read.
+const PARTIAL: usize = HEADER + MAX_BODY;
+
+const _: () = {
+    assert!(BACKOFF.0.as_nanos() < BACKOFF.1.as_nanos(), "waits grow");
+    assert!(OUTBOX >= PARTIAL * 4, "a peer that reads slowly gets some messages at least");
+    assert!(STRANGERS >= MAX_MEMBERS, "every member may knock at once");
+};
 
 /// What happened on the links.
 #[derive(Debug, PartialEq)]
@@ -299,6 +308,7 @@ impl Links {
 
     fn up(&mut self, at: usize, connection: Connection) {
         let link = &mut self.links[at];
+        assert!(!matches!(link.state, LinkState::Up(_)), "a link comes up once");
         link.state = LinkState::Up(connection);
         link.backoff = BACKOFF.0;
         link.complaint.clear();
@@ -392,6 +402,7 @@ impl Connection {
 
     /// Reads what there is. Closed and broken connections are errors.
     fn read(&mut self, buffer: &mut [u8]) -> Result<(), String> {
+        assert!(self.inbox.len() < PARTIAL, "{} bytes wait to be taken", self.inbox.len());
         for _ in 0..READS {
             match self.stream.read(buffer) {
                 Ok(0) => return Err("it closed the connection".into()),
@@ -433,6 +444,7 @@ impl Connection {
                 Err(e) => return Err(e.to_string()),
             }
         }
+        assert!(self.sent <= self.outbox.len(), "no more is sent than there was");
         if self.sent == self.outbox.len() {
             self.outbox.clear();
             self.sent = 0;

@@ -117,6 +117,8 @@ impl Lives {
             }
         };
         let shards = unborn.page.shards();
+        assert_eq!(unborn.page.incarnation(), incarnation, "a page belongs to one life");
+        assert_eq!(unborn.wake_shards.len(), usize::from(shards), "every shard can be woken");
         self.stage = LifeStage::Living(Box::new(Life {
             incarnation,
             page: Arc::new(unborn.page),
@@ -135,7 +137,11 @@ impl Lives {
     }
 
     /// After the end of a life (or of an attempt): when the next one starts. `young`: it did not last.
+    ///
+    /// # Panics
+    /// If the last one is not over.
     pub fn plan_next(&mut self, now: Nanos, young: bool) {
+        assert!(self.life().is_none_or(|life| life.is_over()), "one life after the other");
         let Some(respawn_after) = self.options.respawn_after else {
             self.stage = LifeStage::None;
             return;
@@ -151,6 +157,11 @@ impl Lives {
 }
 
 impl Life {
+    /// Whether its process has ended and its sockets are reset.
+    pub fn is_over(&self) -> bool {
+        self.exit.is_some() && self.died.is_some() && !self.resetting
+    }
+
     /// Whether it ended soon after its start.
     pub fn is_young(&self, now: Nanos) -> bool {
         now.since(self.started) < YOUNG

@@ -11,6 +11,7 @@
 
 use super::log::Log;
 use agency::ids::Incarnation;
+use agency::register::LARGEST_IMAGE;
 use rustix::fs::{FlockOperation, OFlags};
 use std::alloc::Layout;
 use std::fs::{File, OpenOptions};
@@ -32,6 +33,11 @@ const MAGIC: [u8; 8] = *b"BatonAgt";
 const LAYOUT: u32 = 1;
 /// Alignment that direct writes need on any disk in use.
 const BLOCK: usize = 4096;
+
+const _: () = {
+    assert!(SLOT.is_multiple_of(BLOCK), "slots are written block by block");
+    assert!(LARGEST_IMAGE <= MAX_IMAGE, "what an agent may have to store fits into a slot");
+};
 
 /// Why the agent's state cannot be read or kept.
 #[derive(Debug, Error)]
@@ -249,9 +255,11 @@ impl Store {
         if image.len() > MAX_IMAGE {
             return Err(StoreError::TooLong(image.len()));
         }
+        assert!(incarnation >= self.stored.incarnation, "incarnations only rise (rule 18)");
         self.stored = Stored { sequence: self.stored.sequence + 1, incarnation, image };
         let slot = 1 - self.newest;
         self.fill_and_write(slot)?;
+        assert!(slot != self.newest && slot < 2, "the newest copy is never written over");
         self.newest = slot;
         self.twin_differs = true;
         Ok(())
@@ -271,6 +279,7 @@ impl Store {
         let bytes = self.buffer.bytes();
         let end = HEADER + image.len();
         let padded = end.next_multiple_of(BLOCK);
+        assert!(padded <= SLOT, "a copy stays in its slot");
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&LAYOUT.to_le_bytes());
         bytes[12..16].copy_from_slice(&(image.len() as u32).to_le_bytes());

@@ -76,15 +76,20 @@ fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports, log: &Log)
             Err(RecvTimeoutError::Disconnected) => return store.copy_to_twin(),
         };
         // Everything that waits becomes one write.
-        let (mut incarnation, mut newest, mut done) = (store.stored().incarnation, None, Vec::new());
+        let before = store.stored().incarnation;
+        let (mut incarnation, mut newest, mut done) = (before, None, Vec::new());
+        let mut last_ticket = 0;
         for job in std::iter::once(first).chain(waiting.try_iter()) {
             match job {
                 Job::Image { ticket, image } => {
+                    assert!(ticket > last_ticket, "images come in the order of their tickets");
+                    last_ticket = ticket;
                     newest = Some(image);
                     done.push(Report::Stored(ticket));
                 }
                 Job::RaiseIncarnation => {
                     incarnation = successor(incarnation, wall_ms());
+                    assert!(incarnation > before, "no incarnation is given twice (rule 18)");
                     done.push(Report::Raised(incarnation));
                 }
             }

@@ -8,13 +8,10 @@ use agency::configuration::Change;
 use agency::ids::{Epoch, HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos};
 use agency::shard::{Health, RequestStatus, ShardProgress, ShardRequest, ShardUpdate};
 use agency::view::{AgentView, ClusterView, NodeView, ShardView};
-use agency::wire::{Malformed, Reader, Write};
+use agency::wire::{CONFIGURATION_BYTES, Malformed, Reader, Write};
 
 /// Words of a [`ShardProgress`].
 pub(super) const PROGRESS_WORDS: usize = 9;
-
-/// A bound on the bytes of one encoded configuration.
-const CONFIGURATION_BYTES: usize = 48;
 
 /// A bound on the bytes of an encoded [`ClusterView`]: everything at its named limit.
 pub(super) const VIEW_BYTES: usize = MAX_MEMBERS * (32 + MAX_SHARDS * PROGRESS_BYTES)
