@@ -23,8 +23,23 @@ impl Default for Acceptor {
 
 impl Acceptor {
     /// The acceptor as it was stored.
+    ///
+    /// # Panics
+    /// If it accepted above its promise; bytes from a disk are checked for that where they are decoded.
     pub fn restore(promised: Ballot, accepted: Option<(Ballot, Configuration)>) -> Acceptor {
-        Acceptor { promised, accepted }
+        let acceptor = Acceptor { promised, accepted };
+        acceptor.assert_sound(Ballot::ZERO);
+        acceptor
+    }
+
+    /// What holds after each step: the promise is not below what it was, nor below what was accepted.
+    fn assert_sound(&self, promised_before: Ballot) {
+        let kept = self.promised >= promised_before || lacks(Mutant::BreaksPromises);
+        assert!(kept, "promised {promised_before:?}, then {:?}", self.promised);
+        assert!(
+            self.accepted.is_none_or(|(by, _)| by <= self.promised),
+            "accepted above its promise: {self:?}"
+        );
     }
 
     /// Nothing below this is accepted any more.
@@ -45,20 +60,30 @@ impl Acceptor {
         if ballot <= self.promised {
             return Err(self.promised);
         }
-        self.promised = ballot;
+        let before = std::mem::replace(&mut self.promised, ballot);
+        self.assert_sound(before);
+        assert!(
+            self.accepted.is_none_or(|(by, _)| by < ballot),
+            "a ballot was accepted before it was prepared"
+        );
         Ok(self.accepted)
     }
 
     /// Second phase. Repeating it changes nothing.
     ///
     /// # Errors
-    /// The higher ballot that was promised before.
+    /// The ballot that was promised before: a higher one, or this one if it was accepted with another value,
+    /// which no proposer that keeps the rules asks for.
     pub fn accept(&mut self, ballot: Ballot, value: Configuration) -> Result<(), Ballot> {
         if ballot < self.promised && !lacks(Mutant::BreaksPromises) {
             return Err(self.promised);
         }
-        self.promised = ballot;
+        if self.accepted.is_some_and(|(by, other)| by == ballot && other != value) {
+            return Err(self.promised);
+        }
+        let before = std::mem::replace(&mut self.promised, ballot);
         self.accepted = Some((ballot, value));
+        self.assert_sound(before);
         Ok(())
     }
 
@@ -66,6 +91,7 @@ impl Acceptor {
     /// have promised `ballot`, which this acceptor has promised as well.
     pub fn adopt(&mut self, accepted: Option<(Ballot, Configuration)>) {
         self.accepted = accepted;
+        self.assert_sound(self.promised);
     }
 }
 
@@ -86,6 +112,21 @@ mod tests {
         assert_eq!(a.accept(ballot(1, 1), founded()), Err(ballot(2, 0)));
         assert_eq!(a.prepare(ballot(2, 0)), Err(ballot(2, 0)), "a ballot is prepared once");
         assert_eq!(a.accepted(), None);
+    }
+
+    #[test]
+    fn a_ballot_has_one_value() {
+        let mut a = Acceptor::default();
+        a.accept(ballot(1, 0), founded()).unwrap();
+        let other = Configuration { at_ms: 9, ..founded() };
+        assert_eq!(a.accept(ballot(1, 0), other), Err(ballot(1, 0)));
+        assert_eq!(a.accepted(), Some((ballot(1, 0), founded())));
+    }
+
+    #[test]
+    #[should_panic(expected = "accepted above its promise")]
+    fn an_acceptance_above_the_promise_is_a_bug_of_ours() {
+        Acceptor::default().adopt(Some((ballot(1, 0), founded())));
     }
 
     #[test]

@@ -18,9 +18,15 @@ impl Ballot {
     /// Lower than every ballot that is ever proposed.
     pub const ZERO: Ballot = Ballot { round: 0, node: NodeId(0) };
 
+    /// Highest round that is taken from a peer, far beyond what any group reaches: counting on from what a peer
+    /// said never overflows.
+    pub const LAST_ROUND: u64 = 1 << 62;
+
     /// The lowest ballot of `node` that beats `other`.
     pub fn above(other: Ballot, node: NodeId) -> Ballot {
-        Ballot { round: other.round + 1, node }
+        let ballot = Ballot { round: other.round + 1, node };
+        assert!(ballot > other, "{ballot:?} does not beat {other:?}");
+        ballot
     }
 }
 

@@ -1,14 +1,16 @@
-//! The messages between wardens, and their bytes.
+//! The bytes of the messages between wardens.
 //!
 //! Promises that what one side encodes the other decodes to the same message, and that bytes from anywhere
 //! never make `decode` panic or allocate beyond its bounds. `docs/AGENCY.md` describes the bytes.
 
-use crate::ballot::Ballot;
-use crate::configuration::Configuration;
 use crate::error::CodecError;
-use crate::events::{HISTORY_LIMIT, Health, ShardProgress};
-use crate::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
-use crate::wire::{Malformed, Reader, Write};
+use crate::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, Version};
+use crate::message::{
+    AcceptAnswer, AcceptItem, AcceptedItem, MAX_DECIDED, Message, NodeReport, PromiseAnswer, PromiseItem,
+    Proof, ShardBeat,
+};
+use crate::shard::{Health, ShardProgress};
+use crate::wire::{BALLOT_BYTES, CONFIGURATION_BYTES, Malformed, Reader, Write};
 use std::time::Duration;
 
 /// Version of the protocol; peers of another version are refused.
@@ -22,118 +24,21 @@ pub const HEADER: usize = 12;
 
 const MAGIC: [u8; 2] = *b"Ba";
 
-/// Most configurations in one [`Message::Decided`]: the whole history, and the newest of each shard.
-const MAX_DECIDED: usize = HISTORY_LIMIT + MAX_SHARDS;
+/// A bound on the bytes of one item of a list.
+const LARGEST_ITEM: usize = 128;
 
-/// Why an agent need not wait for the end of a lease it granted (rule 15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Proof {
-    /// The warden of this node saw exactly this incarnation end.
-    Died(NodeId, Incarnation),
-    /// The holder gave up whatever this incarnation asked for up to and including heartbeat `seq`.
-    Released { holder: NodeId, incarnation: Incarnation, seq: u64 },
-}
-
-/// A request to accept a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AcceptItem {
-    pub shard: ShardId,
-    pub ballot: Ballot,
-    pub value: Configuration,
-    pub proof: Option<Proof>,
-}
-
-/// An agent's answer to a prepare of `ballot`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromiseItem {
-    pub shard: ShardId,
-    pub ballot: Ballot,
-    pub answer: PromiseAnswer,
-}
-
-/// See [`PromiseItem`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PromiseAnswer {
-    /// Nothing lower will be accepted from now on; this was accepted last.
-    Promised(Option<(Ballot, Configuration)>),
-    /// This ballot, not lower, was promised before.
-    Beaten(Ballot),
-}
-
-/// An agent's answer to an accept of `ballot`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AcceptedItem {
-    pub shard: ShardId,
-    pub ballot: Ballot,
-    pub answer: AcceptAnswer,
-}
-
-/// See [`AcceptedItem`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AcceptAnswer {
-    /// Accepted and durable.
-    Accepted,
-    /// This higher ballot was promised before.
-    Beaten(Ballot),
-    /// A lease is outstanding for this much longer; the same may be asked again then.
-    Leased(Duration),
-}
-
-/// What a warden says of its node in every heartbeat.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeReport {
-    /// Process ids, for people.
-    pub pid: u32,
-    pub warden_pid: u32,
-    /// The newest incarnation; 0 before the first.
-    pub incarnation: Incarnation,
-    /// Whether that incarnation runs.
-    pub running: bool,
-    /// The newest incarnation proven dead in this life of the warden; 0 if none.
-    pub dead: Incarnation,
-    /// Whether the warden had to kill that one.
-    pub hung: bool,
-    /// Identity of the node's disk; 0 for a witness.
-    pub disk_id: u128,
-}
-
-/// One shard's part of a heartbeat.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardBeat {
-    /// The version this agent accepted last, decided or not.
-    pub accepted: Version,
-    /// The newest version the sender knows to be decided.
-    pub decided: Version,
-    /// Asks for a lease on this epoch.
-    pub asks: Option<Epoch>,
-    /// What the shard says of itself.
-    pub progress: ShardProgress,
-}
-
-/// What wardens say to each other.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Message {
-    /// The first message on a link, sent and checked by the shell: who calls, in which group.
-    Hello { group: u128, node: NodeId, shards: u16 },
-    /// Sign of life, gossip, and the request for leases.
-    Heartbeat { seq: u64, report: NodeReport, hears: NodeSet, suspects: NodeSet, shards: Vec<ShardBeat> },
-    /// The leases granted of those asked for in heartbeat `seq` of this incarnation.
-    Granted { seq: u64, incarnation: Incarnation, shards: Vec<(ShardId, Epoch)> },
-    /// Proof that no thread of this incarnation of the sender's node will run again.
-    Died { incarnation: Incarnation, hung: bool },
-    /// First phase of a proposal.
-    Prepare(Vec<(ShardId, Ballot)>),
-    /// Its answers.
-    Promised(Vec<PromiseItem>),
-    /// Second phase of a proposal.
-    Accept(Vec<AcceptItem>),
-    /// Its answers.
-    Accepted(Vec<AcceptedItem>),
-    /// These configurations are decided; several of one shard come in rising order.
-    Decided(Vec<(ShardId, Configuration)>),
-    /// Asks for what was decided after these versions.
-    Pull(Vec<(ShardId, Version)>),
-}
+const _: () = {
+    let lists = 64 + MAX_SHARDS * LARGEST_ITEM;
+    let decided = 2 + MAX_DECIDED * (2 + CONFIGURATION_BYTES);
+    assert!(lists <= MAX_BODY && decided <= MAX_BODY, "every message fits into a body");
+    let accept = 2 + BALLOT_BYTES + CONFIGURATION_BYTES + 18;
+    let promise = 2 + BALLOT_BYTES + 2 + BALLOT_BYTES + CONFIGURATION_BYTES;
+    let beat = 3 * 8 + 3 + 8 * 8;
+    assert!(
+        accept <= LARGEST_ITEM && promise <= LARGEST_ITEM && beat <= LARGEST_ITEM,
+        "every item is that short"
+    );
+};
 
 impl Message {
     fn kind(&self) -> u8 {
@@ -204,13 +109,7 @@ impl Message {
             }
             Message::Heartbeat { seq, report, hears, suspects, shards } => {
                 out.put_u64(*seq);
-                out.put_u32(report.pid);
-                out.put_u32(report.warden_pid);
-                out.put_u64(report.incarnation.0);
-                out.put_flag(report.running);
-                out.put_u64(report.dead.0);
-                out.put_flag(report.hung);
-                out.put_u128(report.disk_id);
+                put_report(out, report);
                 out.put_u8(hears.0);
                 out.put_u8(suspects.0);
                 out.put_list(shards, put_beat);
@@ -231,41 +130,14 @@ impl Message {
                 out.put_u16(shard.0);
                 out.put_ballot(*ballot);
             }),
-            Message::Promised(items) => out.put_list(items, |out, item| {
-                out.put_u16(item.shard.0);
-                out.put_ballot(item.ballot);
-                match &item.answer {
-                    PromiseAnswer::Promised(accepted) => {
-                        out.put_u8(0);
-                        out.put_accepted(accepted);
-                    }
-                    PromiseAnswer::Beaten(by) => {
-                        out.put_u8(1);
-                        out.put_ballot(*by);
-                    }
-                }
-            }),
+            Message::Promised(items) => out.put_list(items, put_promise),
             Message::Accept(items) => out.put_list(items, |out, item| {
                 out.put_u16(item.shard.0);
                 out.put_ballot(item.ballot);
                 out.put_configuration(&item.value);
                 put_proof(out, item.proof);
             }),
-            Message::Accepted(items) => out.put_list(items, |out, item| {
-                out.put_u16(item.shard.0);
-                out.put_ballot(item.ballot);
-                match item.answer {
-                    AcceptAnswer::Accepted => out.put_u8(0),
-                    AcceptAnswer::Beaten(by) => {
-                        out.put_u8(1);
-                        out.put_ballot(by);
-                    }
-                    AcceptAnswer::Leased(remaining) => {
-                        out.put_u8(2);
-                        out.put_u64(u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX));
-                    }
-                }
-            }),
+            Message::Accepted(items) => out.put_list(items, put_accepted),
             Message::Decided(items) => out.put_list(items, |out, (shard, configuration)| {
                 out.put_u16(shard.0);
                 out.put_configuration(configuration);
@@ -274,6 +146,47 @@ impl Message {
                 out.put_u16(shard.0);
                 out.put_u64(version.0);
             }),
+        }
+    }
+}
+
+fn put_report(out: &mut Vec<u8>, report: &NodeReport) {
+    out.put_u32(report.pid);
+    out.put_u32(report.warden_pid);
+    out.put_u64(report.incarnation.0);
+    out.put_flag(report.running);
+    out.put_u64(report.dead.0);
+    out.put_flag(report.hung);
+    out.put_u128(report.disk_id);
+}
+
+fn put_promise(out: &mut Vec<u8>, item: &PromiseItem) {
+    out.put_u16(item.shard.0);
+    out.put_ballot(item.ballot);
+    match &item.answer {
+        PromiseAnswer::Promised(accepted) => {
+            out.put_u8(0);
+            out.put_accepted(accepted);
+        }
+        PromiseAnswer::Beaten(by) => {
+            out.put_u8(1);
+            out.put_ballot(*by);
+        }
+    }
+}
+
+fn put_accepted(out: &mut Vec<u8>, item: &AcceptedItem) {
+    out.put_u16(item.shard.0);
+    out.put_ballot(item.ballot);
+    match item.answer {
+        AcceptAnswer::Accepted => out.put_u8(0),
+        AcceptAnswer::Beaten(by) => {
+            out.put_u8(1);
+            out.put_ballot(by);
+        }
+        AcceptAnswer::Leased(remaining) => {
+            out.put_u8(2);
+            out.put_u64(u64::try_from(remaining.as_nanos()).unwrap_or(u64::MAX));
         }
     }
 }
@@ -375,12 +288,12 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {
             shards: r.list(MAX_SHARDS, |r| Ok((r.shard()?, Epoch(r.u64()?))))?,
         },
         4 => Message::Died { incarnation: Incarnation(r.u64()?), hung: r.flag()? },
-        5 => Message::Prepare(r.list(MAX_SHARDS, |r| Ok((r.shard()?, r.ballot()?)))?),
+        5 => Message::Prepare(r.list(MAX_SHARDS, |r| Ok((r.shard()?, r.foreign_ballot()?)))?),
         6 => Message::Promised(r.list(MAX_SHARDS, |r| {
-            let (shard, ballot) = (r.shard()?, r.ballot()?);
+            let (shard, ballot) = (r.shard()?, r.foreign_ballot()?);
             let answer = match r.u8()? {
                 0 => PromiseAnswer::Promised(r.accepted()?),
-                1 => PromiseAnswer::Beaten(r.ballot()?),
+                1 => PromiseAnswer::Beaten(r.foreign_ballot()?),
                 _ => return Err(Malformed),
             };
             Ok(PromiseItem { shard, ballot, answer })
@@ -388,16 +301,16 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {
         7 => Message::Accept(r.list(MAX_SHARDS, |r| {
             Ok(AcceptItem {
                 shard: r.shard()?,
-                ballot: r.ballot()?,
+                ballot: r.foreign_ballot()?,
                 value: r.configuration()?,
                 proof: proof(r)?,
             })
         })?),
         8 => Message::Accepted(r.list(MAX_SHARDS, |r| {
-            let (shard, ballot) = (r.shard()?, r.ballot()?);
+            let (shard, ballot) = (r.shard()?, r.foreign_ballot()?);
             let answer = match r.u8()? {
                 0 => AcceptAnswer::Accepted,
-                1 => AcceptAnswer::Beaten(r.ballot()?),
+                1 => AcceptAnswer::Beaten(r.foreign_ballot()?),
                 2 => AcceptAnswer::Leased(Duration::from_nanos(r.u64()?)),
                 _ => return Err(Malformed),
             };

@@ -1,7 +1,12 @@
 //! What the agency stores for one shard, and the only ways in which it may change.
 
+use crate::error::ConfigurationError;
 use crate::ids::{Epoch, Incarnation, NodeId, NodeSet, Version};
 use crate::mutants::{Mutant, lacks};
+
+/// Highest version there can be, far beyond what any group reaches: whoever names a higher one is refused, so
+/// that counting on from what somebody else said never overflows.
+pub const LAST_VERSION: Version = Version(1 << 62);
 
 /// Why a configuration came to be; kept in the history that status shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +69,13 @@ pub enum Change {
 impl Configuration {
     /// The configuration that `change` makes of this one, or `None` if it may not follow it.
     /// `incarnation` is that of the new leader, where there is one.
+    ///
+    /// # Panics
+    /// If the change turned a valid configuration into one that is not, or that does not follow (our own bug).
     pub fn apply(&self, change: Change, incarnation: Incarnation, at_ms: u64) -> Option<Configuration> {
+        if self.version >= LAST_VERSION {
+            return None;
+        }
         let mut next = Configuration { version: Version(self.version.0 + 1), at_ms, ..*self };
         match change {
             Change::Evict(lost) => {
@@ -97,7 +108,42 @@ impl Configuration {
                 next.lead_by(node, incarnation, why);
             }
         }
+        assert!(next.may_follow(self), "{change:?} of {self:?} gives {next:?}");
+        assert!(self.check().is_err() || next.check().is_ok(), "{change:?} of {self:?} gives {next:?}");
         Some(next)
+    }
+
+    /// Whether the agency could have decided this: leader ∈ in-sync ⊆ members, and numbers that can be reached.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), ConfigurationError> {
+        if self.in_sync.is_empty() {
+            return Err(ConfigurationError::NobodyInSync);
+        }
+        if !self.may_be_led_by(self.leader) {
+            return Err(ConfigurationError::LeaderNotInSync);
+        }
+        if self.in_sync.union(self.members) != self.members {
+            return Err(ConfigurationError::StrangerInSync);
+        }
+        let (epoch, version) = (self.epoch.0, self.version.0);
+        if epoch == 0 || epoch > version || self.version > LAST_VERSION {
+            return Err(ConfigurationError::Numbers { epoch, version });
+        }
+        Ok(())
+    }
+
+    /// Whether changes can have led from `older` to this: version and epoch only rise, the epoch no faster than
+    /// the version, one epoch has one reign, and members stay who they are.
+    pub fn may_follow(&self, older: &Configuration) -> bool {
+        let changes = self.version.0.saturating_sub(older.version.0);
+        let reigns = self.epoch.0.saturating_sub(older.epoch.0);
+        changes > 0
+            && self.epoch >= older.epoch
+            && reigns <= changes
+            && (reigns > 0 || self.same_reign(older))
+            && self.members == older.members
     }
 
     /// Rule 3: only a member of the in-sync set may be promoted.
@@ -159,6 +205,49 @@ pub(crate) mod tests {
             founded().apply(Change::Promote(NodeId(0), Why::LeaderRestarted), Incarnation(2), 0).unwrap();
         assert_eq!((again.epoch, again.in_sync.len()), (Epoch(2), 2));
         assert!(!again.same_reign(&founded()));
+    }
+
+    #[test]
+    fn what_no_agency_decides_is_told_apart() {
+        let good = founded();
+        assert_eq!(good.check(), Ok(()));
+        let none = NodeSet::default();
+        for (bad, error) in [
+            (Configuration { in_sync: none, ..good }, ConfigurationError::NobodyInSync),
+            (Configuration { leader: NodeId(2), ..good }, ConfigurationError::LeaderNotInSync),
+            (
+                Configuration { members: NodeSet::of(&[NodeId(0)]), ..good },
+                ConfigurationError::StrangerInSync,
+            ),
+            (Configuration { epoch: Epoch(0), ..good }, ConfigurationError::Numbers { epoch: 0, version: 1 }),
+            (Configuration { epoch: Epoch(2), ..good }, ConfigurationError::Numbers { epoch: 2, version: 1 }),
+        ] {
+            assert_eq!(bad.check(), Err(error));
+        }
+        let last = Configuration { version: LAST_VERSION, ..good };
+        assert_eq!(last.check(), Ok(()));
+        assert_eq!(
+            last.apply(Change::Handoff(NodeId(1)), Incarnation(1), 0),
+            None,
+            "there is no version left"
+        );
+        assert!(Configuration { version: Version(LAST_VERSION.0 + 1), ..good }.check().is_err());
+    }
+
+    #[test]
+    fn a_version_above_with_an_epoch_below_does_not_follow() {
+        let c = founded();
+        let solo = c.apply(Change::Evict(NodeSet::of(&[NodeId(1)])), Incarnation(0), 0).unwrap();
+        let taken = c.apply(Change::Promote(NodeId(1), Why::LeaderDied), Incarnation(4), 0).unwrap();
+        assert!(solo.may_follow(&c) && taken.may_follow(&c));
+        assert!(!c.may_follow(&c) && !c.may_follow(&solo));
+        let later = |c: Configuration| Configuration { version: Version(9), ..c };
+        assert!(later(taken).may_follow(&solo), "what came between is not known here");
+        assert!(!later(solo).may_follow(&taken), "an epoch never comes back");
+        let usurped = Configuration { leader_incarnation: Incarnation(5), ..later(taken) };
+        assert!(!usurped.may_follow(&taken), "an epoch has one writer");
+        assert!(!Configuration { epoch: Epoch(10), ..later(c) }.may_follow(&taken), "epochs outran versions");
+        assert!(!Configuration { members: NodeSet(7), ..later(c) }.may_follow(&c));
     }
 
     #[test]

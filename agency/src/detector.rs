@@ -3,9 +3,9 @@
 //!
 //! Promises to call a hang once per incarnation. Reads no clock and kills nobody.
 
-use crate::events::{Health, ShardProgress};
 use crate::ids::{Nanos, ShardId};
 use crate::mutants::{Mutant, lacks};
+use crate::shard::{Health, ShardProgress};
 use crate::timing::{STARTING_LIMIT, STARVED_LIMIT, Timing};
 use std::time::Duration;
 
@@ -41,9 +41,14 @@ impl Detector {
     }
 
     /// Takes in what the shards say now. Returns the first hang of this incarnation, once.
+    ///
+    /// # Panics
+    /// If it is not told of every shard (our own bug: the shell makes the page).
     pub fn observe(&mut self, now: Nanos, progress: &[ShardProgress], timing: &Timing) -> Option<Hang> {
+        assert_eq!(progress.len(), self.shards.len(), "every shard is looked at");
         // A late tick counts as one tick: the warden did not look in between either.
         let passed = self.at.map_or(Duration::ZERO, |at| now.since(at).min(timing.tick));
+        assert!(self.at.is_none_or(|at| at <= now), "time does not go back");
         self.at = Some(now);
         let mut hang = None;
         for (i, (watch, p)) in self.shards.iter_mut().zip(progress).enumerate() {
@@ -62,6 +67,7 @@ impl Detector {
                 watch.disk += passed;
             }
             watch.last = *p;
+            assert!(watch.starved < STARVED_LIMIT + timing.tick, "starvation excuses for a while only");
             let shard = ShardId(i as u16);
             let loop_limit = if p.health == Health::Starting { STARTING_LIMIT } else { timing.hang_after };
             if watch.standing >= loop_limit {

@@ -14,6 +14,19 @@ pub enum TimingError {
     Overlap { leader: Duration, successor: Duration },
 }
 
+/// Why a configuration is none that the agency could have decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ConfigurationError {
+    #[error("nobody is in sync")]
+    NobodyInSync,
+    #[error("the leader is not in sync")]
+    LeaderNotInSync,
+    #[error("a node is in sync that is no member")]
+    StrangerInSync,
+    #[error("epoch {epoch} and version {version} cannot go together")]
+    Numbers { epoch: u64, version: u64 },
+}
+
 /// Why a stored image of the agent's state cannot be used. The agent must not start without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ImageError {

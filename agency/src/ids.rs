@@ -1,4 +1,4 @@
-//! The agency's identifiers and its unit of time.
+//! The agency's identifiers, its unit of time, and how many there may be of what.
 
 use std::fmt;
 use std::time::Duration;
@@ -48,6 +48,9 @@ pub const MAX_MEMBERS: usize = 8;
 
 /// Most shards one group may have.
 pub const MAX_SHARDS: usize = 64;
+
+/// How many decided configurations agents keep for people to read.
+pub const HISTORY_LIMIT: usize = 256;
 
 /// A set of members, one bit each.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]

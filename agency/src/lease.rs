@@ -5,9 +5,9 @@
 //! reign. That rests on two counts: the holder's from *sending*, shortened; the agent's from *receipt*,
 //! lengthened ([`Timing::check`](crate::timing::Timing::check) enforces which is shorter).
 
-use crate::codec::Proof;
 use crate::configuration::Configuration;
 use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, Nanos, NodeId, NodeSet};
+use crate::message::Proof;
 use crate::timing::Timing;
 use std::time::Duration;
 
@@ -21,6 +21,14 @@ pub struct Grant {
     pub seq: u64,
     /// By the agent's clock.
     pub until: Nanos,
+}
+
+impl Grant {
+    /// Whether it is `configuration`'s reign that was granted.
+    fn reigns(&self, configuration: &Configuration) -> bool {
+        (self.holder, self.incarnation, self.epoch)
+            == (configuration.leader, configuration.leader_incarnation, configuration.epoch)
+    }
 }
 
 /// The leases of one shard that one agent granted.
@@ -53,6 +61,9 @@ impl Grantor {
             Some(g) if g.epoch == newest.epoch && g.holder == newest.leader => (g.until, g.seq),
             _ => (Nanos(0), 0),
         };
+        let fits = |g: Grant| g.reigns(newest) || g.until <= now;
+        assert!(self.grant.is_none_or(fits), "one reign's grant never ends by another's");
+        assert!(until.max(old_until) >= now + timing.lease, "an agent counts a full lease from receipt");
         self.grant = Some(Grant {
             holder: newest.leader,
             incarnation: newest.leader_incarnation,
@@ -79,9 +90,7 @@ impl Grantor {
     /// How much longer `value` must not be accepted; `None` if it may be.
     pub fn remaining(&self, now: Nanos, value: &Configuration) -> Option<Duration> {
         let g = self.grant?;
-        let same =
-            g.holder == value.leader && g.epoch == value.epoch && g.incarnation == value.leader_incarnation;
-        if same || g.until <= now { None } else { Some(g.until.since(now)) }
+        if g.reigns(value) || g.until <= now { None } else { Some(g.until.since(now)) }
     }
 
     /// When the outstanding grant ends, if there is one.
@@ -113,8 +122,9 @@ impl Holder {
         if epoch > self.epoch {
             *self = Holder { epoch, barrier: self.barrier, ..Holder::default() };
         }
-        let until = &mut self.until[usize::from(from.0)];
-        *until = (*until).max(sent + timing.holder_lease());
+        let (until, asked) = (&mut self.until[usize::from(from.0)], sent + timing.holder_lease());
+        assert!(asked < sent + timing.grantor_lease(), "a holder stops before those that granted do");
+        *until = (*until).max(asked);
     }
 
     /// Until when a majority of `agents` lets the holder of `epoch` serve.
@@ -124,7 +134,10 @@ impl Holder {
         }
         let mut untils: Vec<Nanos> = agents.iter().map(|a| self.until[usize::from(a.0)]).collect();
         untils.sort_unstable();
-        untils[untils.len() - majority]
+        assert!(majority >= 1 && majority <= untils.len(), "{majority} of {} agents", untils.len());
+        let until = untils[untils.len() - majority];
+        assert!(untils.iter().filter(|u| **u >= until).count() >= majority, "a majority grants that long");
+        until
     }
 }
 

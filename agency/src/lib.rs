@@ -16,18 +16,23 @@
 //!    Whatever is decided needs a majority, hence one of those agents. An agent skips the wait only on proof:
 //!    the death of exactly that incarnation, told by its own warden, or the holder's own release, which covers
 //!    only what the holder asked for earlier and no longer counts. An agent that restarted waits as if it had
-//!    granted just now; it grants only what it knows durably.
+//!    granted just now; it grants only to the leader, incarnation and epoch that the newest configuration it
+//!    knows *durably* names. A node asks only while its loop moves and no log write is overdue, and before it
+//!    proposes a handoff it drops its lease.
 //! 5. **An agent without its memory does not vote** until every other agent has promised it a ballot: what
 //!    they then report is all that can ever have been decided with its forgotten votes.
 //!
 //! Everything else ([`detector`], gossip, candidates, prepared ballots) is about speed: wrong, it costs a
-//! failover and loses nothing. Which test breaks without which defence: `docs/agency-safety.md`; the messages
-//! and failure cases: `docs/AGENCY.md`.
+//! failover and loses nothing. What holds each of these, by test and by assertion: `docs/agency-safety.md`.
+//! The messages and failure cases: `docs/AGENCY.md`.
+//!
+//! What a warden promises itself it asserts, and stops when it does not hold. What somebody else says is never
+//! asserted: it is refused where it is decoded, or not counted.
 //!
 //! # Reading order
 //!
-//! [`ids`], [`configuration`], [`events`], [`acceptor`], [`proposer`], [`lease`], [`overseer`]. All of it is
-//! pure: time comes in, commands go out.
+//! [`ids`], [`configuration`], [`message`], [`shard`], [`events`], [`acceptor`], [`proposer`], [`lease`],
+//! [`overseer`]. All of it is pure: time comes in, commands go out. Bytes are left to [`codec`] and [`register`].
 
 #![forbid(unsafe_code)]
 
@@ -40,9 +45,12 @@ pub mod error;
 pub mod events;
 pub mod ids;
 pub mod lease;
+pub mod message;
 pub mod mutants;
 pub mod overseer;
 pub mod proposer;
 pub mod register;
+pub mod shard;
 pub mod timing;
+pub mod view;
 pub mod wire;

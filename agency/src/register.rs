@@ -7,14 +7,24 @@
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::error::ImageError;
-use crate::events::HISTORY_LIMIT;
-use crate::ids::{Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, ShardId};
-use crate::wire::{Malformed, Reader, Write};
+use crate::ids::{HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, ShardId};
+use crate::wire::{BALLOT_BYTES, CONFIGURATION_BYTES, Malformed, Reader, Write};
 
 const MAGIC: [u8; 4] = *b"BaAg";
 
 /// Version of the image's layout.
 pub const LAYOUT: u8 = 1;
+
+/// Bytes before the body: magic, layout, CRC32.
+const HEADER: usize = 9;
+
+/// A bound on the bytes of an encoded [`Image`]: everything at its named limit.
+pub const LARGEST_IMAGE: usize = HEADER
+    + 16 + 1 + 1
+    // Shards: promise, accepted, decided.
+    + 2 + MAX_SHARDS * (BALLOT_BYTES + 1 + BALLOT_BYTES + CONFIGURATION_BYTES + 1 + CONFIGURATION_BYTES)
+    + 2 + MAX_MEMBERS * (8 + 16)
+    + 2 + HISTORY_LIMIT * (2 + CONFIGURATION_BYTES);
 
 /// By what a node was known when it was last trusted (rule 8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,11 +78,12 @@ impl Image {
             out.put_u16(shard.0);
             out.put_configuration(configuration);
         });
-        let mut image = Vec::with_capacity(body.len() + 9);
+        let mut image = Vec::with_capacity(body.len() + HEADER);
         image.put(&MAGIC);
         image.put_u8(LAYOUT);
         image.put_u32(crc32fast::hash(&body));
         image.put(&body);
+        assert!(image.len() <= LARGEST_IMAGE, "an image of {} bytes", image.len());
         image
     }
 
@@ -81,7 +92,9 @@ impl Image {
     /// # Errors
     /// It is damaged, or of another layout.
     pub fn decode(bytes: &[u8]) -> Result<Image, ImageError> {
-        let Some((header, body)) = bytes.split_first_chunk::<9>() else { return Err(ImageError::Malformed) };
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
+            return Err(ImageError::Malformed);
+        };
         if header[..4] != MAGIC {
             return Err(ImageError::Magic);
         }
@@ -99,7 +112,11 @@ fn decode_body(body: &[u8]) -> Result<Image, Malformed> {
     let mut r = Reader(body);
     let (group, me, joined) = (r.u128()?, r.node()?, r.flag()?);
     let shards = r.list(MAX_SHARDS, |r| {
-        let acceptor = Acceptor::restore(r.ballot()?, r.accepted()?);
+        let (promised, accepted) = (r.ballot()?, r.accepted()?);
+        if accepted.is_some_and(|(by, _)| by > promised) {
+            return Err(Malformed);
+        }
+        let acceptor = Acceptor::restore(promised, accepted);
         let decided = if r.flag()? { Some(r.configuration()?) } else { None };
         Ok(ShardImage { acceptor, decided })
     })?;
@@ -135,6 +152,18 @@ mod tests {
     #[test]
     fn an_image_comes_back_as_it_was() {
         assert_eq!(Image::decode(&image().encode()), Ok(image()));
+    }
+
+    #[test]
+    fn the_largest_image_is_as_long_as_said() {
+        let ballot = Ballot { round: 3, node: NodeId(1) };
+        let acceptor = Acceptor::restore(ballot, Some((ballot, founded())));
+        let largest = Image {
+            shards: vec![ShardImage { acceptor, decided: Some(founded()) }; MAX_SHARDS],
+            history: vec![(ShardId(1), founded()); HISTORY_LIMIT],
+            ..image()
+        };
+        assert_eq!(largest.encode().len(), LARGEST_IMAGE);
     }
 
     #[test]

@@ -73,12 +73,16 @@ impl Timing {
 
     /// How long a holder may serve, counted from the *sending* of its request.
     pub fn holder_lease(&self) -> Duration {
-        self.lease.saturating_sub(self.margin())
+        let lease = self.lease.saturating_sub(self.margin());
+        assert!(lease <= self.lease, "the margin shortens a holder's lease");
+        lease
     }
 
     /// How long an agent refuses a successor, counted from the *receipt* of the request.
     pub fn grantor_lease(&self) -> Duration {
-        self.lease + self.margin()
+        let lease = self.lease + self.margin();
+        assert!(lease >= self.lease, "the margin lengthens an agent's count");
+        lease
     }
 
     /// Whether these timings can work together.

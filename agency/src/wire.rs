@@ -5,6 +5,12 @@ use crate::ballot::Ballot;
 use crate::configuration::{Configuration, Why};
 use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet, ShardId, Version};
 
+/// Bytes of an encoded [`Ballot`].
+pub const BALLOT_BYTES: usize = 9;
+
+/// Bytes of an encoded [`Configuration`].
+pub const CONFIGURATION_BYTES: usize = 36;
+
 /// The bytes ended too early or hold a value that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
@@ -67,8 +73,13 @@ impl<'a> Reader<'a> {
     pub fn ballot(&mut self) -> Read<Ballot> {
         Ok(Ballot { round: self.u64()?, node: self.node()? })
     }
+    /// A ballot that somebody else names: refused where counting on from it could overflow.
+    pub fn foreign_ballot(&mut self) -> Read<Ballot> {
+        self.ballot().and_then(|b| if b.round <= Ballot::LAST_ROUND { Ok(b) } else { Err(Malformed) })
+    }
+    /// Refuses what no agency decides ([`Configuration::check`]).
     pub fn configuration(&mut self) -> Read<Configuration> {
-        Ok(Configuration {
+        let configuration = Configuration {
             epoch: Epoch(self.u64()?),
             version: Version(self.u64()?),
             leader: self.node()?,
@@ -77,7 +88,9 @@ impl<'a> Reader<'a> {
             members: self.nodes()?,
             why: *WHYS.get(usize::from(self.u8()?)).ok_or(Malformed)?,
             at_ms: self.u64()?,
-        })
+        };
+        configuration.check().map_err(|_| Malformed)?;
+        Ok(configuration)
     }
     /// What was last accepted: absent, or a ballot and a configuration.
     pub fn accepted(&mut self) -> Read<Option<(Ballot, Configuration)>> {

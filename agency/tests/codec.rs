@@ -2,15 +2,15 @@
 
 use agency::acceptor::Acceptor;
 use agency::ballot::Ballot;
-use agency::codec::{
-    AcceptAnswer, AcceptItem, AcceptedItem, HEADER, MAX_BODY, Message, NodeReport, PromiseAnswer,
-    PromiseItem, Proof, ShardBeat,
-};
-use agency::configuration::{Configuration, Why};
-use agency::error::CodecError;
-use agency::events::{Health, ShardProgress};
+use agency::codec::{HEADER, MAX_BODY};
+use agency::configuration::{Configuration, LAST_VERSION, Why};
+use agency::error::{CodecError, ImageError};
 use agency::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
+use agency::message::{
+    AcceptAnswer, AcceptItem, AcceptedItem, Message, NodeReport, PromiseAnswer, PromiseItem, Proof, ShardBeat,
+};
 use agency::register::{Identity, Image, ShardImage};
+use agency::shard::{Health, ShardProgress};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn shard() -> impl Strategy<Value = ShardId> {
 }
 
 fn ballot() -> impl Strategy<Value = Ballot> {
-    (any::<u64>(), node()).prop_map(|(round, node)| Ballot { round, node })
+    (0..=Ballot::LAST_ROUND, node()).prop_map(|(round, node)| Ballot { round, node })
 }
 
 fn configuration() -> impl Strategy<Value = Configuration> {
@@ -37,15 +37,14 @@ fn configuration() -> impl Strategy<Value = Configuration> {
         Why::Evicted,
         Why::Admitted,
     ]);
-    (any::<[u64; 4]>(), node(), any::<[u8; 2]>(), whys).prop_map(|(words, leader, sets, why)| Configuration {
-        epoch: Epoch(words[0]),
-        version: Version(words[1]),
-        leader,
-        leader_incarnation: Incarnation(words[2]),
-        in_sync: NodeSet(sets[0]),
-        members: NodeSet(sets[1]),
-        why,
-        at_ms: words[3],
+    let versions = (1..=LAST_VERSION.0).prop_flat_map(|version| (1..=version, Just(version)));
+    let sets = (node(), any::<[u8; 2]>());
+    (versions, sets, any::<[u64; 2]>(), whys).prop_map(|((epoch, version), (leader, sets), words, why)| {
+        let in_sync = NodeSet(sets[0]).with(leader);
+        let members = in_sync.union(NodeSet(sets[1]));
+        let (leader_incarnation, at_ms) = (Incarnation(words[0]), words[1]);
+        let (epoch, version) = (Epoch(epoch), Version(version));
+        Configuration { epoch, version, leader, leader_incarnation, in_sync, members, why, at_ms }
     })
 }
 
@@ -157,6 +156,7 @@ fn image() -> impl Strategy<Value = Image> {
     let accepted = prop::option::of((ballot(), configuration()));
     let shard_image =
         (ballot(), accepted, prop::option::of(configuration())).prop_map(|(promised, accepted, decided)| {
+            let promised = accepted.map_or(promised, |(by, _)| promised.max(by));
             ShardImage { acceptor: Acceptor::restore(promised, accepted), decided }
         });
     let identities = any::<[(u64, u128); MAX_MEMBERS]>()
@@ -241,6 +241,74 @@ proptest! {
         bytes.extend(body);
         let _ = Message::decode(&bytes);
     }
+}
+
+fn founded() -> Configuration {
+    let both = NodeSet::of(&[NodeId(0), NodeId(1)]);
+    Configuration {
+        epoch: Epoch(1),
+        version: Version(1),
+        leader: NodeId(0),
+        leader_incarnation: Incarnation(1),
+        in_sync: both,
+        members: both,
+        why: Why::Founded,
+        at_ms: 0,
+    }
+}
+
+/// The bytes of an announcement, with its one configuration changed.
+fn announced(change: impl Fn(&mut Configuration)) -> Result<Option<(Message, usize)>, CodecError> {
+    let mut configuration = founded();
+    change(&mut configuration);
+    Message::decode(&bytes_of(&Message::Decided(vec![(ShardId(0), configuration)])))
+}
+
+#[test]
+fn a_configuration_that_no_agency_decides_is_malformed() {
+    assert!(matches!(announced(|_| {}), Ok(Some(_))));
+    let malformed = Err(CodecError::Malformed);
+    assert_eq!(announced(|c| c.in_sync = NodeSet::default()), malformed);
+    assert_eq!(announced(|c| c.leader = NodeId(2)), malformed);
+    assert_eq!(announced(|c| c.members = NodeSet::of(&[NodeId(0)])), malformed);
+    assert_eq!(announced(|c| c.epoch = Epoch(4)), malformed);
+    assert_eq!(announced(|c| c.version = Version(u64::MAX)), malformed);
+}
+
+#[test]
+fn a_ballot_that_nobody_can_count_on_from_is_malformed() {
+    let decode = |round| {
+        let prepare = Message::Prepare(vec![(ShardId(0), Ballot { round, node: NodeId(1) })]);
+        Message::decode(&bytes_of(&prepare)).map(|m| m.is_some())
+    };
+    assert_eq!(decode(Ballot::LAST_ROUND), Ok(true));
+    assert_eq!(decode(Ballot::LAST_ROUND + 1), Err(CodecError::Malformed));
+    assert_eq!(decode(u64::MAX), Err(CodecError::Malformed));
+}
+
+#[test]
+fn an_image_that_accepted_above_its_promise_is_malformed() {
+    let ballot = |round| Ballot { round, node: NodeId(0) };
+    let image = |round| {
+        let shards = vec![ShardImage { acceptor: Acceptor::restore(ballot(round), None), decided: None }];
+        let identities = [Identity::default(); MAX_MEMBERS];
+        Image { group: 1, me: NodeId(0), joined: true, shards, identities, history: Vec::new() }.encode()
+    };
+    // The promise is the first thing of the first shard: after group, member, flag and count.
+    let mut bytes = image(5);
+    assert_eq!(bytes[9 + 20..9 + 28], 5u64.to_le_bytes());
+    let configuration = bytes_of(&Message::Decided(vec![(ShardId(0), founded())]))[HEADER + 4..].to_vec();
+    let accepted = [&[1][..], &5u64.to_le_bytes(), &[0], &configuration].concat();
+    bytes.splice(9 + 29..9 + 30, accepted);
+    let seal = |bytes: &mut Vec<u8>| {
+        let crc = crc32fast::hash(&bytes[9..]).to_le_bytes();
+        bytes[5..9].copy_from_slice(&crc);
+    };
+    seal(&mut bytes);
+    assert!(Image::decode(&bytes).is_ok());
+    bytes[9 + 20] = 4;
+    seal(&mut bytes);
+    assert_eq!(Image::decode(&bytes), Err(ImageError::Malformed));
 }
 
 #[test]

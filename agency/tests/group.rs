@@ -3,10 +3,11 @@
 mod common;
 
 use agency::ballot::Ballot;
-use agency::codec::{AcceptAnswer, Message};
-use agency::configuration::{Change, Why};
-use agency::events::{Command, Event, Health, Outcome};
-use agency::ids::{Epoch, Incarnation, NodeSet, ShardId, Version};
+use agency::configuration::{Change, Configuration, Why};
+use agency::events::{Command, Event};
+use agency::ids::{Epoch, Incarnation, MAX_SHARDS, NodeSet, ShardId, Version};
+use agency::message::{AcceptAnswer, MAX_DECIDED, Message};
+use agency::shard::{Health, RequestStatus};
 use common::{A, B, Fate, Group, W, ms};
 use std::time::Duration;
 
@@ -163,8 +164,8 @@ fn a_dead_follower_is_seen_at_once_and_evicted() {
     let view = g.member(A).overseer.as_ref().unwrap().view();
     assert!(!view.nodes[1].up);
     g.request(A, Change::Evict(ONLY_B));
-    assert_eq!(g.update(A).outcome, Outcome::Pending);
-    let gap = g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    assert_eq!(g.update(A).outcome, RequestStatus::Pending);
+    let gap = g.time_until(|g| g.update(A).outcome == RequestStatus::Decided);
     assert!(gap <= ms(1), "{gap:?}");
     assert_eq!(g.update(A).configuration.in_sync, NodeSet::of(&[A]));
     assert!(g.lease(A), "a change within the reign costs no lease");
@@ -209,7 +210,7 @@ fn an_evicted_node_never_leads_until_it_is_admitted() {
     g.time_until(|g| g.newest().epoch == Epoch(2));
     g.run(ms(50));
     g.request(A, Change::Admit(B));
-    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    g.time_until(|g| g.update(A).outcome == RequestStatus::Decided);
     g.run(ms(100));
     g.kill_node(A);
     g.time_until(promoted_to_b);
@@ -225,7 +226,7 @@ fn a_handoff_gives_the_lease_up_first_and_needs_no_waiting() {
     assert_eq!((c.epoch, c.why, c.in_sync.len()), (Epoch(2), Why::Handoff, 2));
     g.time_until(|g| g.lease(B));
     g.run(ms(10));
-    assert_eq!(g.update(A).outcome, Outcome::Decided);
+    assert_eq!(g.update(A).outcome, RequestStatus::Decided);
     assert!(!g.lease(A));
     g.request(B, Change::Handoff(A));
     g.time_until(|g| g.lease(A));
@@ -237,7 +238,7 @@ fn a_handoff_to_nobody_is_refused() {
     g.kill_node(B);
     g.run(ms(1));
     g.request(A, Change::Handoff(B));
-    assert_eq!(g.update(A).outcome, Outcome::Refused);
+    assert_eq!(g.update(A).outcome, RequestStatus::Refused);
     assert!(g.lease(A));
 }
 
@@ -249,9 +250,9 @@ fn a_request_on_top_of_the_past_is_refused() {
     g.run(ms(20));
     g.request += 1;
     let request =
-        agency::events::ShardRequest { id: g.request, on_top_of: past, change: Change::Evict(ONLY_B) };
+        agency::shard::ShardRequest { id: g.request, on_top_of: past, change: Change::Evict(ONLY_B) };
     g.event(A, agency::events::Event::Request(common::S, request));
-    assert_eq!(g.update(A).outcome, Outcome::Refused);
+    assert_eq!(g.update(A).outcome, RequestStatus::Refused);
 }
 
 #[test]
@@ -264,7 +265,7 @@ fn a_lost_announcement_is_pulled() {
             },
         );
     g.request(A, Change::Evict(ONLY_B));
-    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    g.time_until(|g| g.update(A).outcome == RequestStatus::Decided);
     g.meddle = Box::new(|_, _, _| Fate::Deliver);
     let gap = g.time_until(|g| g.config(B).version == Version(2) && g.config(W).version == Version(2));
     assert!(gap <= ms(15), "{gap:?}");
@@ -282,9 +283,9 @@ fn an_outcome_nobody_heard_of_is_driven_to_a_decision() {
         );
     g.request(A, Change::Evict(ONLY_B));
     g.run(ms(5));
-    assert_eq!(g.update(A).outcome, Outcome::Pending);
+    assert_eq!(g.update(A).outcome, RequestStatus::Pending);
     g.meddle = Box::new(|_, _, _| Fate::Deliver);
-    let gap = g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    let gap = g.time_until(|g| g.update(A).outcome == RequestStatus::Decided);
     assert!(gap <= ms(50), "{gap:?}");
 }
 
@@ -315,7 +316,7 @@ fn a_wiped_node_is_suspected_and_does_not_lead() {
     g.run(ms(100));
     assert!(!suspected(&mut g), "out of every set it may start over");
     g.request(A, Change::Admit(B));
-    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    g.time_until(|g| g.update(A).outcome == RequestStatus::Decided);
 }
 
 #[test]
@@ -328,9 +329,9 @@ fn an_agent_that_lost_its_memory_votes_only_after_all_others_promised() {
     g.start_warden(W);
     g.request(A, Change::Evict(ONLY_B));
     g.run(ms(300));
-    assert_eq!(g.update(A).outcome, Outcome::Pending, "the forgetful witness gives A no majority");
+    assert_eq!(g.update(A).outcome, RequestStatus::Pending, "the forgetful witness gives A no majority");
     g.start_warden(B);
-    g.time_until(|g| g.update(A).outcome == Outcome::Decided);
+    g.time_until(|g| g.update(A).outcome == RequestStatus::Decided);
     g.kill_host(B);
     g.run(ms(100));
     assert!(g.lease(A), "now it votes");
@@ -471,4 +472,67 @@ fn an_old_announcement_that_comes_late_changes_nothing() {
     g.run(ms(20));
     g.event(B, Event::Message(A, Message::Decided(vec![(ShardId(0), old)])));
     assert_eq!(g.config(B).version, Version(2));
+}
+
+#[test]
+fn what_cannot_follow_is_not_believed() {
+    let mut g = Group::founded();
+    g.request(A, Change::Handoff(B));
+    g.run(ms(50));
+    let handed_over = g.config(W);
+    assert_eq!((handed_over.epoch, handed_over.leader), (Epoch(2), B));
+    let forgetful = Configuration { version: Version(7), epoch: Epoch(1), leader: A, ..handed_over };
+    g.event(W, Event::Message(A, Message::Decided(vec![(ShardId(0), forgetful)])));
+    assert_eq!(g.config(W), handed_over, "an epoch never comes back");
+}
+
+#[test]
+fn answers_that_piled_up_leave_in_messages_that_the_other_side_reads() {
+    let mut g = Group::founded();
+    let now = g.now;
+    let witness = g.member(W).overseer.as_mut().unwrap();
+    let mut out = Vec::new();
+    // The disk hangs, and A tries again and again.
+    for round in 1000..6000 {
+        let ballot = Ballot { round, node: A };
+        let prepare = Message::Prepare(vec![(ShardId(0), ballot), (ShardId(1), ballot)]);
+        witness.handle(now, 0, Event::Message(A, prepare), &mut out);
+    }
+    let newest = out.iter().filter_map(|c| match c {
+        Command::Store { ticket, .. } => Some(*ticket),
+        _ => None,
+    });
+    let newest = newest.max().unwrap();
+    out.clear();
+    witness.handle(now, 0, Event::Stored(newest), &mut out);
+    let mut answers = 0;
+    for command in &out {
+        if let Command::Send(_, message) = command {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            assert!(matches!(Message::decode(&bytes), Ok(Some(_))));
+            answers += if let Message::Promised(items) = message { items.len() } else { 0 };
+        }
+    }
+    assert!((1_000..10_000).contains(&answers), "bounded, and none that was kept is lost: {answers}");
+}
+
+#[test]
+fn a_pull_that_names_a_shard_again_and_again_is_answered_once() {
+    let mut g = Group::founded();
+    for _ in 0..150 {
+        g.request(A, Change::Evict(ONLY_B));
+        g.run(ms(5));
+        g.request(A, Change::Admit(B));
+        g.run(ms(5));
+    }
+    let now = g.now;
+    let witness = g.member(W).overseer.as_mut().unwrap();
+    assert!(witness.view().history.len() > 200, "{}", witness.view().history.len());
+    let mut out = Vec::new();
+    let greedy = Message::Pull(vec![(ShardId(0), Version(0)); MAX_SHARDS]);
+    witness.handle(now, 0, Event::Message(A, greedy), &mut out);
+    let told: usize =
+        out.iter().map(|c| if let Command::Send(_, Message::Decided(d)) = c { d.len() } else { 0 }).sum();
+    assert!((200..=MAX_DECIDED).contains(&told), "{told}");
 }

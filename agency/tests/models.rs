@@ -6,7 +6,7 @@ use agency::ballot::Ballot;
 use agency::configuration::{Change, Configuration, Why};
 use agency::ids::{Epoch, Incarnation, Nanos, NodeId, NodeSet, Version};
 use agency::lease::{Grantor, Holder};
-use agency::proposer::{Phase, Proposer};
+use agency::proposer::{Attempt, Proposer};
 use agency::timing::Timing;
 use stateright::{Checker, Model, Property};
 use std::collections::BTreeSet;
@@ -152,7 +152,7 @@ impl World {
 
     /// The overseer's rule: what was seen and may be chosen comes before the own wish.
     fn propose(&mut self, who: usize) {
-        let Phase::Prepared { ballot, best } = self.proposers[who].phase() else { return };
+        let Attempt::Prepared { ballot, best } = self.proposers[who].attempt() else { return };
         let seen = best.expect("the group is founded").1;
         let wish = if seen.version > Version(1) { seen } else { value(who as u8 + 1) };
         self.proposers[who].propose(self.now, wish, None, false);
@@ -193,7 +193,7 @@ impl Model for Scope {
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
         for who in 0..2 {
-            let prepared = matches!(world.proposers[who].phase(), Phase::Prepared { .. });
+            let prepared = matches!(world.proposers[who].attempt(), Attempt::Prepared { .. });
             if prepared || world.attempts[who] < self.attempts[who] {
                 steps.push(Step::Start(who));
             }
@@ -213,7 +213,7 @@ impl Model for Scope {
     fn next_state(&self, last: &World, step: Step) -> Option<World> {
         let mut world = last.clone();
         match step {
-            Step::Start(who) if matches!(world.proposers[who].phase(), Phase::Prepared { .. }) => {
+            Step::Start(who) if matches!(world.proposers[who].attempt(), Attempt::Prepared { .. }) => {
                 world.propose(who);
             }
             Step::Start(who) => {

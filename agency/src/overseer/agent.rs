@@ -6,11 +6,11 @@
 
 use super::Overseer;
 use super::store::Answer;
-use crate::codec::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::configuration::Configuration;
-use crate::ids::{NodeId, ShardId, Version};
+use crate::ids::{MAX_SHARDS, NodeId, ShardId, Version};
+use crate::message::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::mutants::{Mutant, lacks};
-use crate::proposer::Phase;
+use crate::proposer::Attempt;
 
 impl Overseer {
     /// Items about shards this group does not have come from a peer with another configuration.
@@ -51,8 +51,14 @@ impl Overseer {
                 AcceptAnswer::Beaten(s.acceptor.promised())
             } else if let Some(remaining) = s.grantor.remaining(now, &value) {
                 AcceptAnswer::Leased(remaining)
+            } else if let Err(by) = s.acceptor.accept(ballot, value) {
+                AcceptAnswer::Beaten(by)
             } else {
-                s.acceptor.accept(ballot, value).expect("the ballot was compared above");
+                assert_eq!(
+                    s.acceptor.accepted(),
+                    Some((ballot, value)),
+                    "what is answered is what is stored"
+                );
                 s.known_at = next;
                 AcceptAnswer::Accepted
             };
@@ -75,11 +81,17 @@ impl Overseer {
     /// The newest configuration this agent knows, decided or accepted, if it knows it durably.
     pub(super) fn newest_durable(&self, shard: ShardId) -> Option<Configuration> {
         let s = self.shard(shard);
+        assert!(s.known_at <= self.store.given + 1, "what is known goes with the next image at the latest");
         if s.known_at > self.store.durable { None } else { s.newest() }
     }
 
+    /// A shard that is named more than once is answered once: what goes out stays within one message's bounds.
     pub(super) fn on_pull(&mut self, from: NodeId, items: Vec<(ShardId, Version)>) {
+        let mut answered = [false; MAX_SHARDS];
         for (shard, have) in items.into_iter().filter(|i| self.has(i.0)).collect::<Vec<_>>() {
+            if std::mem::replace(&mut answered[usize::from(shard.0)], true) {
+                continue;
+            }
             let Some(newest) = self.shard(shard).decided else { continue };
             let newer = self
                 .history
@@ -112,7 +124,7 @@ impl Overseer {
 
     /// All others promised: what they accepted is all that this agent can have had a part in.
     pub(super) fn adopt(&mut self, shard: ShardId) {
-        let Phase::Prepared { best, .. } = self.shard(shard).proposer.phase() else { return };
+        let Attempt::Prepared { best, .. } = self.shard(shard).proposer.attempt() else { return };
         let next = self.store.next();
         let s = self.shard_mut(shard);
         s.acceptor.adopt(best);

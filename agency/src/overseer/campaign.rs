@@ -5,12 +5,12 @@
 //! that value to a decision.
 
 use super::Overseer;
-use crate::codec::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::configuration::{Change, Configuration, Why};
-use crate::events::{Health, Outcome};
-use crate::ids::{Epoch, Incarnation, NodeId, ShardId, Version};
+use crate::ids::{Epoch, Incarnation, Nanos, NodeId, ShardId, Version};
+use crate::message::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::mutants::{Mutant, lacks};
-use crate::proposer::{JITTER, Phase};
+use crate::proposer::{Attempt, JITTER};
+use crate::shard::{Health, RequestStatus};
 use crate::timing::{CANDIDATE_PATIENCE, COURTESY, SETTLE_AFTER, STARTUP_WAIT};
 use std::cmp::Reverse;
 
@@ -53,7 +53,7 @@ impl Overseer {
             };
         };
         if self.leads(&c) {
-            let pending = s.request.is_some_and(|r| r.outcome == Outcome::Pending);
+            let pending = s.request.is_some_and(|r| r.outcome == RequestStatus::Pending);
             return match (unsettled, pending) {
                 (_, true) => Want::Request,
                 (true, false) => Want::Settle,
@@ -169,7 +169,7 @@ impl Overseer {
         s.undecided_since = if undecided { s.undecided_since.or(Some(now)) } else { None };
         let want = self.want(shard);
         self.forget_what_is_moot(shard, want);
-        if matches!(self.shard(shard).proposer.phase(), Phase::Prepared { .. }) {
+        if matches!(self.shard(shard).proposer.attempt(), Attempt::Prepared { .. }) {
             self.use_prepared(shard, want);
         }
         let home = self.shard(shard).acceptor.promised();
@@ -185,7 +185,7 @@ impl Overseer {
         let patient = matches!(want, Want::KeepReady | Want::Settle | Want::Nothing);
         let not_before =
             if patient { s.proposer.not_before.max(s.courtesy_until) } else { s.proposer.not_before };
-        if s.proposer.phase() == Phase::Idle && want != Want::Nothing && enough && not_before <= now {
+        if s.proposer.attempt() == Attempt::Idle && want != Want::Nothing && enough && not_before <= now {
             let ballot = s.proposer.start(home, everybody);
             self.outbox.prepare(me, shard, ballot);
         }
@@ -197,19 +197,19 @@ impl Overseer {
         let now = self.now;
         let me = self.options.me;
         let s = self.shard_mut(shard);
-        match s.proposer.phase() {
+        match s.proposer.attempt() {
             // Another's ballot passed this one by at home.
-            Phase::Prepared { ballot, .. } if ballot < s.acceptor.promised() => {
+            Attempt::Prepared { ballot, .. } if ballot < s.acceptor.promised() => {
                 s.courtesy_until = now + COURTESY + JITTER * u32::from(me.0);
                 s.proposer.spoil();
             }
-            Phase::Prepared { .. } if want == Want::Nothing => s.proposer.spoil(),
-            Phase::Preparing { since, .. } if now.since(since) >= crate::proposer::PREPARE_RETRY => {
+            Attempt::Prepared { .. } if want == Want::Nothing => s.proposer.spoil(),
+            Attempt::Preparing { since, .. } if now.since(since) >= crate::proposer::PREPARE_RETRY => {
                 s.proposer.spoil();
             }
-            Phase::Accepting { .. } if s.proposer.stuck(now) => s.proposer.spoil(),
+            Attempt::Accepting { .. } if s.proposer.stuck(now) => s.proposer.spoil(),
             // A leader that was only slow is back before anybody accepted its successor.
-            Phase::Accepting { value, accepted, .. }
+            Attempt::Accepting { value, accepted, .. }
                 if accepted.is_empty()
                     && value.leader == me
                     && value.why == Why::LeaseExpired
@@ -226,7 +226,7 @@ impl Overseer {
 
     /// A ballot is prepared: settle what it found, make the wanted change, or keep it.
     fn use_prepared(&mut self, shard: ShardId, want: Want) {
-        let Phase::Prepared { best, .. } = self.shard(shard).proposer.phase() else { return };
+        let Attempt::Prepared { best, .. } = self.shard(shard).proposer.attempt() else { return };
         if want == Want::Join {
             return self.adopt_when_all(shard);
         }
@@ -257,7 +257,31 @@ impl Overseer {
             }),
         };
         if let Some(value) = value {
+            self.assert_own(&value, decided, want);
             self.propose(shard, value, want);
+        }
+    }
+
+    /// What holds for every configuration that this warden makes by itself: it is a valid one, the next after what
+    /// is decided (or that once more, to settle it), and it makes nobody leader but by the rules.
+    fn assert_own(&self, value: &Configuration, decided: Option<Configuration>, want: Want) {
+        assert_eq!(value.check(), Ok(()), "{want:?} proposes {value:?}");
+        if want == Want::Settle {
+            return assert_eq!(Some(*value), decided, "what is settled is what is decided");
+        }
+        let version = decided.map_or(Version(0), |c| c.version);
+        assert_eq!(value.version.0, version.0 + 1, "{want:?} proposes {value:?} after {decided:?}");
+        assert!(
+            decided.is_none_or(|c| value.may_follow(&c)),
+            "{want:?} proposes {value:?} after {decided:?}"
+        );
+        if matches!(want, Want::Found | Want::Promote(_)) {
+            let writer = (value.leader, value.leader_incarnation);
+            assert_eq!(
+                writer,
+                (self.options.me, self.node.incarnation),
+                "a warden proposes its own node only"
+            );
         }
     }
 
@@ -290,9 +314,11 @@ impl Overseer {
             if self.leads(&c) {
                 // Whatever this reign was granted ends here, before anybody hears of the next one.
                 let (beat, incarnation) = (self.beat, self.node.incarnation);
+                let (agents, quorum) = (self.options.agents, self.quorum);
                 let s = self.shard_mut(shard);
                 s.holder.release(beat);
                 s.released = true;
+                assert_eq!(s.holder.until(c.epoch, agents, quorum), Nanos(0), "released is released");
                 proof = Some(Proof::Released { holder: me, incarnation, seq: beat });
             } else if self.proven_dead(c.leader) == c.leader_incarnation {
                 proof = Some(Proof::Died(c.leader, c.leader_incarnation));
@@ -308,7 +334,7 @@ impl Overseer {
     fn send_accepts(&mut self, shard: ShardId) {
         let now = self.now;
         let s = self.shard_mut(shard);
-        let Phase::Accepting { ballot, value, .. } = s.proposer.phase() else { return };
+        let Attempt::Accepting { ballot, value, .. } = s.proposer.attempt() else { return };
         let item = AcceptItem { shard, ballot, value, proof: s.proposer.proof() };
         for agent in s.proposer.to_send(now).iter() {
             self.outbox.accept(agent, item);
@@ -337,7 +363,8 @@ impl Overseer {
     }
 
     pub(super) fn on_accepted(&mut self, from: NodeId, items: Vec<AcceptedItem>) {
-        let now = self.now;
+        // No honest agent counts longer; who says so does not keep the question from being asked again.
+        let (now, longest) = (self.now, self.options.timing.grantor_lease());
         for AcceptedItem { shard, ballot, answer } in items {
             if !self.has(shard) {
                 continue;
@@ -345,7 +372,9 @@ impl Overseer {
             let proposer = &mut self.shard_mut(shard).proposer;
             match answer {
                 AcceptAnswer::Beaten(by) => proposer.beaten(now, from, ballot, by),
-                AcceptAnswer::Leased(remaining) => proposer.leased(from, ballot, now + remaining),
+                AcceptAnswer::Leased(remaining) => {
+                    proposer.leased(from, ballot, now + remaining.min(longest))
+                }
                 AcceptAnswer::Accepted => {
                     if let Some(chosen) = proposer.accepted(from, ballot) {
                         proposer.learned(&chosen);

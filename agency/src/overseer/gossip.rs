@@ -2,12 +2,13 @@
 //! announcements.
 
 use super::Overseer;
-use crate::codec::{Message, NodeReport, Proof, ShardBeat};
 use crate::detector::Hang;
-use crate::events::{Command, ShardProgress};
+use crate::events::Command;
 use crate::ids::{Epoch, Incarnation, NodeId, NodeSet, ShardId, Version};
+use crate::message::{Message, NodeReport, Proof, ShardBeat};
 use crate::mutants::{Mutant, lacks};
-use crate::proposer::Phase;
+use crate::proposer::Attempt;
+use crate::shard::ShardProgress;
 use std::time::Duration;
 
 /// Answers to heartbeats older than this many are of no use.
@@ -47,6 +48,7 @@ impl Overseer {
         if self.sent.len() > REMEMBERED_BEATS {
             self.sent.pop_front();
         }
+        assert!(self.sent.len() <= REMEMBERED_BEATS, "beats are remembered for a while only");
         let me = self.options.me;
         let beat = |shard| {
             let s = self.shard(shard);
@@ -121,6 +123,7 @@ impl Overseer {
         if incarnation != self.node.incarnation {
             return;
         }
+        assert!(seq <= self.beat && sent <= self.now, "nothing is granted before it is asked for");
         let timing = self.options.timing;
         for (shard, epoch) in granted {
             if self.has(shard) {
@@ -221,7 +224,8 @@ impl Overseer {
             shard.request = None;
             // Rule 4: what the dead leader wanted must not now shut out its successor. If it was accepted
             // anywhere, the successor finds it.
-            if matches!(shard.proposer.phase(), Phase::Accepting { .. }) || shard.proposer.unsettled.is_some()
+            if matches!(shard.proposer.attempt(), Attempt::Accepting { .. })
+                || shard.proposer.unsettled.is_some()
             {
                 shard.proposer.abandon();
             }

@@ -15,15 +15,18 @@ mod store;
 mod view;
 
 use crate::acceptor::Acceptor;
-use crate::codec::Message;
 use crate::configuration::Configuration;
 use crate::detector::Detector;
 use crate::error::ImageError;
-use crate::events::{Command, Event, HISTORY_LIMIT, ShardUpdate};
-use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, Nanos, NodeId, NodeSet, ShardId, Version};
+use crate::events::{Command, Event};
+use crate::ids::{
+    Epoch, HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version,
+};
 use crate::lease::{Grantor, Holder};
+use crate::message::Message;
 use crate::proposer::Proposer;
-use crate::register::{Identity, Image};
+use crate::register::{Identity, Image, ShardImage};
+use crate::shard::ShardUpdate;
 use crate::timing::Timing;
 use outbox::Outbox;
 use peers::{OwnNode, Peer};
@@ -59,6 +62,20 @@ pub struct OverseerOptions {
     pub disk_id: u128,
 }
 
+impl OverseerOptions {
+    /// What the configuration's check promised.
+    fn assert_sound(&self) {
+        let members = self.agents.union(self.data_nodes);
+        assert!(members.contains(self.me), "this warden is a member of its group");
+        assert_eq!(self.witness, !self.data_nodes.contains(self.me), "a witness is a member without a node");
+        assert!((1..=MAX_SHARDS).contains(&usize::from(self.shards)), "{} shards", self.shards);
+        assert_eq!(self.initial_leaders.len(), usize::from(self.shards), "one first leader per shard");
+        let first = self.initial_leaders.iter().chain(&self.prefer_leader);
+        first.for_each(|n| assert!(self.data_nodes.contains(*n), "node {} has no data to lead", n.0));
+        assert_eq!(self.timing.check(), Ok(()), "timings are checked when they are parsed");
+    }
+}
+
 /// All this warden has to do with one shard.
 struct Shard {
     acceptor: Acceptor,
@@ -85,6 +102,40 @@ struct Shard {
 }
 
 impl Shard {
+    /// The shard as it was stored.
+    fn restore(stored: ShardImage, options: &OverseerOptions, now: Nanos) -> Shard {
+        let mut shard = Shard {
+            acceptor: stored.acceptor,
+            decided: stored.decided,
+            known_at: 0,
+            joined: false,
+            grantor: Grantor::default(),
+            holder: Holder::default(),
+            told: (Epoch(0), Nanos(0)),
+            released: false,
+            proposer: Proposer::new(options.me, options.agents),
+            courtesy_until: Nanos(0),
+            request: None,
+            published: None,
+            leaderless_since: None,
+            undecided_since: None,
+        };
+        shard.grantor = Grantor::after_restart(now, shard.newest(), &options.timing);
+        shard
+    }
+
+    /// What holds once `decided` was learned after `before`: numbers only rise, a lease does not outlive its reign,
+    /// and nothing that was asked for or is on its way still counts on what is past.
+    fn assert_learned(&self, decided: &Configuration, before: Option<Configuration>) {
+        assert_eq!(self.decided.as_ref(), Some(decided));
+        let rises = |b: Configuration| decided.version > b.version && decided.epoch >= b.epoch;
+        assert!(before.is_none_or(rises), "{before:?}, then {decided:?}");
+        let on_its_way = [self.proposer.unsettled, self.request.and_then(|r| r.open())];
+        for value in on_its_way.into_iter().flatten() {
+            assert!(value.version > decided.version, "{value:?} is past with {decided:?}");
+        }
+    }
+
     /// The newest configuration known, decided or accepted.
     fn newest(&self) -> Option<Configuration> {
         let accepted = self.acceptor.accepted().map(|a| a.1);
@@ -132,7 +183,7 @@ impl Overseer {
     /// # Panics
     /// If the options contradict each other (our own bug: the configuration is checked when it is parsed).
     pub fn new(options: OverseerOptions, stored: Option<&[u8]>, now: Nanos) -> Result<Overseer, ImageError> {
-        assert_eq!(options.initial_leaders.len(), usize::from(options.shards), "one first leader per shard");
+        options.assert_sound();
         let image = stored.map(Image::decode).transpose()?;
         if let Some(image) = &image {
             if image.group != options.group {
@@ -148,24 +199,7 @@ impl Overseer {
         }
         let shard = |i: usize| {
             let stored = image.as_ref().map(|image| image.shards[i]).unwrap_or_default();
-            let mut shard = Shard {
-                acceptor: stored.acceptor,
-                decided: stored.decided,
-                known_at: 0,
-                joined: false,
-                grantor: Grantor::default(),
-                holder: Holder::default(),
-                told: (Epoch(0), Nanos(0)),
-                released: false,
-                proposer: Proposer::new(options.me, options.agents),
-                courtesy_until: Nanos(0),
-                request: None,
-                published: None,
-                leaderless_since: None,
-                undecided_since: None,
-            };
-            shard.grantor = Grantor::after_restart(now, shard.newest(), &options.timing);
-            shard
+            Shard::restore(stored, &options, now)
         };
         let shards = (0..usize::from(options.shards)).map(shard).collect();
         let alone = options.agents.without(options.me).is_empty();
@@ -323,11 +357,18 @@ impl Overseer {
         out.extend(self.log.drain(..).map(Command::Log));
     }
 
-    /// A configuration is decided. Learning it again, or an older one, changes nothing.
+    /// A configuration is decided. Learning it again, or an older one, changes nothing. One that cannot have come
+    /// of what is known here is not learned: whoever says so lost its memory, or is no honest member.
     fn learn(&mut self, shard: ShardId, configuration: Configuration) {
-        let known = self.shard(shard).decided.map_or(Version(0), |c| c.version);
-        if configuration.version <= known {
+        let before = self.shard(shard).decided;
+        if configuration.version <= before.map_or(Version(0), |c| c.version) {
             return;
+        }
+        if let Some(before) = before.filter(|before| !configuration.may_follow(before)) {
+            return self.say(format!(
+                "shard {}: epoch {} version {} cannot follow epoch {} version {}; it is not believed",
+                shard.0, configuration.epoch.0, configuration.version.0, before.epoch.0, before.version.0
+            ));
         }
         let (next, beat, me) = (self.store.next(), self.beat, self.options.me);
         let s = self.shard_mut(shard);
@@ -348,10 +389,12 @@ impl Overseer {
         if let Some(request) = &mut s.request {
             request.learned(&configuration);
         }
+        self.shard(shard).assert_learned(&configuration, before);
         if self.history.len() == HISTORY_LIMIT {
             self.history.pop_front();
         }
         self.history.push_back((shard, configuration));
+        assert!(self.history.len() <= HISTORY_LIMIT, "the history is bounded");
         self.view_dirty = true;
         if configuration.leader == me {
             self.beat_now = true;
@@ -368,6 +411,8 @@ impl Overseer {
     }
 
     fn on_node_started(&mut self, incarnation: Incarnation, pid: u32) {
+        assert!(incarnation > self.node.incarnation, "no incarnation comes twice (rule 18)");
+        assert!(incarnation > self.node.dead, "the dead do not start");
         self.node = OwnNode {
             pid,
             incarnation,

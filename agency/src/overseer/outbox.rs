@@ -1,9 +1,9 @@
 //! Gathers what one event makes the overseer say, so that many shards travel in one message per peer.
 
 use crate::ballot::Ballot;
-use crate::codec::{AcceptItem, AcceptedItem, Message, PromiseItem};
 use crate::configuration::Configuration;
-use crate::ids::{MAX_MEMBERS, NodeId, ShardId, Version};
+use crate::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, ShardId, Version};
+use crate::message::{AcceptItem, AcceptedItem, MAX_DECIDED, Message, PromiseItem};
 
 #[derive(Default)]
 struct Batch {
@@ -47,28 +47,28 @@ impl Outbox {
         self.to(to).pull.push((shard, have));
     }
 
-    /// Takes what was gathered for `to`, the urgent first.
+    /// Takes what was gathered for `to`, the urgent first: in as many messages as it takes to keep each within what
+    /// the other side reads.
     pub fn take(&mut self, to: NodeId) -> Vec<Message> {
         let batch = std::mem::take(self.to(to));
         let mut messages = batch.first;
-        if !batch.accept.is_empty() {
-            messages.push(Message::Accept(batch.accept));
-        }
-        if !batch.accepted.is_empty() {
-            messages.push(Message::Accepted(batch.accepted));
-        }
-        if !batch.decided.is_empty() {
-            messages.push(Message::Decided(batch.decided));
-        }
-        if !batch.prepare.is_empty() {
-            messages.push(Message::Prepare(batch.prepare));
-        }
-        if !batch.promised.is_empty() {
-            messages.push(Message::Promised(batch.promised));
-        }
-        if !batch.pull.is_empty() {
-            messages.push(Message::Pull(batch.pull));
-        }
+        split(batch.accept, MAX_SHARDS, Message::Accept, &mut messages);
+        split(batch.accepted, MAX_SHARDS, Message::Accepted, &mut messages);
+        split(batch.decided, MAX_DECIDED, Message::Decided, &mut messages);
+        split(batch.prepare, MAX_SHARDS, Message::Prepare, &mut messages);
+        split(batch.promised, MAX_SHARDS, Message::Promised, &mut messages);
+        split(batch.pull, MAX_SHARDS, Message::Pull, &mut messages);
         messages
+    }
+}
+
+/// Appends `items` in messages of at most `most`.
+fn split<T>(mut items: Vec<T>, most: usize, message: fn(Vec<T>) -> Message, messages: &mut Vec<Message>) {
+    while items.len() > most {
+        let rest = items.split_off(most);
+        messages.push(message(std::mem::replace(&mut items, rest)));
+    }
+    if !items.is_empty() {
+        messages.push(message(items));
     }
 }

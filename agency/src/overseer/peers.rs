@@ -3,12 +3,12 @@
 //! Hints only: nothing here is used where safety is decided, but for proofs of death.
 
 use super::Overseer;
-use crate::codec::NodeReport;
 use crate::configuration::Configuration;
-use crate::events::{Health, ShardProgress};
 use crate::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
+use crate::message::NodeReport;
 use crate::mutants::{Mutant, lacks};
 use crate::register::Identity;
+use crate::shard::{Health, ShardProgress};
 use std::time::Duration;
 
 /// Another member.

@@ -2,8 +2,9 @@
 
 use super::Overseer;
 use crate::configuration::{Change, Configuration};
-use crate::events::{Command, Outcome, ShardRequest, ShardUpdate};
+use crate::events::Command;
 use crate::ids::{Incarnation, Nanos, ShardId};
+use crate::shard::{RequestStatus, ShardRequest, ShardUpdate};
 
 /// The newest request of a shard.
 #[derive(Clone, Copy, Debug)]
@@ -11,19 +12,24 @@ pub(super) struct Pending {
     pub id: u64,
     /// What it asks for, as a configuration; `None` if it was never proposed.
     pub value: Option<Configuration>,
-    pub outcome: Outcome,
+    pub outcome: RequestStatus,
 }
 
 impl Pending {
+    /// What is asked for, while that is neither decided nor refused.
+    pub fn open(&self) -> Option<Configuration> {
+        self.value.filter(|_| self.outcome == RequestStatus::Pending)
+    }
+
     /// A newer configuration is decided: is it the one asked for?
     pub fn learned(&mut self, decided: &Configuration) {
-        if self.outcome != Outcome::Pending {
+        if self.outcome != RequestStatus::Pending {
             return;
         }
         match self.value {
-            Some(value) if value == *decided => self.outcome = Outcome::Decided,
+            Some(value) if value == *decided => self.outcome = RequestStatus::Decided,
             Some(value) if value.version > decided.version => {}
-            _ => self.outcome = Outcome::Refused,
+            _ => self.outcome = RequestStatus::Refused,
         }
     }
 }
@@ -35,7 +41,7 @@ impl Overseer {
         }
         // A value that is already on its way stays `unsettled` in the proposer, and is settled first.
         let value = self.requested(shard, &request);
-        let outcome = if value.is_some() { Outcome::Pending } else { Outcome::Refused };
+        let outcome = if value.is_some() { RequestStatus::Pending } else { RequestStatus::Refused };
         let pending = Pending { id: request.id, value, outcome };
         self.shard_mut(shard).request = Some(pending);
     }
@@ -76,12 +82,17 @@ impl Overseer {
             let Some(configuration) = self.shard(shard).decided else { continue };
             let leader_lost = self.leader_lost(shard);
             let (request, outcome) =
-                self.shard(shard).request.map_or((0, Outcome::None), |r| (r.id, r.outcome));
+                self.shard(shard).request.map_or((0, RequestStatus::None), |r| (r.id, r.outcome));
             let update = ShardUpdate { configuration, request, outcome, leader_lost };
             let s = self.shard_mut(shard);
             if s.published == Some(update) {
                 continue;
             }
+            let rises = |p: ShardUpdate| {
+                let (old, new) = (p.configuration, configuration);
+                new == old || (new.version > old.version && new.epoch >= old.epoch)
+            };
+            assert!(s.published.is_none_or(rises), "{:?}, then {update:?}", s.published);
             if s.published.is_none_or(|p| p.leader_lost != leader_lost) {
                 self.view_dirty = true;
             }
@@ -102,6 +113,8 @@ impl Overseer {
                 }
                 _ => (s.told.0, Nanos(0)),
             };
+            let longest = self.now + self.options.timing.holder_lease();
+            assert!(lease.1 <= longest, "no lease outlasts one that was asked for now: {lease:?}");
             if lease != s.told && !(lease.1 == Nanos(0) && s.told.1 == Nanos(0)) {
                 self.shard_mut(shard).told = lease;
                 out.push(Command::Lease { shard, epoch: lease.0, until: lease.1 });

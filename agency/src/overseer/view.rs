@@ -1,8 +1,8 @@
 //! The group as this warden sees it, for status and the like.
 
 use super::Overseer;
-use crate::events::{AgentView, ClusterView, NodeView, ShardView};
 use crate::ids::NodeId;
+use crate::view::{AgentView, ClusterView, NodeView, ShardView};
 use std::time::Duration;
 
 /// How often the view is renewed when nothing but positions changed.

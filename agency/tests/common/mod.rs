@@ -1,11 +1,12 @@
 //! Three overseers (two data nodes and a witness) in virtual time: links with latency, a store with latency,
 //! nodes that run, hang and die. After every event the invariants of the whole group are checked.
 
-use agency::codec::Message;
 use agency::configuration::{Change, Configuration};
-use agency::events::{Command, Event, Health, ShardProgress, ShardRequest, ShardUpdate};
+use agency::events::{Command, Event};
 use agency::ids::{Epoch, Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
+use agency::message::Message;
 use agency::overseer::{Overseer, OverseerOptions};
+use agency::shard::{Health, ShardProgress, ShardRequest, ShardUpdate};
 use agency::timing::Timing;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

@@ -1,19 +1,16 @@
 //! The node's process: started, signalled, waited for.
 //!
 //! Promises that a node never outlives its warden (`PR_SET_PDEATHSIG`, and SIGKILL when its [`Child`] is
-//! dropped), that the loop does not wait while a program is loaded (a thread of its own starts it), that signals go to exactly the process that was started (pidfd), and that a node inherits no
-//! signal mask and no fds but the ones of [`ChildFds`].
+//! dropped), that signals go to exactly the process that was started (pidfd), and that a node inherits no signal
+//! mask and no fds but the ones of [`ChildFds`].
 
 use super::page::ChildFds;
-use super::report::{Report, Reports};
-use agency::ids::Incarnation;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel};
 
 /// A started node.
 pub(super) struct Child {
@@ -31,7 +28,7 @@ pub(super) enum Exit {
 
 impl Child {
     /// Starts `command` with the fds. Blocks until the program is loaded.
-    fn start(mut command: Command, fds: &ChildFds) -> io::Result<Child> {
+    pub fn start(mut command: Command, fds: &ChildFds) -> io::Result<Child> {
         let (name, value) = fds.to_env();
         command.env(name, value);
         let inherited: Vec<i32> =
@@ -89,40 +86,6 @@ impl fmt::Display for Exit {
             Exit::Code(code) => write!(f, "exit code {code}"),
             Exit::Signal(signal) => write!(f, "signal {signal}"),
         }
-    }
-}
-
-/// What the spawn thread needs to start one incarnation.
-pub(super) struct Birth {
-    pub incarnation: Incarnation,
-    pub command: Command,
-    /// All of them stay open until [`Report::Started`]; `page` is kept open by this.
-    pub fds: ChildFds,
-    pub page: OwnedFd,
-}
-
-/// The spawn thread's front. The kernel ties a node's life to the *thread* that started it: this one ends
-/// with the loop.
-pub(super) struct SpawnThread {
-    births: Sender<Birth>,
-}
-
-impl SpawnThread {
-    pub fn start(reports: Reports) -> io::Result<SpawnThread> {
-        let (births, waiting) = channel::<Birth>();
-        std::thread::Builder::new().name("warden-spawn".into()).spawn(move || {
-            while let Ok(Birth { incarnation, command, fds, page }) = waiting.recv() {
-                let child = Child::start(command, &fds);
-                drop(page);
-                reports.send(Report::Started(incarnation, child));
-            }
-        })?;
-        Ok(SpawnThread { births })
-    }
-
-    /// Starts a process; [`Report::Started`] follows.
-    pub fn spawn(&self, birth: Birth) {
-        self.births.send(birth).expect("the spawn thread ends after its front");
     }
 }
 

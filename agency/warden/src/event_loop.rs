@@ -4,16 +4,22 @@
 //! peers' sockets got its notice before the reset, the reaping and the log begin. Nothing in it waits but
 //! `epoll_wait`.
 
-use super::child::{Child, Exit, SpawnThread};
+use super::brain::Brain;
+use super::child::{Child, Exit};
+use super::clock::{now, wall_ms};
+use super::config::{Spawn, WardenConfig};
+use super::error::{ExitReason, WardenError, system};
 use super::links::{LinkEvent, Links};
-use super::log::{Log, wall_ms};
-use super::node_life::{Life, Lives, Phase};
-use super::report::{Report, Reports, drain, eventfd, reports};
-use super::reset::{ResetOutcome, ResetThread, Resetter};
+use super::log::Log;
+use super::node_life::{Life, LifeStage, Lives};
+use super::report::{Report, Reports, ResetDone, drain, eventfd, reports};
+use super::reset::Resetter;
+use super::reset_thread::ResetThread;
 use super::sched;
-use super::store::{Store, StoreThread};
+use super::spawn::SpawnThread;
+use super::store::Store;
+use super::store_thread::StoreThread;
 use super::watch::Watch;
-use super::{Brain, ExitReason, Spawn, WardenConfig, WardenError, now, system};
 use agency::events::{Command, Event};
 use agency::ids::{Epoch, Incarnation, Nanos, ShardId};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -236,7 +242,7 @@ impl<B: Brain> EventLoop<B> {
                 Report::Raised(incarnation) => self.conceive(incarnation),
                 Report::Started(incarnation, child) => self.begin_life(incarnation, child)?,
                 Report::StoreFailed(error) => return Err(error.into()),
-                Report::Reset(outcome) => self.reset_done(&outcome),
+                Report::Reset(done) => self.reset_done(&done),
             }
         }
         Ok(())
@@ -267,18 +273,18 @@ impl<B: Brain> EventLoop<B> {
         ));
     }
 
-    fn reset_done(&mut self, outcome: &ResetOutcome) {
+    fn reset_done(&mut self, done: &ResetDone) {
         let times = format!(
             "in {} us, {} us after the death notice",
-            outcome.took.as_micros(),
-            outcome.since_death.as_micros()
+            done.took.as_micros(),
+            done.since_death.as_micros()
         );
-        self.log.line(&match &outcome.error {
-            None => format!("reset {} sockets of the dead node {times}", outcome.sockets),
+        self.log.line(&match &done.error {
+            None => format!("reset {} sockets of the dead node {times}", done.sockets),
             Some(error) => format!("the dead node's sockets are not reset ({error}) {times}"),
         });
         if let Some(life) = self.lives.as_mut().and_then(Lives::life)
-            && life.incarnation == outcome.incarnation
+            && life.incarnation == done.incarnation
         {
             life.resetting = false;
         }
@@ -312,15 +318,17 @@ impl<B: Brain> EventLoop<B> {
         let at = now();
         let young = life.is_young(at);
         if stopping {
-            lives.phase = Phase::None;
+            lives.stage = LifeStage::None;
             self.exit = Some(if killed { ExitReason::NodeKilled } else { ExitReason::Stopped });
         } else if exit == Exit::Code(0) {
-            lives.phase = Phase::None;
+            lives.stage = LifeStage::None;
             self.exit = Some(ExitReason::NodeStopped);
         } else {
             lives.plan_next(at, young);
-            let next = match lives.phase {
-                Phase::Waiting { .. } => format!("the node starts again in {} ms", lives.wait().as_millis()),
+            let next = match lives.stage {
+                LifeStage::Waiting { .. } => {
+                    format!("the node starts again in {} ms", lives.wait().as_millis())
+                }
                 _ => "the node is not started again".to_owned(),
             };
             self.log.line(&next);
@@ -329,7 +337,9 @@ impl<B: Brain> EventLoop<B> {
 
     /// The incarnation is durable: has the process started.
     fn conceive(&mut self, incarnation: Incarnation) {
-        let Some(lives) = self.lives.as_mut().filter(|l| matches!(l.phase, Phase::Raising)) else { return };
+        let Some(lives) = self.lives.as_mut().filter(|l| matches!(l.stage, LifeStage::Raising)) else {
+            return;
+        };
         if let Err(error) = lives.conceive(incarnation, self.config.shards, &self.wake_warden, &self.spawner)
         {
             lives.plan_next(now(), true);
@@ -372,14 +382,14 @@ impl<B: Brain> EventLoop<B> {
             return;
         };
         let timeout = lives.options.stop_timeout;
-        match (&mut lives.phase, self.stopping) {
-            (Phase::Living(life), None) => {
+        match (&mut lives.stage, self.stopping) {
+            (LifeStage::Living(life), None) => {
                 life.child.signal(Signal::TERM);
                 self.stopping = Some(now() + timeout);
                 self.log.line("told to stop: the node stops first");
             }
             // Told twice: now.
-            (Phase::Living(_), Some(_)) => self.stopping = Some(now()),
+            (LifeStage::Living(_), Some(_)) => self.stopping = Some(now()),
             _ => self.exit = Some(ExitReason::Stopped),
         }
     }
@@ -411,12 +421,12 @@ impl<B: Brain> EventLoop<B> {
     /// What the node's life wants from time to time.
     fn tick_node(&mut self, at: Nanos) {
         let Some(lives) = &mut self.lives else { return };
-        match &mut lives.phase {
-            Phase::Waiting { until } if at >= *until => {
-                lives.phase = Phase::Raising;
+        match &mut lives.stage {
+            LifeStage::Waiting { until } if at >= *until => {
+                lives.stage = LifeStage::Raising;
                 self.store.raise_incarnation();
             }
-            Phase::Living(life) => {
+            LifeStage::Living(life) => {
                 if !life.watched && life.died.is_none() && life.page.all_held() {
                     life.watched = true;
                     self.watch.watch(Arc::clone(&life.page));

@@ -5,10 +5,13 @@
 //! group, members and number of shards. Messages to a link that is down are dropped: the brain repeats what
 //! matters. There is no authentication: the agency's ports belong on a network of the group's own.
 
+use super::clock::now;
+use super::config::{Peer, WardenConfig};
+use super::error::WardenError;
 use super::log::Log;
-use super::{Peer, WardenConfig, WardenError};
-use agency::codec::Message;
-use agency::ids::{Nanos, NodeId};
+use agency::codec::{HEADER, MAX_BODY};
+use agency::ids::{MAX_MEMBERS, Nanos, NodeId};
+use agency::message::Message;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -26,8 +29,8 @@ const COME_UP: Duration = Duration::from_millis(500);
 /// A link this long without a byte from the peer (which sends heartbeats all the time) is closed. Counted
 /// in the warden's own ticks: a host that stalled as a whole does not lose its links.
 const SILENT: Duration = Duration::from_millis(500);
-/// The kernel gives a connection up when sent bytes stay unacknowledged this long, in ms.
-const USER_TIMEOUT_MS: u32 = 1000;
+/// The kernel gives a connection up when sent bytes stay unacknowledged this long.
+const USER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A peer that does not read is cut off at this many bytes.
 const OUTBOX: usize = 4 * 1024 * 1024;
 /// Accepted connections that have not said hello yet.
@@ -35,6 +38,14 @@ const STRANGERS: usize = 16;
 /// Bytes read per call, and most calls per wake-up (the rest comes with the next).
 const READ: usize = 64 * 1024;
 const READS: usize = 8;
+/// A message of which a part is here is shorter than this; whole ones are taken out before more is read.
+const PARTIAL: usize = HEADER + MAX_BODY;
+
+const _: () = {
+    assert!(BACKOFF.0.as_nanos() < BACKOFF.1.as_nanos(), "waits grow");
+    assert!(OUTBOX >= PARTIAL * 4, "a peer that reads slowly gets some messages at least");
+    assert!(STRANGERS >= MAX_MEMBERS, "every member may knock at once");
+};
 
 /// What happened on the links.
 #[derive(Debug, PartialEq)]
@@ -56,7 +67,7 @@ struct Connection {
     silent: Duration,
 }
 
-enum State {
+enum LinkState {
     Down {
         retry_at: Nanos,
     },
@@ -67,7 +78,7 @@ enum State {
 
 struct Link {
     peer: Peer,
-    state: State,
+    state: LinkState,
     backoff: Duration,
     /// What was last logged about it, so that retries do not repeat it.
     complaint: String,
@@ -105,7 +116,7 @@ impl Links {
         epoll::add(&*epoll, &listener, data, EventFlags::IN).map_err(|e| listen_error(e.into()))?;
         let down = |peer: &Peer| Link {
             peer: peer.clone(),
-            state: State::Down { retry_at: Nanos(0) },
+            state: LinkState::Down { retry_at: Nanos(0) },
             backoff: BACKOFF.0,
             complaint: String::new(),
         };
@@ -132,7 +143,7 @@ impl Links {
 
     /// Queues a message; [`flush`](Self::flush) sends it.
     pub fn send(&mut self, to: NodeId, message: &Message) {
-        if let Some(Link { state: State::Up(connection), .. }) =
+        if let Some(Link { state: LinkState::Up(connection), .. }) =
             self.links.iter_mut().find(|l| l.peer.id == to)
         {
             message.encode(&mut connection.outbox);
@@ -142,11 +153,11 @@ impl Links {
     /// Sends what is queued, as far as the kernel takes it now.
     pub fn flush(&mut self) {
         for at in 0..self.links.len() {
-            if let State::Up(connection) = &mut self.links[at].state
+            if let LinkState::Up(connection) = &mut self.links[at].state
                 && connection.sent < connection.outbox.len()
                 && let Err(reason) = connection.flush(&self.epoll, self.first_token + 1 + at as u64)
             {
-                self.close(at, super::now(), &reason);
+                self.close(at, now(), &reason);
             }
         }
     }
@@ -154,7 +165,7 @@ impl Links {
     /// Whether everything queued was taken by the kernel.
     pub fn is_flushed(&self) -> bool {
         self.links.iter().all(|l| match &l.state {
-            State::Up(c) => c.sent == c.outbox.len(),
+            LinkState::Up(c) => c.sent == c.outbox.len(),
             _ => true,
         })
     }
@@ -176,17 +187,17 @@ impl Links {
         for at in 0..self.links.len() {
             let Link { peer, state, .. } = &mut self.links[at];
             match state {
-                State::Down { retry_at } => {
+                LinkState::Down { retry_at } => {
                     if peer.id < self.me && now >= *retry_at {
                         self.dial(at, now);
                     }
                 }
-                State::Coming(connection) => {
+                LinkState::Coming(connection) => {
                     if now.since(connection.since) > COME_UP {
                         self.close(at, now, "it does not answer");
                     }
                 }
-                State::Up(connection) => {
+                LinkState::Up(connection) => {
                     connection.silent += span;
                     if connection.silent > SILENT {
                         self.close(at, now, "it went silent");
@@ -211,7 +222,7 @@ impl Links {
             Ok(connection)
         });
         match connection {
-            Ok(connection) => self.links[at].state = State::Coming(connection),
+            Ok(connection) => self.links[at].state = LinkState::Coming(connection),
             Err(error) => self.close(at, now, &error.to_string()),
         }
     }
@@ -249,7 +260,7 @@ impl Links {
         match peer {
             Ok(peer) => {
                 let at = self.links.iter().position(|l| l.peer.id == peer).expect("checked to be a peer");
-                if matches!(self.links[at].state, State::Up(_)) {
+                if matches!(self.links[at].state, LinkState::Up(_)) {
                     self.close(at, now, "it connected anew");
                 }
                 let data = EventData::new_u64(self.first_token + 1 + at as u64);
@@ -297,7 +308,8 @@ impl Links {
 
     fn up(&mut self, at: usize, connection: Connection) {
         let link = &mut self.links[at];
-        link.state = State::Up(connection);
+        assert!(!matches!(link.state, LinkState::Up(_)), "a link comes up once");
+        link.state = LinkState::Up(connection);
         link.backoff = BACKOFF.0;
         link.complaint.clear();
         self.log.line(&format!("link to {} is up", link.peer.name));
@@ -306,11 +318,13 @@ impl Links {
 
     fn link_ready(&mut self, at: usize, now: Nanos) {
         let token = self.first_token + 1 + at as u64;
-        let (State::Coming(connection) | State::Up(connection)) = &mut self.links[at].state else { return };
+        let (LinkState::Coming(connection) | LinkState::Up(connection)) = &mut self.links[at].state else {
+            return;
+        };
         // Read first: what a dying peer still said counts, its death notice above all.
         let read = connection.read(&mut self.buffer);
         let flushed = connection.flush(&self.epoll, token);
-        if matches!(self.links[at].state, State::Coming(_)) {
+        if matches!(self.links[at].state, LinkState::Coming(_)) {
             self.greet(at, now);
         }
         self.take_messages(at, now);
@@ -321,7 +335,7 @@ impl Links {
 
     /// Takes the hello of a peer that we dialled.
     fn greet(&mut self, at: usize, now: Nanos) {
-        let State::Coming(connection) = &mut self.links[at].state else { return };
+        let LinkState::Coming(connection) = &mut self.links[at].state else { return };
         let verdict = match connection.take_message() {
             Ok(None) => return,
             Ok(Some(hello)) => self.check_hello(&hello, Some(self.links[at].peer.id)),
@@ -331,8 +345,8 @@ impl Links {
             self.close(at, now, &reason);
             return;
         }
-        let state = std::mem::replace(&mut self.links[at].state, State::Down { retry_at: now });
-        if let State::Coming(connection) = state {
+        let state = std::mem::replace(&mut self.links[at].state, LinkState::Down { retry_at: now });
+        if let LinkState::Coming(connection) = state {
             self.up(at, connection);
         }
     }
@@ -340,7 +354,7 @@ impl Links {
     fn take_messages(&mut self, at: usize, now: Nanos) {
         loop {
             let link = &mut self.links[at];
-            let State::Up(connection) = &mut link.state else { return };
+            let LinkState::Up(connection) = &mut link.state else { return };
             match connection.take_message() {
                 Ok(Some(message)) => self.events.push_back(LinkEvent::Message(link.peer.id, message)),
                 Ok(None) => return,
@@ -352,8 +366,8 @@ impl Links {
     /// Drops the connection and plans the next.
     fn close(&mut self, at: usize, now: Nanos, reason: &str) {
         let link = &mut self.links[at];
-        let was_up = matches!(link.state, State::Up(_));
-        link.state = State::Down { retry_at: now + link.backoff };
+        let was_up = matches!(link.state, LinkState::Up(_));
+        link.state = LinkState::Down { retry_at: now + link.backoff };
         link.backoff = (link.backoff * 2).min(BACKOFF.1);
         if was_up {
             self.events.push_back(LinkEvent::Down(link.peer.id));
@@ -381,13 +395,14 @@ impl Connection {
     fn new(stream: TcpStream, now: Nanos) -> io::Result<Connection> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT_MS)?;
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, USER_TIMEOUT.as_millis() as u32)?;
         let (inbox, outbox) = (Vec::with_capacity(READ), Vec::with_capacity(READ));
         Ok(Connection { stream, inbox, outbox, sent: 0, blocked: false, since: now, silent: Duration::ZERO })
     }
 
     /// Reads what there is. Closed and broken connections are errors.
     fn read(&mut self, buffer: &mut [u8]) -> Result<(), String> {
+        assert!(self.inbox.len() < PARTIAL, "{} bytes wait to be taken", self.inbox.len());
         for _ in 0..READS {
             match self.stream.read(buffer) {
                 Ok(0) => return Err("it closed the connection".into()),
@@ -429,6 +444,7 @@ impl Connection {
                 Err(e) => return Err(e.to_string()),
             }
         }
+        assert!(self.sent <= self.outbox.len(), "no more is sent than there was");
         if self.sent == self.outbox.len() {
             self.outbox.clear();
             self.sent = 0;

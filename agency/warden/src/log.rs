@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// Lines that may wait for the writer.
 const BACKLOG: usize = 1024;
@@ -63,9 +63,4 @@ impl Log {
             let _ = thread.join();
         }
     }
-}
-
-/// Wall time in ms since the epoch of Unix; for people only.
-pub(super) fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

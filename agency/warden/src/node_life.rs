@@ -4,13 +4,14 @@
 //! and before anything is cleaned up, and that the next one starts only when the last one has exited and its
 //! sockets are reset. Keeps the state; the loop decides when to call.
 
-use super::child::{Birth, Child, Exit, SpawnThread};
+use super::child::{Child, Exit};
+use super::config::{NodeOptions, Spawn};
 use super::page::{ChildFds, SharedPage};
 use super::report::{eventfd, wake};
+use super::spawn::{Birth, SpawnThread};
 use super::stall::Stall;
-use super::{NodeOptions, Spawn};
-use agency::events::{ShardProgress, ShardRequest};
 use agency::ids::{Incarnation, Nanos, ShardId};
+use agency::shard::{ShardProgress, ShardRequest};
 use rustix::fd::{AsRawFd, OwnedFd};
 use std::io;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub(super) struct Unborn {
 }
 
 /// Where the node stands.
-pub(super) enum Phase {
+pub(super) enum LifeStage {
     /// No node: a witness, or one that is not to be started (again).
     None,
     /// To be started then.
@@ -66,20 +67,20 @@ pub(super) enum Phase {
 /// The succession of lives.
 pub(super) struct Lives {
     pub options: NodeOptions,
-    pub phase: Phase,
+    pub stage: LifeStage,
     spawn: Spawn,
     wait: Duration,
 }
 
 impl Lives {
     pub fn new(options: NodeOptions, spawn: Spawn) -> Lives {
-        Lives { options, phase: Phase::Waiting { until: Nanos(0) }, spawn, wait: Duration::ZERO }
+        Lives { options, stage: LifeStage::Waiting { until: Nanos(0) }, spawn, wait: Duration::ZERO }
     }
 
     /// The life that has begun, if one has.
     pub fn life(&mut self) -> Option<&mut Life> {
-        match &mut self.phase {
-            Phase::Living(life) => Some(life),
+        match &mut self.stage {
+            LifeStage::Living(life) => Some(life),
             _ => None,
         }
     }
@@ -101,22 +102,24 @@ impl Lives {
         };
         let command = (self.spawn)(incarnation, &fds)?;
         spawner.spawn(Birth { incarnation, command, fds, page: page_fd });
-        self.phase = Phase::Starting(Unborn { incarnation, page, wake_shards });
+        self.stage = LifeStage::Starting(Unborn { incarnation, page, wake_shards });
         Ok(())
     }
 
     /// The spawn thread started this process. Gives the new life; a process nobody waits for is killed.
     pub fn begin(&mut self, incarnation: Incarnation, child: Child, now: Nanos) -> Option<&mut Life> {
-        let phase = std::mem::replace(&mut self.phase, Phase::None);
-        let unborn = match phase {
-            Phase::Starting(unborn) if unborn.incarnation == incarnation => unborn,
+        let stage = std::mem::replace(&mut self.stage, LifeStage::None);
+        let unborn = match stage {
+            LifeStage::Starting(unborn) if unborn.incarnation == incarnation => unborn,
             other => {
-                self.phase = other;
+                self.stage = other;
                 return None;
             }
         };
         let shards = unborn.page.shards();
-        self.phase = Phase::Living(Box::new(Life {
+        assert_eq!(unborn.page.incarnation(), incarnation, "a page belongs to one life");
+        assert_eq!(unborn.wake_shards.len(), usize::from(shards), "every shard can be woken");
+        self.stage = LifeStage::Living(Box::new(Life {
             incarnation,
             page: Arc::new(unborn.page),
             child,
@@ -134,13 +137,17 @@ impl Lives {
     }
 
     /// After the end of a life (or of an attempt): when the next one starts. `young`: it did not last.
+    ///
+    /// # Panics
+    /// If the last one is not over.
     pub fn plan_next(&mut self, now: Nanos, young: bool) {
+        assert!(self.life().is_none_or(|life| life.is_over()), "one life after the other");
         let Some(respawn_after) = self.options.respawn_after else {
-            self.phase = Phase::None;
+            self.stage = LifeStage::None;
             return;
         };
         self.wait = if young { (self.wait * 2).clamp(respawn_after, LONGEST_WAIT) } else { respawn_after };
-        self.phase = Phase::Waiting { until: now + self.wait };
+        self.stage = LifeStage::Waiting { until: now + self.wait };
     }
 
     /// How long the next start waits.
@@ -150,6 +157,11 @@ impl Lives {
 }
 
 impl Life {
+    /// Whether its process has ended and its sockets are reset.
+    pub fn is_over(&self) -> bool {
+        self.exit.is_some() && self.died.is_some() && !self.resetting
+    }
+
     /// Whether it ended soon after its start.
     pub fn is_young(&self, now: Nanos) -> bool {
         now.since(self.started) < YOUNG

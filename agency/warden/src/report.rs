@@ -1,7 +1,6 @@
 //! How the warden's helper threads speak to its loop: a queue, and an eventfd that wakes it.
 
 use super::child::Child;
-use super::reset::ResetOutcome;
 use super::store::StoreError;
 use agency::ids::Incarnation;
 use rustix::event::EventfdFlags;
@@ -9,6 +8,7 @@ use rustix::fd::OwnedFd;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 /// What a helper thread has to say.
 pub(super) enum Report {
@@ -23,7 +23,20 @@ pub(super) enum Report {
     /// Spawn thread: the process of this incarnation runs, or could not be started.
     Started(Incarnation, io::Result<Child>),
     /// Reset thread: done with the sockets of a dead node.
-    Reset(ResetOutcome),
+    Reset(ResetDone),
+}
+
+/// What a reset did.
+#[derive(Debug)]
+pub(super) struct ResetDone {
+    pub incarnation: Incarnation,
+    /// Sockets destroyed.
+    pub sockets: usize,
+    /// From the order to the last reset, in the thread's own time.
+    pub took: Duration,
+    /// From the node's death notice to the last reset.
+    pub since_death: Duration,
+    pub error: Option<io::Error>,
 }
 
 /// The helpers' end.

@@ -6,14 +6,9 @@
 //! address family, filtered here, then `SOCK_DESTROY` for each in batches. Needs `CAP_NET_ADMIN` and a
 //! kernel with `INET_DIAG_DESTROY`; without them clients wait longer and nothing else changes.
 
-use super::report::{Report, Reports};
-use super::sched::{RESET_PRIORITY, prioritize};
-use agency::ids::{Incarnation, Nanos};
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
@@ -40,19 +35,6 @@ const LISTEN: u8 = 10;
 const BATCH: usize = 256;
 /// Receive buffer for dumps, in bytes.
 const RECEIVE: usize = 256 * 1024;
-
-/// What a reset did.
-#[derive(Debug)]
-pub(super) struct ResetOutcome {
-    pub incarnation: Incarnation,
-    /// Sockets destroyed.
-    pub sockets: usize,
-    /// From the order to the last reset, in the thread's own time.
-    pub took: Duration,
-    /// From the node's death notice to the last reset.
-    pub since_death: Duration,
-    pub error: Option<io::Error>,
-}
 
 /// One socket as the dump names it: family, then its `inet_diag_sockid`.
 struct Found {
@@ -238,38 +220,6 @@ impl<'a> Iterator for Messages<'a> {
         let message = self.0.get(..length).filter(|m| m.len() >= HEADER)?;
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or(&[]);
         Some((u16::from_ne_bytes([message[4], message[5]]), &message[HEADER..]))
-    }
-}
-
-/// The reset thread's front: started beforehand, so that a death finds it waiting.
-pub(super) struct ResetThread {
-    orders: Sender<(Incarnation, Nanos)>,
-}
-
-impl ResetThread {
-    pub fn start(mut resetter: Resetter, reports: Reports) -> io::Result<ResetThread> {
-        let (orders, waiting) = channel::<(Incarnation, Nanos)>();
-        std::thread::Builder::new().name("warden-reset".into()).spawn(move || {
-            prioritize(RESET_PRIORITY, None);
-            while let Ok((incarnation, died_at)) = waiting.recv() {
-                let start = super::now();
-                let result = resetter.reset();
-                let end = super::now();
-                reports.send(Report::Reset(ResetOutcome {
-                    incarnation,
-                    sockets: *result.as_ref().unwrap_or(&0),
-                    took: end.since(start),
-                    since_death: end.since(died_at),
-                    error: result.err(),
-                }));
-            }
-        })?;
-        Ok(ResetThread { orders })
-    }
-
-    /// Resets the sockets of this incarnation, which died at that time; [`Report::Reset`] follows.
-    pub fn reset(&self, incarnation: Incarnation, died_at: Nanos) {
-        self.orders.send((incarnation, died_at)).expect("the reset thread ends after its front");
     }
 }
 

@@ -17,6 +17,11 @@ pub(super) const LOOP_PRIORITY: i32 = 12;
 pub(super) const STORE_PRIORITY: i32 = 11;
 pub(super) const RESET_PRIORITY: i32 = 10;
 
+const _: () = assert!(
+    WATCH_PRIORITY > LOOP_PRIORITY && LOOP_PRIORITY > STORE_PRIORITY && STORE_PRIORITY > RESET_PRIORITY,
+    "the way of a death notice comes first"
+);
+
 /// Where FIFO is not permitted.
 const NICE: i32 = -10;
 

@@ -4,8 +4,8 @@
 //! is starved, not stuck. Reads `/proc/PID/task/TID/{stat,schedstat}`, and only of shards whose turns did
 //! not move since the look before, so that a busy node costs nothing.
 
-use agency::events::ShardProgress;
 use agency::ids::Nanos;
+use agency::shard::ShardProgress;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;

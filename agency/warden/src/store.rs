@@ -1,4 +1,4 @@
-//! The agent's durable state: one file with two checksummed copies, written by a thread of its own.
+//! The agent's durable state: one file with two checksummed copies. Written by `store_thread` alone.
 //!
 //! Promises that what was reported as stored is found after a crash at any moment: a write goes over the
 //! copy that is *not* the newest, and once things are quiet the other copy is brought up to it too, so that a
@@ -10,18 +10,14 @@
 //! image. A slot never written is all zero. Does not know what the image means.
 
 use super::log::Log;
-use super::report::{Report, Reports};
-use super::sched::{STORE_PRIORITY, prioritize};
 use agency::ids::Incarnation;
+use agency::register::LARGEST_IMAGE;
 use rustix::fs::{FlockOperation, OFlags};
 use std::alloc::Layout;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Bytes of one copy.
@@ -35,13 +31,13 @@ pub const FILE: &str = "agency";
 
 const MAGIC: [u8; 8] = *b"BatonAgt";
 const LAYOUT: u32 = 1;
-/// How long nothing is stored before the older copy is brought up to the newer one: not at once, so that the
-/// next write of a round of votes need not wait for it.
-const TWIN_AFTER: Duration = Duration::from_millis(200);
-/// A write that takes longer is worth a line in the log: a promotion may be waiting for it.
-const SLOW: Duration = Duration::from_millis(20);
 /// Alignment that direct writes need on any disk in use.
 const BLOCK: usize = 4096;
+
+const _: () = {
+    assert!(SLOT.is_multiple_of(BLOCK), "slots are written block by block");
+    assert!(LARGEST_IMAGE <= MAX_IMAGE, "what an agent may have to store fits into a slot");
+};
 
 /// Why the agent's state cannot be read or kept.
 #[derive(Debug, Error)]
@@ -244,26 +240,33 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the older copy lags behind the newer one.
+    pub fn twin_differs(&self) -> bool {
+        self.twin_differs
+    }
+
     /// What is stored.
     pub fn stored(&self) -> &Stored {
         &self.stored
     }
 
     /// Makes this durable.
-    fn put(&mut self, incarnation: Incarnation, image: Vec<u8>) -> Result<(), StoreError> {
+    pub fn put(&mut self, incarnation: Incarnation, image: Vec<u8>) -> Result<(), StoreError> {
         if image.len() > MAX_IMAGE {
             return Err(StoreError::TooLong(image.len()));
         }
+        assert!(incarnation >= self.stored.incarnation, "incarnations only rise (rule 18)");
         self.stored = Stored { sequence: self.stored.sequence + 1, incarnation, image };
         let slot = 1 - self.newest;
         self.fill_and_write(slot)?;
+        assert!(slot != self.newest && slot < 2, "the newest copy is never written over");
         self.newest = slot;
         self.twin_differs = true;
         Ok(())
     }
 
     /// Brings the older copy up to the newer one.
-    fn copy_to_twin(&mut self) -> Result<(), StoreError> {
+    pub fn copy_to_twin(&mut self) -> Result<(), StoreError> {
         if self.twin_differs && self.stored.sequence > 0 {
             self.fill_and_write(1 - self.newest)?;
         }
@@ -276,6 +279,7 @@ impl Store {
         let bytes = self.buffer.bytes();
         let end = HEADER + image.len();
         let padded = end.next_multiple_of(BLOCK);
+        assert!(padded <= SLOT, "a copy stays in its slot");
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&LAYOUT.to_le_bytes());
         bytes[12..16].copy_from_slice(&(image.len() as u32).to_le_bytes());
@@ -293,93 +297,6 @@ impl Store {
         let bytes = &self.buffer.bytes()[..length];
         let written = self.file.write_all_at(bytes, (slot * SLOT) as u64);
         written.map_err(|source| StoreError::Io { path: self.path.clone(), source })
-    }
-}
-
-enum Job {
-    Image { ticket: u64, image: Vec<u8> },
-    RaiseIncarnation,
-}
-
-/// The store thread's front.
-pub(super) struct StoreThread {
-    jobs: Sender<Job>,
-}
-
-impl StoreThread {
-    pub fn start(store: Store, reports: Reports, log: Arc<Log>) -> io::Result<StoreThread> {
-        let (jobs, waiting) = channel();
-        std::thread::Builder::new().name("warden-store".into()).spawn(move || {
-            prioritize(STORE_PRIORITY, None);
-            if let Err(error) = work(store, &waiting, &reports, &log) {
-                log.line(&format!("the agent's state cannot be stored: {error}"));
-                reports.send(Report::StoreFailed(error));
-            }
-        })?;
-        Ok(StoreThread { jobs })
-    }
-
-    /// Makes an image durable; [`Report::Stored`] follows. It supersedes all before.
-    pub fn put(&self, ticket: u64, image: Vec<u8>) {
-        self.send(Job::Image { ticket, image });
-    }
-
-    /// Takes the next incarnation, durably; [`Report::Raised`] follows.
-    pub fn raise_incarnation(&self) {
-        self.send(Job::RaiseIncarnation);
-    }
-
-    fn send(&self, job: Job) {
-        // A thread that gave up has reported so; the loop ends the warden when it gets to that.
-        let _ = self.jobs.send(job);
-    }
-}
-
-/// The incarnation after `last`. It is at least the wall time in ms, so that a store that was rolled back or
-/// lost does not give an incarnation a second time (rule 18); a clock that is set back does no harm as long as
-/// the store remembers.
-fn successor(last: Incarnation, wall_ms: u64) -> Incarnation {
-    Incarnation((last.0 + 1).max(wall_ms))
-}
-
-/// Wall time in ms since the epoch of Unix; 0 where the clock is before that.
-fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-fn work(mut store: Store, waiting: &Receiver<Job>, reports: &Reports, log: &Log) -> Result<(), StoreError> {
-    loop {
-        let timeout = if store.twin_differs { TWIN_AFTER } else { Duration::MAX };
-        let first = match waiting.recv_timeout(timeout) {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => {
-                store.copy_to_twin()?;
-                continue;
-            }
-            Err(RecvTimeoutError::Disconnected) => return store.copy_to_twin(),
-        };
-        // Everything that waits becomes one write.
-        let (mut incarnation, mut newest, mut done) = (store.stored.incarnation, None, Vec::new());
-        for job in std::iter::once(first).chain(waiting.try_iter()) {
-            match job {
-                Job::Image { ticket, image } => {
-                    newest = Some(image);
-                    done.push(Report::Stored(ticket));
-                }
-                Job::RaiseIncarnation => {
-                    incarnation = successor(incarnation, wall_ms());
-                    done.push(Report::Raised(incarnation));
-                }
-            }
-        }
-        let image = newest.unwrap_or_else(|| store.stored.image.clone());
-        let start = super::now();
-        store.put(incarnation, image)?;
-        let took = super::now().since(start);
-        if took > SLOW {
-            log.line(&format!("the disk took {} us to store the agent's state", took.as_micros()));
-        }
-        done.into_iter().for_each(|report| reports.send(report));
     }
 }
 
@@ -407,15 +324,6 @@ mod tests {
             let found = read(dir.path()).unwrap().unwrap();
             assert_eq!(&found, store.stored());
         }
-    }
-
-    #[test]
-    fn no_incarnation_is_given_twice_though_the_store_was_rolled_back() {
-        let first = successor(Incarnation(0), 1_700_000_000_000);
-        assert_eq!(successor(first, 1_700_000_000_000), Incarnation(first.0 + 1), "twice in one ms");
-        let rolled_back = Incarnation(7);
-        assert!(successor(rolled_back, 1_700_000_000_001) > first);
-        assert_eq!(successor(first, 0), Incarnation(first.0 + 1), "the clock was set back");
     }
 
     #[test]

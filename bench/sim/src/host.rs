@@ -5,9 +5,11 @@
 
 use crate::clock::Clock;
 use crate::disk::{Copy, SimDisk};
-use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
+use agency::events::Event as WardenEvent;
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::Overseer;
+use agency::shard::{ShardProgress, ShardRequest, ShardUpdate};
+use agency::view::ClusterView;
 use engine::disk::DiskDone;
 use engine::log::BufferRange;
 use node::mail::Mail;

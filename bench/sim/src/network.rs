@@ -5,8 +5,8 @@
 //! links and nodes' links have paths of their own: one may die while the other lives.
 
 use crate::random::Dice;
-use agency::codec::Message;
 use agency::ids::NodeId;
+use agency::message::Message;
 use engine::ids::ShardId;
 use node::seam::{ConnId, LinkId};
 use std::collections::BTreeMap;

@@ -8,8 +8,9 @@
 //! wall time.
 
 use crate::job::{Job, JobDone};
-use agency::events::{ClusterView, ShardRequest, ShardUpdate};
 use agency::ids::{Epoch, Nanos, NodeId};
+use agency::shard::{ShardRequest, ShardUpdate};
+use agency::view::ClusterView;
 use engine::disk::{DiskCommand, DiskDone, ReadSpec};
 use engine::log::BufferRange;
 use std::sync::Arc;

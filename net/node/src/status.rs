@@ -5,8 +5,9 @@
 
 use crate::settings::Settings;
 use agency::configuration::Why;
-use agency::events::{ClusterView, ShardProgress};
 use agency::ids::{NodeId, ShardId};
+use agency::shard::ShardProgress;
+use agency::view::ClusterView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -198,8 +199,8 @@ mod tests {
     use super::*;
     use crate::settings::{Ack, HttpSettings, Member};
     use agency::configuration::Configuration;
-    use agency::events::{NodeView, ShardView};
     use agency::ids::{Epoch, Incarnation, NodeSet, Version};
+    use agency::view::{NodeView, ShardView};
     use engine::ids::GroupId;
 
     #[test]

@@ -4,8 +4,8 @@
 //!
 //! `cargo run --release -p baton-net --example echo -- PORT`
 
-use agency::events::ShardProgress;
 use agency::ids::{Incarnation, Nanos};
+use agency::shard::ShardProgress;
 use engine::disk::{DiskDone, DiskError};
 use engine::io::ring::{Durability, LogMemory};
 use engine::memory::MirrorBuffer;

@@ -6,8 +6,8 @@
 use crate::dice::Dice;
 use crate::headers::{KINDS, seal};
 use agency::configuration::{Configuration, Why};
-use agency::events::{Outcome, ShardUpdate};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
+use agency::shard::{RequestStatus, ShardUpdate};
 use engine::history::EpochHistory;
 use engine::ids::{Epoch, GroupId, Lsn, ShardId};
 use engine::limits::BLOCK;
@@ -172,7 +172,8 @@ pub fn case(dice: &mut Dice) {
 impl World {
     fn publish(&mut self) {
         let configuration = self.configuration;
-        let update = ShardUpdate { configuration, request: 0, outcome: Outcome::None, leader_lost: false };
+        let update =
+            ShardUpdate { configuration, request: 0, outcome: RequestStatus::None, leader_lost: false };
         self.handle(Event::Update(update));
     }
 

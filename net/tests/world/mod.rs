@@ -2,9 +2,9 @@
 //! decides at once, under one virtual clock. The test says who is up and what is delayed.
 
 use agency::configuration::{Change, Configuration, Why};
-use agency::events::{Outcome, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
+use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
 use engine::ids::{GroupId, SegmentId, ShardId};
 use engine::limits::BLOCK;
 use engine::memory::MirrorBuffer;
@@ -207,7 +207,7 @@ impl World {
         };
         host.node = Some(Node::new(options, shard));
         self.open_client(node);
-        let update = self.update(0, Outcome::None);
+        let update = self.update(0, RequestStatus::None);
         self.deliver(node, Event::Update(update));
     }
 
@@ -243,7 +243,7 @@ impl World {
     pub fn decide(&mut self, change: impl FnOnce(&mut Configuration)) {
         self.configuration.version.0 += 1;
         change(&mut self.configuration);
-        self.publish(None, Outcome::None);
+        self.publish(None, RequestStatus::None);
     }
 
     /// PROMOTE as the warden of `node` would have it decided: the old leader leaves the in-sync set.
@@ -585,7 +585,7 @@ impl World {
             return;
         }
         if request.on_top_of != self.configuration {
-            return self.publish(Some((from, request.id)), Outcome::Refused);
+            return self.publish(Some((from, request.id)), RequestStatus::Refused);
         }
         let configuration = &mut self.configuration;
         configuration.version.0 += 1;
@@ -599,19 +599,19 @@ impl World {
             }
             Change::Promote(..) => unreachable!("a node does not ask for its own promotion"),
         }
-        self.publish(Some((from, request.id)), Outcome::Decided);
+        self.publish(Some((from, request.id)), RequestStatus::Decided);
     }
 
-    fn update(&self, request: u64, outcome: Outcome) -> ShardUpdate {
+    fn update(&self, request: u64, outcome: RequestStatus) -> ShardUpdate {
         ShardUpdate { configuration: self.configuration, request, outcome, leader_lost: self.leader_lost }
     }
 
-    fn publish(&mut self, answer: Option<(NodeId, u64)>, outcome: Outcome) {
+    fn publish(&mut self, answer: Option<(NodeId, u64)>, outcome: RequestStatus) {
         for host in 0..self.hosts.len() {
             let node = NodeId(host as u8);
             let update = match answer {
                 Some((to, id)) if to == node => self.update(id, outcome),
-                _ => self.update(0, Outcome::None),
+                _ => self.update(0, RequestStatus::None),
             };
             self.deliver(node, Event::Update(update));
         }

@@ -5,18 +5,13 @@
 //! is a format for keeps.
 
 use agency::configuration::Change;
-use agency::events::{
-    AgentView, ClusterView, HISTORY_LIMIT, Health, NodeView, Outcome, ShardProgress, ShardRequest,
-    ShardUpdate, ShardView,
-};
-use agency::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos};
-use agency::wire::{Malformed, Reader, Write};
+use agency::ids::{Epoch, HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos};
+use agency::shard::{Health, RequestStatus, ShardProgress, ShardRequest, ShardUpdate};
+use agency::view::{AgentView, ClusterView, NodeView, ShardView};
+use agency::wire::{CONFIGURATION_BYTES, Malformed, Reader, Write};
 
 /// Words of a [`ShardProgress`].
 pub(super) const PROGRESS_WORDS: usize = 9;
-
-/// A bound on the bytes of one encoded configuration.
-const CONFIGURATION_BYTES: usize = 48;
 
 /// A bound on the bytes of an encoded [`ClusterView`]: everything at its named limit.
 pub(super) const VIEW_BYTES: usize = MAX_MEMBERS * (32 + MAX_SHARDS * PROGRESS_BYTES)
@@ -78,10 +73,10 @@ pub(super) fn decode_update(bytes: &[u8]) -> Option<ShardUpdate> {
             configuration: r.configuration()?,
             request: r.u64()?,
             outcome: match r.u8()? {
-                0 => Outcome::None,
-                1 => Outcome::Pending,
-                2 => Outcome::Decided,
-                3 => Outcome::Refused,
+                0 => RequestStatus::None,
+                1 => RequestStatus::Pending,
+                2 => RequestStatus::Decided,
+                3 => RequestStatus::Refused,
                 _ => return Err(Malformed),
             },
             leader_lost: r.flag()?,
@@ -243,7 +238,9 @@ mod tests {
 
     #[test]
     fn updates_and_requests_come_back() {
-        for outcome in [Outcome::None, Outcome::Pending, Outcome::Decided, Outcome::Refused] {
+        for outcome in
+            [RequestStatus::None, RequestStatus::Pending, RequestStatus::Decided, RequestStatus::Refused]
+        {
             let update =
                 ShardUpdate { configuration: configuration(), request: 5, outcome, leader_lost: true };
             let mut bytes = Vec::new();

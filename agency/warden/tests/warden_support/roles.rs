@@ -1,11 +1,13 @@
 //! The roles that the test binary plays when a test starts it again: a warden, or its stand-in node.
 
-use agency::codec::Message;
 use agency::error::ImageError;
-use agency::events::{ClusterView, Command, Event, Health, ShardProgress};
+use agency::events::{Command, Event};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId};
+use agency::message::Message;
 use agency::overseer::{Overseer, OverseerOptions};
+use agency::shard::{Health, ShardProgress};
 use agency::timing::Timing;
+use agency::view::ClusterView;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use std::io::Read;

@@ -3,7 +3,7 @@
 
 use crate::host::Host;
 use agency::configuration::Configuration;
-use agency::events::Health;
+use agency::shard::Health;
 
 /// Judges a shard that nobody serves although no fault strikes any more. `told`: a client was refused in words.
 pub fn verdict(shard: u16, c: &Configuration, hosts: &[Host], told: bool) -> Result<(), String> {

@@ -6,8 +6,8 @@
 use crate::mutants::{Mutant, lacks};
 use crate::replication::peer::Cursors;
 use agency::configuration::{Change, Configuration};
-use agency::events::ShardRequest;
 use agency::ids::{NodeId, NodeSet};
+use agency::shard::ShardRequest;
 use engine::ids::Lsn;
 
 /// Whose copies an acknowledgement needs.

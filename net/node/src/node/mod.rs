@@ -38,8 +38,9 @@ use crate::replication::message;
 use crate::seam::{Action, ConnId, Event, Lease, LinkId};
 use crate::settings::Settings;
 use agency::configuration::Change;
-use agency::events::{ClusterView, Health, Outcome, ShardProgress, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, Nanos, NodeId};
+use agency::shard::{Health, RequestStatus, ShardProgress, ShardRequest, ShardUpdate};
+use agency::view::ClusterView;
 use clients::Clients;
 use engine::disk::{DiskDone, DiskError, DiskWork};
 use engine::ids::{Epoch, Lsn, ShardId};
@@ -547,6 +548,6 @@ fn describe(error: &DiskError) -> String {
 
 /// Whether the newest request of a shard is settled by this update.
 fn settles(update: &ShardUpdate, request: &ShardRequest) -> bool {
-    update.request == request.id && matches!(update.outcome, Outcome::Decided | Outcome::Refused)
+    update.request == request.id && matches!(update.outcome, RequestStatus::Decided | RequestStatus::Refused)
         || update.configuration.version > request.on_top_of.version
 }

@@ -2,8 +2,8 @@
 
 use crate::settings::Settings;
 use agency::configuration::Configuration;
-use agency::events::{ClusterView, NodeView};
 use agency::ids::{NodeId, ShardId};
+use agency::view::{ClusterView, NodeView};
 use faces::resp::{NodeTopology, ShardTopology, Topology};
 
 /// What `MOVED`, `CLUSTER SLOTS` and the like are answered from. `mine` is what was published for one shard.

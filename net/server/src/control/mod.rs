@@ -9,8 +9,9 @@
 pub mod signals;
 
 use crate::shard_loop::{Parcel, Post};
-use agency::events::{ClusterView, ShardProgress};
 use agency::ids::{NodeId, ShardId};
+use agency::shard::ShardProgress;
+use agency::view::ClusterView;
 use faces::auth::password::Salt;
 use faces::http::Response;
 use node::job::{Job, JobDone, Queue};

@@ -2,8 +2,8 @@
 //!
 //! `node::Node` is the real one; the loop's own tests and measurements drive a small echo instead.
 
-use agency::events::ShardProgress;
 use agency::ids::Nanos;
+use agency::shard::ShardProgress;
 use node::node::Node;
 use node::seam::{Action, Event, Lease};
 

@@ -3,8 +3,8 @@
 use super::core::Core;
 use super::post::Parcel;
 use super::{Door, EXIT_FAILED, Later, Op, ShardLoop, sockets};
-use agency::events::Health;
 use agency::ids::NodeId;
+use agency::shard::Health;
 use engine::io::ring::{Completion, Lent};
 use node::seam::{Action, Event, Lease, LinkId};
 use std::net::{IpAddr, SocketAddr};
