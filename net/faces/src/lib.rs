@@ -9,3 +9,4 @@ pub mod documents;
 pub mod http;
 pub mod mutants;
 pub mod resp;
+pub mod store;

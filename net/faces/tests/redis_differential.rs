@@ -6,11 +6,11 @@
 //! `HELLO`, `COMMAND`, `CLIENT LIST`, `CLUSTER SLOTS`, …) and what `docs/CLIENT-RESP.md` lists as
 //! different. Remaining times may differ by the time between the two runs of a command.
 
-use faces::resp::store::{Fetch, Store, Write as Change, WriteError};
 use faces::resp::{
     Ack, CROSS_SLOT, Context, Limits, NodeTopology, Outcome, ParseState, Parsed, Role, Route, Session,
     ShardTopology, Stats, Topology, execute, parse, route,
 };
+use faces::store::{Fetch, Store, Write as Change, WriteError};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

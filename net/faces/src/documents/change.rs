@@ -12,7 +12,7 @@ use super::{names, render};
 use crate::auth::Role;
 use crate::auth::api::{Answer, Sealed};
 use crate::http::Response;
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write};
 use serde_json::json;
 
 /// A change of databases and collections.
@@ -89,7 +89,7 @@ pub fn edit(store: &mut dyn Store, apply: impl FnOnce(&mut Metadata) -> Response
         Fetch::Value { value, .. } => Metadata::decode(value),
         Fetch::Missing => Ok(Metadata::default()),
         Fetch::Pending => return Changed::Blocked,
-        Fetch::Failed(text) => return failed(Failure::Unreadable(text.to_owned())),
+        Fetch::Failed(fault) => return failed(fault.into()),
     };
     let mut metadata = match current {
         Ok(metadata) => metadata,
@@ -103,13 +103,7 @@ pub fn edit(store: &mut dyn Store, apply: impl FnOnce(&mut Metadata) -> Response
     let value = metadata.encode();
     match store.write(&[Write::Put { key: METADATA_KEY, value: &value, expiry_ms: 0 }]) {
         Ok(()) => Changed::Done { answer, metadata: Some(Box::new(metadata)) },
-        Err(WriteError::Busy) => Changed::Blocked,
-        Err(WriteError::DiskFull) => failed(Failure::DiskFull),
-        Err(
-            WriteError::ValueTooLarge { limit }
-            | WriteError::KeyTooLarge { limit }
-            | WriteError::BatchTooLarge { limit },
-        ) => failed(Failure::TooLarge { limit }),
+        Err(error) => Failure::of_write(error).map_or(Changed::Blocked, failed),
     }
 }
 

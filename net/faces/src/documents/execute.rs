@@ -9,7 +9,7 @@ use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
 use super::op::{Action, Done, Effect, Expect, Merge, OnExisting, Op, Written};
 use crate::mutants::{Mutant, lacks};
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write, WriteError};
 use engine::ids::Revision;
 use serde_json::{Map, Number, Value};
 
@@ -88,7 +88,7 @@ impl Looked<'_> {
             Fetch::Value { value, expiry_ms, revision } => (value, expiry_ms, revision),
             Fetch::Missing => return Ok(None),
             Fetch::Pending => return Err(Stop::Blocked),
-            Fetch::Failed(text) => return Err(unreadable(text)),
+            Fetch::Failed(fault) => return Err(Failure::from(fault).into()),
         };
         self.bytes += value.len();
         let body = match see(revision) {
@@ -105,10 +105,6 @@ impl Looked<'_> {
         };
         Ok(Some(Existing { revision, body, expiry_ms }))
     }
-}
-
-fn unreadable(text: &str) -> Stop {
-    Failure::Unreadable(text.strip_prefix("ERR ").unwrap_or(text).to_owned()).into()
 }
 
 fn read(op: &Op, expect: &Expect, looked: &mut Looked<'_>) -> Result<Done, Stop> {
@@ -227,13 +223,7 @@ fn expected(action: &Action) -> &Expect {
 }
 
 fn refused(error: WriteError) -> Stop {
-    match error {
-        WriteError::Busy => Stop::Blocked,
-        WriteError::ValueTooLarge { limit }
-        | WriteError::KeyTooLarge { limit }
-        | WriteError::BatchTooLarge { limit } => Failure::TooLarge { limit }.into(),
-        WriteError::DiskFull => Failure::DiskFull.into(),
-    }
+    Failure::of_write(error).map_or(Stop::Blocked, Stop::Failed)
 }
 
 /// What the write was answered, if it was done before.
@@ -243,7 +233,7 @@ fn replay(op: &Op, record_key: Option<&[u8]>, looked: &mut Looked<'_>) -> Result
         Fetch::Value { value, revision, .. } => (Record::decode(value), revision),
         Fetch::Missing => return Ok(None),
         Fetch::Pending => return Err(Stop::Blocked),
-        Fetch::Failed(text) => return Err(unreadable(text)),
+        Fetch::Failed(fault) => return Err(Failure::from(fault).into()),
     };
     let record = record.filter(|record| record.is_of(once)).ok_or(Failure::OnceReused)?;
     let old_revision = record.old();

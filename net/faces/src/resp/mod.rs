@@ -1,13 +1,13 @@
 //! The Redis Cluster face: RESP2 and RESP3, pure.
 //!
 //! Promises: what Redis 7.0 answers, byte for byte, for the commands in `table`; the differences are
-//! listed in `docs/CLIENT-RESP.md`. No I/O, no clock: bytes and a [`Store`](store::Store) come in, bytes and
+//! listed in `docs/CLIENT-RESP.md`. No I/O, no clock: bytes and a [`Store`](crate::store::Store) come in, bytes and
 //! an [`Outcome`] go out. Does not decide who serves a key: the node does, from [`route`] and the topology.
 //!
 //! The path of a request: [`parse()`] (bytes to [`Request`]) → [`route`] (which slots, read or write) → the
 //! node decides (here, another shard, `MOVED`, [`scatter()`]) → [`execute`] (against the shard's store).
 //!
-//! Reading order: `parse`, `request`, `table`, `commands`, `store`; then `reply`, `session`, `access`,
+//! Reading order: `parse`, `request`, `table`, `commands`; then `reply`, `session`, `access`,
 //! `context`, `topology`, `scatter`.
 
 pub mod access;
@@ -21,7 +21,6 @@ pub mod request;
 pub mod scatter;
 pub mod session;
 mod small_list;
-pub mod store;
 mod table;
 pub mod topology;
 

@@ -12,6 +12,7 @@
 use crate::resp::number::parse_i64;
 use crate::resp::request::Request;
 use crate::resp::small_list::SmallList;
+use crate::store::WriteError;
 
 /// What one request may be. All in bytes, but for `max_args`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,10 +182,7 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Pars
 /// The text of the error if an argument of `length` bytes at offset `at` is more than we take.
 fn too_large(length: usize, at: usize, limits: &Limits) -> Option<String> {
     if length > limits.max_value_bytes {
-        return Some(format!(
-            "ERR value is larger than this group's limit of {} bytes",
-            limits.max_value_bytes
-        ));
+        return Some(format!("ERR {}", WriteError::ValueTooLarge { limit: limits.max_value_bytes }));
     }
     (at + length + 2 > limits.max_request_bytes).then(|| {
         format!("ERR request is larger than this group's limit of {} bytes", limits.max_request_bytes)

@@ -10,7 +10,7 @@ mod random;
 
 use super::*;
 use crate::http::{Method, Request, Response};
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write, WriteError};
 use engine::error::AppendError;
 use engine::ids::{Epoch, GroupId, Revision, ShardId};
 use engine::io::buffers::MirrorBuffer;
@@ -325,7 +325,7 @@ impl Server {
             Fetch::Value { value, .. } => Some(Some(value.to_vec())),
             Fetch::Missing => Some(None),
             Fetch::Pending => None,
-            Fetch::Failed(text) => panic!("{text}"),
+            Fetch::Failed(fault) => panic!("{fault}"),
         })
     }
 

@@ -5,7 +5,7 @@
 
 use super::{Call, Outcome, Ran, connection::REDIS_VERSION, is};
 use crate::resp::context::{Context, Role};
-use crate::resp::store::Store;
+use crate::store::Store;
 use std::fmt::{self, Write};
 
 type Section = fn(&mut String, &Context<'_>, &mut dyn Store) -> fmt::Result;

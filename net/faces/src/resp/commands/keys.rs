@@ -1,7 +1,7 @@
 //! Commands about keys whatever their values: delete, exists, type.
 
 use super::{Call, Outcome, Ran, Stop, fetch};
-use crate::resp::store::{Fetch, Write};
+use crate::store::{Fetch, Write};
 use std::collections::HashSet;
 
 /// `DEL` and `UNLINK`: a key that is named twice is deleted, and counted, once.
@@ -17,7 +17,7 @@ pub fn del(c: &mut Call<'_>) -> Ran {
                 writes.push(Write::Delete { key })
             }
             Fetch::Value { .. } | Fetch::Missing => {}
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
     if blocked {
@@ -39,7 +39,7 @@ pub fn exists(c: &mut Call<'_>) -> Ran {
             Fetch::Pending => blocked = true,
             Fetch::Value { .. } => count += 1,
             Fetch::Missing => {}
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
     if blocked {

@@ -22,8 +22,8 @@ use crate::resp::number::parse_i64;
 use crate::resp::reply::Reply;
 use crate::resp::request::{self, Request};
 use crate::resp::session::Session;
-use crate::resp::store::{Fetch, Store, Write, WriteError};
 use crate::resp::table::Spec;
+use crate::store::{Fetch, ReadFault, Store, Write, WriteError};
 use std::borrow::Cow;
 
 /// What the node has to do after a command.
@@ -70,11 +70,21 @@ impl From<String> for Stop {
     }
 }
 
+impl From<ReadFault> for Stop {
+    fn from(fault: ReadFault) -> Stop {
+        format!("ERR {fault}").into()
+    }
+}
+
 impl From<WriteError> for Stop {
     fn from(error: WriteError) -> Stop {
         match error {
             WriteError::Busy => Stop::Blocked,
-            refused => refused.to_string().into(),
+            // Redis's code for having no memory, which drivers know as "no room".
+            WriteError::DiskFull => format!("OOM {error}").into(),
+            WriteError::ValueTooLarge { .. }
+            | WriteError::KeyTooLarge { .. }
+            | WriteError::BatchTooLarge { .. } => format!("ERR {error}").into(),
         }
     }
 }
@@ -156,7 +166,7 @@ fn fetch<'s>(store: &'s mut dyn Store, key: &[u8]) -> Result<Option<Entry<'s>>, 
         Fetch::Value { value, expiry_ms, .. } => Ok(Some(Entry { value, expiry_ms })),
         Fetch::Missing => Ok(None),
         Fetch::Pending => Err(Stop::Blocked),
-        Fetch::Failed(text) => Err(text.into()),
+        Fetch::Failed(fault) => Err(fault.into()),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{Call, Entry, Outcome, Ran, SYNTAX_ERROR, Stop, delete, fetch, integer, is, put, wrong_arity};
 use crate::resp::parse::MAX_ANNOUNCED_BULK;
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write, WriteError};
 
 /// An expiry as a command's options give it, not yet checked.
 #[derive(Clone, Copy)]
@@ -213,7 +213,7 @@ pub fn mget(c: &mut Call<'_>) -> Ran {
             _ if blocked => {}
             Fetch::Value { value, .. } => c.reply.bulk(value),
             Fetch::Missing => c.reply.null(),
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
     if blocked { Err(Stop::Blocked) } else { Ok(Outcome::Done) }
@@ -235,7 +235,7 @@ pub fn msetnx(c: &mut Call<'_>) -> Ran {
             Fetch::Pending => blocked = true,
             Fetch::Value { .. } => exists = true,
             Fetch::Missing => {}
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
     if blocked {
