@@ -7,8 +7,8 @@
 //! different. Remaining times may differ by the time between the two runs of a command.
 
 use faces::resp::{
-    Ack, CROSS_SLOT, Context, Limits, NodeTopology, Outcome, ParseState, Parsed, Role, Route, Session,
-    ShardTopology, Stats, Topology, execute, parse, route,
+    Ack, CROSS_SLOT, CommandOutcome, Context, Limits, NodeTopology, ParseState, Parsed, Route, Session,
+    ShardRole, ShardTopology, Stats, Topology, execute, parse, route,
 };
 use faces::store::{Fetch, Store, Write as Change, WriteError};
 use std::collections::{HashMap, HashSet};
@@ -266,7 +266,7 @@ impl Baton {
                         limits: &self.limits,
                         topology: &self.topology,
                         shard: 0,
-                        role: Role::Leader,
+                        role: ShardRole::Leader,
                         leader_link_up: false,
                         replicas: &[],
                         written_lsn: 0,
@@ -284,10 +284,10 @@ impl Baton {
                     loop {
                         let before = (out.clone(), format!("{:?}", self.session));
                         match execute(&request, &mut self.session, &ctx, &mut self.store, &mut out) {
-                            Outcome::Blocked => {
+                            CommandOutcome::Blocked => {
                                 assert_eq!((out.clone(), format!("{:?}", self.session)), before);
                             }
-                            Outcome::Close => return (out, true),
+                            CommandOutcome::Close => return (out, true),
                             _ => break,
                         }
                     }

@@ -5,7 +5,6 @@
 
 use super::failure::Failure;
 use super::names;
-use super::op::Merge;
 use engine::ids::Revision;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -27,6 +26,15 @@ const VALUE_WEIGHT: usize = 2;
 /// The text of a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body(Vec<u8>);
+
+/// How a patch and a document become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// Keep attributes that the patch sets to null; else it removes them.
+    pub keep_null: bool,
+    /// Merge objects attribute by attribute; else the patch's object replaces the document's.
+    pub merge_objects: bool,
+}
 
 /// What a stored text is.
 enum Stored {

@@ -8,8 +8,8 @@ use super::failure::Failure;
 use super::metadata::{
     Collection, Database, KeyGenerator, MAX_COLLECTIONS, MAX_DATABASES, METADATA_KEY, Metadata, SYSTEM,
 };
-use super::{names, render};
-use crate::auth::Role;
+use super::{answer, names};
+use crate::auth::UserRole;
 use crate::auth::api::{Answer, Sealed};
 use crate::http::Response;
 use crate::store::{Fetch, Store, Write};
@@ -29,7 +29,7 @@ pub enum MetadataChange {
     CreateCollection {
         database: String,
         name: String,
-        settings: Settings,
+        settings: CollectionSettings,
     },
     SetProperties {
         database: String,
@@ -44,7 +44,7 @@ pub enum MetadataChange {
 
 /// How a collection is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct CollectionSettings {
     pub wait_for_sync: bool,
     pub system: bool,
     pub generator: KeyGenerator,
@@ -129,10 +129,10 @@ impl MetadataChange {
                 metadata.databases.insert(name.clone(), Database { id, ..Database::default() });
                 for user in users {
                     if let Some(user) = metadata.users.get_mut(user) {
-                        user.databases.insert(name.clone(), Role::Write);
+                        user.databases.insert(name.clone(), UserRole::Write);
                     }
                 }
-                Ok(render::success(201, json!({ "result": true })))
+                Ok(answer::success(201, json!({ "result": true })))
             }
             MetadataChange::DropDatabase { name } => {
                 if name == SYSTEM {
@@ -142,7 +142,7 @@ impl MetadataChange {
                 for user in metadata.users.values_mut() {
                     user.databases.remove(name);
                 }
-                Ok(render::success(200, json!({ "result": true })))
+                Ok(answer::success(200, json!({ "result": true })))
             }
             MetadataChange::CreateCollection { database, name, settings } => {
                 if !names::is_collection(name, settings.system) {
@@ -158,9 +158,9 @@ impl MetadataChange {
                 if collections >= MAX_COLLECTIONS {
                     return Err(Failure::NoMore { what: "collections", limit: MAX_COLLECTIONS });
                 }
-                let Settings { wait_for_sync, system, generator, user_keys } = settings.clone();
+                let CollectionSettings { wait_for_sync, system, generator, user_keys } = settings.clone();
                 let collection = Collection { id, wait_for_sync, system, generator, user_keys };
-                let answer = render::success(200, render::properties(name, &collection));
+                let answer = answer::success(200, answer::properties(name, &collection));
                 found.collections.insert(name.clone(), collection);
                 Ok(answer)
             }
@@ -169,13 +169,13 @@ impl MetadataChange {
                 let collection = found.collections.get_mut(name);
                 let collection = collection.ok_or_else(|| Failure::NoCollection(name.clone()))?;
                 collection.wait_for_sync = wait_for_sync.unwrap_or(collection.wait_for_sync);
-                Ok(render::success(200, render::properties(name, collection)))
+                Ok(answer::success(200, answer::properties(name, collection)))
             }
             MetadataChange::DropCollection { database, name } => {
                 let found = metadata.databases.get_mut(database).ok_or(Failure::NoDatabase)?;
                 let dropped = found.collections.remove(name);
                 let dropped = dropped.ok_or_else(|| Failure::NoCollection(name.clone()))?;
-                Ok(render::success(200, json!({ "id": dropped.id.to_string() })))
+                Ok(answer::success(200, json!({ "id": dropped.id.to_string() })))
             }
         }
     }

@@ -3,11 +3,11 @@
 //! Promises: all or nothing. When a value must first come from the disk, or the log has no room for the
 //! moment, nothing has changed and the same operation is run again later, from its start.
 
-use super::body::{Body, MAX_MERGED_BYTES, is_mergeable, merged};
+use super::body::{Body, MAX_MERGED_BYTES, Merge, is_mergeable, merged};
 use super::failure::Failure;
 use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
-use super::op::{Action, Done, Effect, Expect, Merge, OnExisting, Op, Written};
+use super::op::{Action, Done, Effect, Expect, OnExisting, Op, Written};
 use crate::mutants::{Mutant, lacks};
 use crate::store::{Fetch, Store, Write, WriteError};
 use engine::ids::Revision;
@@ -18,7 +18,7 @@ const MERGE_COST: usize = 4;
 
 /// How an operation ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum OpOutcome {
     /// What became of it; the answer leaves when its write (if any) is acknowledged. `looked`: what was gone
     /// through for it, in bytes, merges counted [`MERGE_COST`] times.
     Done { done: Done, looked: usize },
@@ -62,7 +62,7 @@ struct Looked<'s> {
 }
 
 /// Runs one operation.
-pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
+pub fn execute(op: &Op, store: &mut dyn Store) -> OpOutcome {
     let mut looked = Looked { store, bytes: 0 };
     let done = match &op.action {
         Action::Read { expect } => read(op, expect, &mut looked),
@@ -71,10 +71,10 @@ pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
     };
     let done = match done {
         Ok(done) => done,
-        Err(Stop::Blocked) => return Outcome::Blocked,
+        Err(Stop::Blocked) => return OpOutcome::Blocked,
         Err(Stop::Failed(failure)) => Done::Failed { key: op.key.clone(), failure },
     };
-    Outcome::Done { done, looked: looked.bytes }
+    OpOutcome::Done { done, looked: looked.bytes }
 }
 
 impl Looked<'_> {

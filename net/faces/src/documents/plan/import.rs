@@ -2,9 +2,9 @@
 
 use super::super::body::{Body, strip};
 use super::super::op::{Action, Expect, OnExisting, Op, Task};
-use super::super::render::{ImportRender, Render};
+use super::super::work::{ImportRender, Render};
 use super::flags::{is_given, is_on};
-use super::{Asked, Collection, Failure, MAX_OPS, Planned, batch};
+use super::{Collection, Failure, MAX_OPS, Planned, Planner, batch};
 use crate::http::Method;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ const OVERWRITTEN_ONCE: &str =
 /// One line of the input, empty lines left out.
 type Line = Result<Map<String, Value>, Failure>;
 
-impl Asked<'_> {
+impl Planner<'_> {
     pub fn import(&self) -> Planned {
         if *self.method() != Method::Post {
             return Err(Failure::MethodNotAllowed);

@@ -239,8 +239,8 @@ impl Server {
                         }
                         let shard = self.shard_of(*slot);
                         let (done, looked) = self.run(shard, |store| match execute(op, store) {
-                            Outcome::Done { done, looked } => Some((done, looked)),
-                            Outcome::Blocked => None,
+                            OpOutcome::Done { done, looked } => Some((done, looked)),
+                            OpOutcome::Blocked => None,
                         });
                         self.looked += looked;
                         all.push(done);

@@ -1,6 +1,6 @@
 //! Commands about keys whatever their values: delete, exists, type.
 
-use super::{Call, Outcome, Ran, Stop, fetch};
+use super::{Call, CommandOutcome, Ran, Stop, fetch};
 use crate::store::{Fetch, Write};
 use std::collections::HashSet;
 
@@ -27,7 +27,7 @@ pub fn del(c: &mut Call<'_>) -> Ran {
         c.store.write(&writes)?;
     }
     c.reply.integer(writes.len() as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// `EXISTS` and `TOUCH`: a key that is named twice counts twice.
@@ -46,11 +46,11 @@ pub fn exists(c: &mut Call<'_>) -> Ran {
         return Err(Stop::Blocked);
     }
     c.reply.integer(count);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn type_of(c: &mut Call<'_>) -> Ran {
     let exists = fetch(c.store, c.request.arg(1))?.is_some();
     c.reply.simple(if exists { "string" } else { "none" });
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
