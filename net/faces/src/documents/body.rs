@@ -23,6 +23,8 @@ const MAX_MERGED_WEIGHT: usize = 64 << 10;
 const OBJECT_WEIGHT: usize = 8;
 const VALUE_WEIGHT: usize = 2;
 
+const _: () = assert!(MAX_MERGED_BYTES <= MAX_DOCUMENT_BYTES);
+
 /// The text of a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body(Vec<u8>);
@@ -91,6 +93,7 @@ impl Body {
 
     /// Append the whole document.
     pub(super) fn push_document(&self, collection: &str, key: &str, revision: Revision, out: &mut Vec<u8>) {
+        assert!(self.0.starts_with(b"{") && self.0.ends_with(b"}"), "a body is an object's text");
         push_identity(collection, key, revision, out);
         let attributes = self.0[1..self.0.len() - 1].trim_ascii();
         if !attributes.is_empty() {

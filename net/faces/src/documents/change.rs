@@ -99,6 +99,7 @@ pub fn edit(store: &mut dyn Store, apply: impl FnOnce(&mut Metadata) -> Response
     if !(200..300).contains(&answer.status) {
         return Changed::Done { answer, metadata: None };
     }
+    assert!(metadata.databases.contains_key(SYSTEM), "the group's own database was removed");
     metadata.version += 1;
     let value = metadata.encode();
     match store.write(&[Write::Put { key: METADATA_KEY, value: &value, expiry_ms: 0 }]) {

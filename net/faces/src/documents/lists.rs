@@ -114,6 +114,7 @@ pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Plan {
         }
         next = next.or(page.next.map(|at| (shard, at)));
     }
+    assert!(parts.len() <= cursor.batch, "a page is longer than it may be");
     let more = next.filter(|_| left != Some(0));
     if let Some(counted) = total {
         // From here on the total is without what is skipped.

@@ -199,6 +199,7 @@ fn many(
             body.insert(before, b',');
         }
     }
+    assert!(done.next().is_none(), "a result without its operation");
     body.push(b']');
     let all_fine = codes.0.is_empty();
     let status = if kind == BatchKind::Read { 200 } else { write_status(kind == BatchKind::Remove, durable) };
@@ -226,6 +227,7 @@ fn imported(import: ImportRender, done: Vec<Done>) -> Response {
             other => unreachable!("an imported document does not end as {other:?}"),
         }
     }
+    assert!(done.next().is_none(), "a result without its operation");
     if let Some((_, failure)) = errors.first().filter(|_| import.complete) {
         let (_, number) = failure.codes();
         return Response::error(409, number, &failure.to_string());

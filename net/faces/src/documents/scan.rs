@@ -282,6 +282,7 @@ impl ScanJob {
     }
 
     fn remove(&mut self, shard: &mut Shard, wall_ms: u64) -> ScanStep {
+        assert!(self.doomed.len() <= REMOVED_PER_STEP, "a step removes no more than it may");
         let ops: Vec<Op<'_>> = self.doomed.iter().map(|key| Op::Delete { key }).collect();
         match shard.append(&ops, wall_ms) {
             Ok(end) => {
@@ -314,11 +315,13 @@ impl ScanJob {
         let done = match self.scan.task {
             Task::Count => Done::Count(self.counted),
             Task::Truncate => Done::Truncated(self.counted),
-            Task::Page { count, .. } => {
+            Task::Page { count, limit, .. } => {
                 let mut page = std::mem::replace(
                     &mut self.page,
                     ListingPage { items: Vec::new(), next: None, count: None },
                 );
+                assert!(page.items.len() <= limit, "a page is longer than was asked for");
+                assert!(page.items.len() as u64 <= self.counted, "what is listed was counted");
                 page.count = count.then_some(self.counted);
                 Done::Page(page)
             }

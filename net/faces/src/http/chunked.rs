@@ -4,12 +4,15 @@
 //! in two ways (and so smuggle a request past a proxy) is refused: lines end in CRLF, and hold no control
 //! bytes. Extensions and trailers are skipped.
 
-use super::refusal::RequestRefusal;
+use super::refusal::{MAX_HEAD_BYTES, RequestRefusal};
 
 /// Longest line of a chunk's size with its extensions, and longest trailer line.
 const MAX_LINE_BYTES: usize = 1 << 10;
 /// Most bytes of all trailer lines.
 const MAX_TRAILER_BYTES: usize = 8 << 10;
+
+// All trailer lines together may be longer than one line, and are bounded like the rest of a head.
+const _: () = assert!(MAX_LINE_BYTES <= MAX_TRAILER_BYTES && MAX_TRAILER_BYTES <= MAX_HEAD_BYTES);
 
 #[derive(Debug)]
 enum ChunkState {
@@ -54,6 +57,8 @@ impl Decoder {
             let rest = &bytes[at..];
             match self.state {
                 ChunkState::Data(left) => {
+                    assert!(left > 0, "a chunk without data is the last");
+                    assert!(body.len() as u64 + left <= limit as u64, "a chunk beyond the body's bound");
                     let here = left.min(rest.len() as u64) as usize;
                     body.extend_from_slice(&rest[..here]);
                     at += here;

@@ -82,10 +82,22 @@ impl Parser {
     }
 
     /// Goes on with the unconsumed `bytes`; returns how many of them were taken.
+    ///
+    /// # Panics
+    /// If bytes that were not taken are missing, or `limits` are lower than they were when the request began: the
+    /// caller's mistakes.
     pub fn feed(&mut self, bytes: &[u8], limits: HttpLimits) -> (usize, Progress) {
         match self.step(bytes, limits) {
-            Ok((taken, progress)) => (taken, progress),
-            Err(refusal) => (bytes.len(), Progress::Refused(refusal.response(limits))),
+            Ok((taken, progress)) => {
+                assert!(taken <= bytes.len(), "more was taken than there is");
+                assert!(self.held_bytes() <= limits.max_body_bytes, "a body beyond its bound");
+                (taken, progress)
+            }
+            Err(refusal) => {
+                // Nothing that was learnt of this stream is true of another.
+                *self = Parser::default();
+                (bytes.len(), Progress::Refused(refusal.response(limits)))
+            }
         }
     }
 
@@ -99,6 +111,7 @@ impl Parser {
             if blank > 0 {
                 *searched = 0;
             }
+            assert!(*searched <= rest.len(), "bytes that were looked at are gone");
             let Some(end) = end_of_head(rest, *searched) else {
                 if rest.len() >= MAX_HEAD_BYTES {
                     return Err(RequestRefusal::HeadTooLarge);
@@ -135,6 +148,7 @@ impl Parser {
                 let here = rest.len().min(*left);
                 request.body.extend_from_slice(&rest[..here]);
                 *left -= here;
+                assert!(request.body.len() + *left <= limits.max_body_bytes, "a body beyond its bound");
                 (here, *left == 0)
             }
             Reading::Chunked { request, decoder } => {

@@ -53,6 +53,9 @@ pub const MAX_STRANGER_ARGS: i64 = 10;
 /// Longest argument of a request from a stranger in bytes.
 pub const MAX_STRANGER_BULK: i64 = 16 << 10;
 
+// Who has not said who it is may send less than anybody else, and what it may send is never announced as broken.
+const _: () = assert!(MAX_STRANGER_BULK <= MAX_ANNOUNCED_BULK);
+
 /// Argument positions kept allocated between requests; a larger table is given back.
 const KEPT_POSITIONS: usize = 1024;
 
@@ -115,10 +118,32 @@ enum Broken {
 }
 
 /// Read one request from the front of `buf`.
+///
+/// # Panics
+/// If `buf` holds less than it did when a request was found to be incomplete: the caller dropped more than was
+/// consumed.
 pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a> {
-    if let Some(skip) = state.skipping {
-        return skip_on(buf, limits, state, skip);
+    assert!(state.at <= buf.len() && state.scanned <= buf.len(), "bytes that were looked at are gone");
+    let parsed = match state.skipping {
+        Some(skip) => skip_on(buf, limits, state, skip),
+        None => read(buf, limits, state),
+    };
+    match &parsed {
+        Parsed::Incomplete => {}
+        Parsed::Bad { fatal: true, .. } => {
+            // Nothing that was learnt of this stream is true of another.
+            state.reset();
+            state.skipping = None;
+        }
+        Parsed::Request { consumed, .. } | Parsed::Skipped { consumed } | Parsed::Bad { consumed, .. } => {
+            assert!((1..=buf.len()).contains(consumed), "more was consumed than there is, or nothing");
+        }
     }
+    parsed
+}
+
+/// Read one request from the front of `buf`, where none is being skipped.
+fn read<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a> {
     if buf.is_empty() || buf.len() < state.needed() {
         return Parsed::Incomplete;
     }
@@ -174,6 +199,8 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Pars
         state.args_left -= 1;
     }
     let consumed = state.at;
+    let ends = state.positions.last().map(|(_, end)| end + 2);
+    assert!(ends == Some(consumed), "a request ends behind its last argument");
     let args: SmallList<&[u8]> = state.positions.iter().map(|(start, end)| &buf[*start..*end]).collect();
     state.reset();
     Parsed::Request { consumed, request: Request::new(args) }

@@ -54,6 +54,7 @@ impl<'r> Scatter<'r> {
 /// Append the answer of all to `out`, from the encoded answers of the parts in their order. The first part
 /// that failed is the answer of all.
 pub fn gather(kind: Gather, parts: &[Vec<u8>], out: &mut Vec<u8>) {
+    assert!(!parts.is_empty(), "a request is taken apart into one part at least");
     if let Some(error) = parts.iter().find(|part| part.starts_with(b"-")) {
         out.extend_from_slice(error);
         return;
@@ -64,7 +65,9 @@ pub fn gather(kind: Gather, parts: &[Vec<u8>], out: &mut Vec<u8>) {
             parts.iter().for_each(|part| out.extend_from_slice(part));
         }
         Gather::Sum => push_integer(out, parts.iter().map(|part| integer_of(part)).sum()),
-        Gather::Least => push_integer(out, parts.iter().map(|part| integer_of(part)).min().unwrap_or(0)),
+        Gather::Least => {
+            push_integer(out, parts.iter().map(|part| integer_of(part)).min().expect("there is a part"));
+        }
     }
 }
 

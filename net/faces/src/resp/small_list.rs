@@ -28,6 +28,7 @@ impl<T: Copy + Default> SmallList<T> {
                 self.spilled.extend_from_slice(&self.inline[..self.len]);
             }
             self.spilled.push(entry);
+            assert!(self.spilled.len() == self.len + 1, "every entry is in the list that spilled");
         }
         self.len += 1;
     }

@@ -563,6 +563,53 @@ pub static TABLE: &[Spec] = &[
     ),
 ];
 
+/// Longest name of any command; longer names need not be looked up.
+const LONGEST_NAME: usize = 32;
+
+// What routing and the commands rely on: they index arguments that the arity promises.
+const _: () = {
+    let mut i = 0;
+    while i < TABLE.len() {
+        check(&TABLE[i], 1);
+        let mut sub = 0;
+        while sub < TABLE[i].subs.len() {
+            check(&TABLE[i].subs[sub], 2);
+            assert!(TABLE[i].subs[sub].subs.is_empty(), "subcommands have none of their own");
+            sub += 1;
+        }
+        i += 1;
+    }
+};
+
+/// Panics if an entry contradicts itself; `words`: of how many its name consists.
+const fn check(spec: &Spec, words: u16) {
+    assert!(spec.name.len() <= LONGEST_NAME && is_lower_case(spec.name), "a name is not as it is looked up");
+    assert!(spec.arity.unsigned_abs() >= words, "the name is an argument");
+    assert!(
+        !(spec.flags.has(READ) && spec.flags.has(WRITE)),
+        "what writes is for the leader, whatever it reads"
+    );
+    let (first, last, step) = spec.keys;
+    if first == 0 {
+        assert!(last == 0 && step == 0, "no keys have no places");
+    } else {
+        assert!(first > 0 && step > 0 && (last < 0 || last >= first), "keys are in order");
+        assert!((first as u16) < spec.arity.unsigned_abs(), "the first key is always there");
+        assert!(spec.flags.has(READ) || spec.flags.has(WRITE), "what has keys reads or writes them");
+    }
+}
+
+const fn is_lower_case(name: &str) -> bool {
+    let mut i = 0;
+    while i < name.len() {
+        if name.as_bytes()[i].is_ascii_uppercase() {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
 /// What a request's first arguments name.
 #[derive(Clone, Copy, Debug)]
 pub enum Lookup {
@@ -618,9 +665,6 @@ static INDEX: [u8; BUCKETS] = {
     }
     index
 };
-
-/// Longest name of any command; longer names need not be looked up.
-const LONGEST_NAME: usize = 32;
 
 /// The command of this name, in any case.
 #[inline]

@@ -7,7 +7,7 @@ use super::flags::{is_given, is_on};
 use super::{Collection, Failure, MAX_OPS, Planned, Planner, batch};
 use crate::http::Method;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 const EDGES: &str = "fromPrefix and toPrefix are for edges, which Baton does not have";
 
@@ -128,7 +128,7 @@ impl Planner<'_> {
 
 /// Whether two of the operations are on one document.
 fn has_twice(ops: &[Op]) -> bool {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     !ops.iter().all(|op| seen.insert(op.store_key.as_slice()))
 }
 

@@ -2,12 +2,12 @@
 
 use super::{Call, CommandOutcome, Ran, Stop, fetch};
 use crate::store::{Fetch, Write};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// `DEL` and `UNLINK`: a key that is named twice is deleted, and counted, once.
 pub fn del(c: &mut Call<'_>) -> Ran {
     let request = c.request;
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let mut writes = Vec::new();
     let mut blocked = false;
     for key in request.args_from(1) {

@@ -49,6 +49,13 @@ pub enum CommandOutcome {
     Shutdown,
 }
 
+impl CommandOutcome {
+    /// Whether the command has written its reply.
+    fn replies(self) -> bool {
+        matches!(self, CommandOutcome::Done | CommandOutcome::Close)
+    }
+}
+
 /// Why a command ends early.
 pub enum Stop {
     Blocked,
@@ -214,9 +221,12 @@ pub fn execute(
     let start = out.len();
     let now = store.wall_ms();
     let reply = Reply::new(&mut *out, session.proto);
-    let ran = handler(&mut Call { spec, request, session: &mut *session, ctx, store, reply });
+    let mut call = Call { spec, request, session: &mut *session, ctx, store, reply };
+    let ran = handler(&mut call);
     match ran {
         Ok(outcome) => {
+            let sound = if outcome.replies() { call.reply.is_whole() } else { call.reply.is_untouched() };
+            assert!(sound, "{}: an answer that is not what it announced", spec.full_name);
             session.last_command = spec.full_name;
             session.last_command_ms = now;
             outcome

@@ -9,6 +9,7 @@ use crate::resp::permission::Verdict;
 use crate::resp::reply::Proto;
 use crate::resp::request::{Route, route};
 use crate::resp::session::Ack;
+use crate::resp::table::TABLE;
 use crate::resp::topology::{NodeTopology, ShardTopology, Topology};
 use std::collections::{HashMap, HashSet};
 
@@ -152,6 +153,27 @@ impl Bench {
         let (outcome, reply) = self.run(line);
         assert_eq!(outcome, CommandOutcome::Done, "{line}");
         reply
+    }
+}
+
+/// The arity in the table is what the handler indexes by, for every command and subcommand.
+#[test]
+fn every_command_runs_with_as_few_arguments_as_its_arity_allows() {
+    for spec in TABLE.iter().flat_map(|spec| std::iter::once(spec).chain(spec.subs)) {
+        let words: Vec<&str> = spec.full_name.split('|').collect();
+        for arguments in 0..4 {
+            let len = usize::from(spec.arity.unsigned_abs()).max(words.len()) + arguments;
+            if !spec.takes(len) {
+                continue;
+            }
+            for argument in ["1", "x"] {
+                let mut line = words.clone();
+                line.resize(len, argument);
+                let mut bench = Bench::new(Memory::with(&[("1", "5")]));
+                let (outcome, reply) = bench.run(&line.join(" "));
+                assert_eq!(reply.is_empty(), !outcome.replies(), "{line:?}: {reply}");
+            }
+        }
     }
 }
 
