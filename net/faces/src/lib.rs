@@ -9,6 +9,7 @@
 //! the order of its steps is what they promise. Of the agency it knows nothing.
 
 #![forbid(unsafe_code)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod auth;
 pub mod documents;

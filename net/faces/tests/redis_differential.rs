@@ -6,12 +6,6 @@
 //! `HELLO`, `COMMAND`, `CLIENT LIST`, `CLUSTER SLOTS`, …) and what `docs/CLIENT-RESP.md` lists as
 //! different. Remaining times may differ by the time between the two runs of a command.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "it talks to a real server, and asks what time it is"
-)]
-
 use faces::resp::{
     Ack, CROSS_SLOT, CommandOutcome, Context, Limits, NodeTopology, ParseState, Parsed, Route, Session,
     ShardRole, ShardTopology, Stats, Topology, execute, parse, route,

@@ -10,6 +10,7 @@
 //! Reading order: `parse`, `request`, `table`, `commands`; then `reply`, `session`, `permission`,
 //! `context`, `topology`, `scatter`.
 
+mod arguments;
 mod commands;
 pub mod context;
 mod long_double;
@@ -20,10 +21,10 @@ pub mod reply;
 pub mod request;
 pub mod scatter;
 pub mod session;
-mod small_list;
 mod table;
 pub mod topology;
 
+pub use arguments::Arguments;
 pub use commands::{CommandOutcome, execute};
 pub use context::{Context, Replica, ShardRole, Stats};
 pub use parse::{Limits, ParseState, Parsed, parse};
@@ -32,5 +33,4 @@ pub use reply::{Proto, Reply};
 pub use request::{Keys, Request, Route, route};
 pub use scatter::{Gather, Scatter, gather, scatter, scatter_to_all};
 pub use session::{Ack, Session};
-pub use small_list::SmallList;
 pub use topology::{CLUSTER_DOWN, CROSS_SLOT, NodeTopology, ShardTopology, TRY_AGAIN, Topology};

@@ -9,9 +9,9 @@
 //! [`Parsed::Incomplete`], dropping `consumed` bytes from the front after each call. The buffer may move
 //! and grow between calls: the state holds offsets, never pointers.
 
+use crate::resp::arguments::Arguments;
 use crate::resp::number::parse_i64;
 use crate::resp::request::Request;
-use crate::resp::small_list::SmallList;
 use crate::store::WriteError;
 
 /// What one request may be. All in bytes, but for `max_args`.
@@ -201,7 +201,7 @@ fn read<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a
     let consumed = state.at;
     let ends = state.positions.last().map(|(_, end)| end + 2);
     assert!(ends == Some(consumed), "a request ends behind its last argument");
-    let args: SmallList<&[u8]> = state.positions.iter().map(|(start, end)| &buf[*start..*end]).collect();
+    let args: Arguments<'_> = state.positions.iter().map(|(start, end)| &buf[*start..*end]).collect();
     state.reset();
     Parsed::Request { consumed, request: Request::new(args) }
 }
@@ -343,7 +343,7 @@ fn parse_inline<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> P
             None => return fatal(buf, "unbalanced quotes in request"),
         }
     } else {
-        let args: SmallList<&[u8]> = line.split(|b| is_space(*b)).filter(|arg| !arg.is_empty()).collect();
+        let args: Arguments<'_> = line.split(|b| is_space(*b)).filter(|arg| !arg.is_empty()).collect();
         if args.as_slice().is_empty() {
             return Parsed::Skipped { consumed };
         }

@@ -26,31 +26,34 @@ impl Proto {
 pub struct Reply<'o> {
     pub out: &'o mut Vec<u8>,
     pub proto: Proto,
-    /// Elements that are still to be written: one at first, the answer itself.
-    owed: u64,
+    /// Elements that were announced: one at first, the answer itself.
+    announced: u64,
+    /// Elements that were written.
+    written: u64,
 }
 
 impl<'o> Reply<'o> {
     /// Replies in `proto`, appended to `out`.
     pub fn new(out: &'o mut Vec<u8>, proto: Proto) -> Reply<'o> {
-        Reply { out, proto, owed: 1 }
+        Reply { out, proto, announced: 1, written: 0 }
     }
 
     /// Whether exactly one answer was written, with as many elements as it announced.
     pub fn is_whole(&self) -> bool {
-        self.owed == 0
+        self.written == self.announced
     }
 
     /// Whether nothing was written.
     pub fn is_untouched(&self) -> bool {
-        self.owed == 1
+        self.written == 0
     }
 
     /// Note that an element is written, and that so many follow inside of it.
     #[inline]
     fn element(&mut self, announced: usize) {
-        assert!(self.owed > 0, "an element more than was announced");
-        self.owed = self.owed - 1 + announced as u64;
+        assert!(self.written < self.announced, "an element more than was announced");
+        self.written += 1;
+        self.announced += announced as u64;
     }
 
     /// `+text`. The text must not hold a line end.
@@ -199,7 +202,7 @@ mod tests {
     #[test]
     fn what_differs_between_the_versions() {
         let all = |r: &mut Reply| {
-            r.owed = 6;
+            r.announced = 5;
             r.null();
             r.null_array();
             r.map(1);
@@ -221,6 +224,16 @@ mod tests {
         assert!(!reply.is_whole() && !reply.is_untouched());
         reply.integer(7);
         assert!(reply.is_whole());
+    }
+
+    #[test]
+    #[should_panic(expected = "an element more than was announced")]
+    fn more_than_was_announced_is_noticed() {
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, Proto::Resp2);
+        reply.array(1);
+        reply.ok();
+        reply.ok();
     }
 
     #[test]

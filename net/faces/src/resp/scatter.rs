@@ -4,9 +4,9 @@
 //! changed by itself, and if one part fails the answer is its error while other parts may have been done.
 //! Writes that must be atomic (`MSET`, `MSETNX`) are never scattered.
 
+use crate::resp::arguments::Arguments;
 use crate::resp::reply::{Reply, push_decimal};
 use crate::resp::request::{Keys, Request};
-use crate::resp::small_list::SmallList;
 use engine::slot::slot_of;
 
 /// How the parts' answers become one.
@@ -45,7 +45,7 @@ impl<'r> Scatter<'r> {
     /// protocol version of the client.
     pub fn parts(self) -> impl Iterator<Item = (u16, Request<'r>)> {
         self.keys.map(move |key| {
-            let args: SmallList<&[u8]> = [self.command.as_bytes(), key].into_iter().collect();
+            let args: Arguments<'_> = [self.command.as_bytes(), key].into_iter().collect();
             (slot_of(key), Request::new(args))
         })
     }

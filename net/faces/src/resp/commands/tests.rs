@@ -11,7 +11,7 @@ use crate::resp::request::{Route, route};
 use crate::resp::session::Ack;
 use crate::resp::table::TABLE;
 use crate::resp::topology::{NodeTopology, ShardTopology, Topology};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Wall time of all tests.
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -19,9 +19,9 @@ const NOW_MS: u64 = 1_700_000_000_000;
 /// Data in memory; what it refuses is set by the test.
 #[derive(Default)]
 struct Memory {
-    data: HashMap<Vec<u8>, (Vec<u8>, u64)>,
+    data: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
     /// Keys whose value is still on the disk; asked for once, they are here the next time.
-    on_disk: HashSet<Vec<u8>>,
+    on_disk: BTreeSet<Vec<u8>>,
     refuse: Option<WriteError>,
     writes: usize,
 }
