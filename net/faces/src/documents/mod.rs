@@ -10,8 +10,7 @@
 //! metadata → [`conclude`] (what was done, to the next plan, mostly a [`Plan::Reply`]).
 //!
 //! Reading order: `names`, `metadata`, `op`, `work`, `plan`, `body`, `once`, `execute`, `scan`, `change`, `render`,
-//! `lists`, `answer`;
-//! `failure` lists every error.
+//! `lists`, `answer`; `failure` lists every error.
 
 mod answer;
 mod body;

@@ -1,6 +1,7 @@
 //! What a parser allows, and why it does not take a request.
 //!
-//! Promises: every bound that a request's framing has is named here, and each refusal has one answer.
+//! Promises: the bounds of a head and a body are named here (those of a line between chunks in `chunked`), and each
+//! refusal has one answer.
 
 use super::response::Response;
 

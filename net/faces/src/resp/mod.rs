@@ -2,7 +2,7 @@
 //!
 //! Promises: what Redis 7.0 answers, byte for byte, for the commands in `table`; the differences are
 //! listed in `docs/CLIENT-RESP.md`. No I/O, no clock: bytes and a [`Store`](crate::store::Store) come in, bytes and
-//! an [`CommandOutcome`] go out. Does not decide who serves a key: the node does, from [`route`] and the topology.
+//! a [`CommandOutcome`] go out. Does not decide who serves a key: the node does, from [`route`] and the topology.
 //!
 //! The path of a request: [`parse()`] (bytes to [`Request`]) → [`route`] (which slots, read or write) → the
 //! node decides (here, another shard, `MOVED`, [`scatter()`]) → [`execute`] (against the shard's store).
