@@ -23,7 +23,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The configuration that `docs/CLIENTS.md` recommends.
+/// The configuration that `docs/DRIVERS.md` recommends.
 fn configuration(group: &TestGroup) -> String {
     let servers: Vec<String> =
         group.names().iter().map(|name| format!("    server {name} {} check", group.http(name))).collect();

@@ -6,11 +6,11 @@
 //! `HELLO`, `COMMAND`, `CLIENT LIST`, `CLUSTER SLOTS`, …) and what `docs/CLIENT-RESP.md` lists as
 //! different. Remaining times may differ by the time between the two runs of a command.
 
-use faces::resp::store::{Fetch, Store, Write as Change, WriteError};
 use faces::resp::{
-    Ack, CROSS_SLOT, Context, Limits, NodeTopology, Outcome, ParseState, Parsed, Role, Route, Session,
-    ShardTopology, Stats, Topology, execute, parse, route,
+    Ack, CROSS_SLOT, CommandOutcome, Context, Limits, NodeTopology, ParseState, Parsed, Route, Session,
+    ShardRole, ShardTopology, Stats, Topology, execute, parse, route,
 };
+use faces::store::{Fetch, Store, Write as Change, WriteError};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -266,7 +266,7 @@ impl Baton {
                         limits: &self.limits,
                         topology: &self.topology,
                         shard: 0,
-                        role: Role::Leader,
+                        role: ShardRole::Leader,
                         leader_link_up: false,
                         replicas: &[],
                         written_lsn: 0,
@@ -284,10 +284,10 @@ impl Baton {
                     loop {
                         let before = (out.clone(), format!("{:?}", self.session));
                         match execute(&request, &mut self.session, &ctx, &mut self.store, &mut out) {
-                            Outcome::Blocked => {
+                            CommandOutcome::Blocked => {
                                 assert_eq!((out.clone(), format!("{:?}", self.session)), before);
                             }
-                            Outcome::Close => return (out, true),
+                            CommandOutcome::Close => return (out, true),
                             _ => break,
                         }
                     }
@@ -348,81 +348,46 @@ const FIXED: &[&str] = &[
 
 const KEYS: [&str; 7] = ["{t}a", "{t}b", "{t}c", "{t}d", "plain", "other", ""];
 
+/// What a value is made of.
+#[rustfmt::skip]
+const VALUES: &[&str] = &[
+    "", "x", "hello world", "10", "-3", "3.25", "9223372036854775807", "-9223372036854775808", "1e5", "0.1",
+    "a\r\nb", "\u{0}", "17179869184.000000001", "-0.00000001", "123456789012345678901234567890",
+];
+#[rustfmt::skip]
+const INTEGERS: &[&str] = &[
+    "0", "1", "-1", "2", "-5", "7", "100", "9223372036854775807", "-9223372036854775808", "-9999999999",
+];
+const NO_INTEGERS: &[&str] = &["", "abc", "1.5", " 1", "+1", "01", "-0", "9223372036854775808", "1e3"];
+const NUMBERS: &[&str] = &["0.1", "-0.1", "1e10", "3", "-3.0e-3", ".5", "5.", "1e-17", "1e20", "+2"];
+const NO_NUMBERS: &[&str] = &["", "abc", " 1", "1 ", "1e", ".", "1e5000", "--1", "1e400"];
+/// Relative times so small that the key might or might not be there are of no use.
+const NO_SPANS: &[&str] = &["0", "-1", "x", "9223372036854775807", "-9223372036854775808"];
+const ODD_TIMES: &[&str] = &["0", "-1", "1", "1000", "x", "9223372036854775807", "-9223372036854775808"];
+
 fn argument(random: &mut Random, kind: u8) -> Vec<String> {
     let rare = random.below(12) == 0;
     let one = |text: &str| vec![text.to_owned()];
-    let odd = ["", "abc", "1.5", " 1", "+1", "01", "-0", "9223372036854775808", "1e3"];
     match kind {
         b'k' if rare => one(random.of(&KEYS)),
         b'k' => one(random.of(&KEYS[..4])),
-        b'v' => one(random.of(&[
-            "",
-            "x",
-            "hello world",
-            "10",
-            "-3",
-            "3.25",
-            "9223372036854775807",
-            "-9223372036854775808",
-            "1e5",
-            "0.1",
-            "a\r\nb",
-            "\u{0}",
-            "17179869184.000000001",
-            "-0.00000001",
-            "123456789012345678901234567890",
-        ])),
-        b'i' if rare => one(random.of(&odd)),
-        b'i' => one(random.of(&[
-            "0",
-            "1",
-            "-1",
-            "2",
-            "-5",
-            "7",
-            "100",
-            "9223372036854775807",
-            "-9223372036854775808",
-            "-9999999999",
-        ])),
-        b'f' if rare => one(random.of(&["", "abc", " 1", "1 ", "1e", ".", "1e5000", "--1", "1e400"])),
+        b'v' => one(random.of(VALUES)),
+        b'i' if rare => one(random.of(NO_INTEGERS)),
+        b'i' => one(random.of(INTEGERS)),
+        b'f' if rare => one(random.of(NO_NUMBERS)),
         b'f' => match random.below(3) {
-            0 => one(random.of(&["0.1", "-0.1", "1e10", "3", "-3.0e-3", ".5", "5.", "1e-17", "1e20", "+2"])),
+            0 => one(random.of(NUMBERS)),
             1 => vec![format!("{}e{}", random.next() as i64, random.below(60) as i64 - 40)],
             _ => vec![format!("{}.{}", random.below(1000), random.next())],
         },
-        b's' | b'm' | b'S' | b'M' if rare => match kind {
-            // Relative times so small that the key might or might not be there are of no use.
-            b's' | b'm' => one(random.of(&["0", "-1", "x", "9223372036854775807", "-9223372036854775808"])),
-            _ => {
-                one(random.of(&["0", "-1", "1", "1000", "x", "9223372036854775807", "-9223372036854775808"]))
-            }
-        },
+        b's' | b'm' if rare => one(random.of(NO_SPANS)),
+        b'S' | b'M' if rare => one(random.of(ODD_TIMES)),
         b's' => vec![(10_000 + random.below(1_000_000_000)).to_string()],
         b'm' => vec![(10_000_000 + random.below(1_000_000_000_000)).to_string()],
         b'S' => vec![(ABSOLUTE_S + random.below(2) as i64).to_string()],
         b'M' => vec![(ABSOLUTE_S * 1000 + random.below(4) as i64 * 500).to_string()],
-        b'x' | b'g' => {
-            let mut options = Vec::new();
-            for _ in 0..1 + random.below(2) {
-                let word = match kind {
-                    b'x' => random.of(&["NX", "xx", "GET", "Ex", "PX", "EXAT", "pxat", "KEEPTTL", "PERSIST"]),
-                    _ => random.of(&["EX", "PX", "EXAT", "PXAT", "PERSIST", "NX"]),
-                };
-                options.push(word.to_owned());
-                let time = match word.to_uppercase().as_str() {
-                    "EX" => b's',
-                    "PX" => b'm',
-                    "EXAT" => b'S',
-                    "PXAT" => b'M',
-                    _ => continue,
-                };
-                if random.below(20) > 0 {
-                    options.extend(argument(random, time));
-                }
-            }
-            options
-        }
+        b'x' => options(random, &["NX", "xx", "GET", "Ex", "PX", "EXAT", "pxat", "KEEPTTL", "PERSIST"]),
+        b'g' => options(random, &["EX", "PX", "EXAT", "PXAT", "PERSIST", "NX"]),
         b'c' if random.below(2) == 0 => Vec::new(),
         b'c' => {
             (0..1 + random.below(2)).map(|_| random.of(&["NX", "XX", "gt", "LT", "no"]).to_owned()).collect()
@@ -430,6 +395,26 @@ fn argument(random: &mut Random, kind: u8) -> Vec<String> {
         b'w' => one(random.of(&["", "word", "two words", "line\r\nbreak", "é"])),
         _ => panic!("{} stands for nothing", char::from(kind)),
     }
+}
+
+/// One or two of these options, those that take a time mostly with one.
+fn options(random: &mut Random, words: &[&str]) -> Vec<String> {
+    let mut options = Vec::new();
+    for _ in 0..1 + random.below(2) {
+        let word = random.of(words);
+        options.push(word.to_owned());
+        let time = match word.to_uppercase().as_str() {
+            "EX" => b's',
+            "PX" => b'm',
+            "EXAT" => b'S',
+            "PXAT" => b'M',
+            _ => continue,
+        };
+        if random.below(20) > 0 {
+            options.extend(argument(random, time));
+        }
+    }
+    options
 }
 
 fn command(random: &mut Random) -> Vec<String> {

@@ -4,7 +4,7 @@ use crate::node::shares::{Results, Wanted};
 use crate::settings::Settings;
 use crate::status::Status;
 use faces::auth::Claim;
-use faces::auth::api::{Change, Sealed};
+use faces::auth::api::{Sealed, UserChange};
 use faces::auth::password::Salt;
 use faces::documents::{self, Metadata, MetadataChange, Plan, Render};
 use faces::http::{Request, Response};
@@ -22,7 +22,7 @@ pub enum Job {
     /// Whether a password is right.
     Judge(Claim),
     /// Hash the passwords that changes of users set. `then` is what is changed together with them.
-    Seal { users: Vec<Change>, then: Option<MetadataChange> },
+    Seal { users: Vec<UserChange>, then: Option<MetadataChange> },
     /// Plan a large request. `seed` and `wall_ms`: as for `documents::plan`.
     Plan { request: Box<Request>, metadata: Arc<Metadata>, seed: u64, wall_ms: u64, asker: Asker },
     /// Make the answer of many results.

@@ -23,7 +23,7 @@ OTHER_DATABASE = "python-shop"
 
 
 class FailoverHTTPClient(DefaultHTTPClient):
-    """The adapter that docs/CLIENTS.md recommends.
+    """The adapter that docs/DRIVERS.md recommends.
 
     By default the driver's adapter answers a 503 to a read by asking the same node again, three times with
     growing pauses, and then gives up; and it takes the 503 to a write to another node only if the errorNum in

@@ -25,7 +25,7 @@ OTHER_DATABASE = "async-shop"
 
 
 class FailoverHTTPClient(AioHTTPClient):
-    """The adapter that docs/CLIENTS.md recommends.
+    """The adapter that docs/DRIVERS.md recommends.
 
     The driver goes to the next host when a connection fails, but not on a 503: here a 503 is a connection
     that failed.

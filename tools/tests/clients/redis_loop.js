@@ -2,7 +2,7 @@
 //
 // node redis_loop.js ioredis|node-redis|node-redis-default|valkey-glide loop PORT,PORT
 //
-// Each driver with the settings that docs/CLIENTS.md recommends; node-redis-default shows why it needs one.
+// Each driver with the settings that docs/DRIVERS.md recommends; node-redis-default shows why it needs one.
 
 const assert = require("node:assert/strict");
 const { Talk } = require("./talk.js");

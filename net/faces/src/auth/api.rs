@@ -1,12 +1,12 @@
 //! The management of users as ArangoDB's drivers do it: `/_open/auth` and `/_api/user`.
 //!
-//! Promises: [`plan`] only reads. A change becomes a [`Change`]; [`Change::seal`] hashes its password (slow,
+//! Promises: [`plan`] only reads. A change becomes a [`UserChange`]; [`UserChange::seal`] hashes its password (slow,
 //! see [`password`]), and only what is sealed can be applied, to the newest users, on the leader
 //! that keeps the metadata: all of it or nothing. The group never loses its last administrator. Does not ask
 //! whether the user may: that is [`permitted`](super::permitted).
 
 use super::password::{self, MAX_PASSWORD_BYTES, Salt, Secret};
-use super::user::{Need, Role, SYSTEM, User, Users};
+use super::user::{Need, SYSTEM, User, UserRole, Users};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -69,47 +69,49 @@ impl Answer {
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
+pub enum UserPlan {
     Answer(Answer),
     /// Check the password, then answer with [`Answer::token`] or [`Answer::wrong_credentials`].
     Login {
         user: String,
         password: Secret,
     },
-    /// [Seal](Change::seal) it, apply it on the metadata's leader, answer what that answers.
-    Change(Change),
+    /// [Seal](UserChange::seal) it, apply it on the metadata's leader, answer what that answers.
+    Change(UserChange),
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Kind<P> {
-    Create { password: P, active: bool, extra: Map<String, Value>, databases: BTreeMap<String, Role> },
+enum ChangeKind<P> {
+    Create { password: P, active: bool, extra: Map<String, Value>, databases: BTreeMap<String, UserRole> },
     Replace { password: P, active: bool, extra: Map<String, Value> },
     Update { password: Option<P>, active: Option<bool>, extra: Option<Map<String, Value>> },
     Remove,
-    Grant { database: String, role: Role },
+    Grant { database: String, role: UserRole },
     Revoke { database: String },
 }
 
 /// A change of one user, with a password that is not hashed yet if it sets one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct UserChange {
     user: String,
-    kind: Kind<Secret>,
+    kind: ChangeKind<Secret>,
 }
 
 /// A change of one user that can be applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sealed {
     user: String,
-    kind: Kind<String>,
+    kind: ChangeKind<String>,
 }
 
-impl Change {
-    /// Whether [`Change::seal`] is slow.
+impl UserChange {
+    /// Whether [`UserChange::seal`] is slow.
     pub fn sets_password(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Create { .. } | Kind::Replace { .. } | Kind::Update { password: Some(_), .. }
+            ChangeKind::Create { .. }
+                | ChangeKind::Replace { .. }
+                | ChangeKind::Update { password: Some(_), .. }
         )
     }
 
@@ -117,18 +119,18 @@ impl Change {
     pub fn seal(self, salt: &Salt) -> Sealed {
         let hash = |secret: Secret| password::hash(&secret, salt);
         let kind = match self.kind {
-            Kind::Create { password, active, extra, databases } => {
-                Kind::Create { password: hash(password), active, extra, databases }
+            ChangeKind::Create { password, active, extra, databases } => {
+                ChangeKind::Create { password: hash(password), active, extra, databases }
             }
-            Kind::Replace { password, active, extra } => {
-                Kind::Replace { password: hash(password), active, extra }
+            ChangeKind::Replace { password, active, extra } => {
+                ChangeKind::Replace { password: hash(password), active, extra }
             }
-            Kind::Update { password, active, extra } => {
-                Kind::Update { password: password.map(hash), active, extra }
+            ChangeKind::Update { password, active, extra } => {
+                ChangeKind::Update { password: password.map(hash), active, extra }
             }
-            Kind::Remove => Kind::Remove,
-            Kind::Grant { database, role } => Kind::Grant { database, role },
-            Kind::Revoke { database } => Kind::Revoke { database },
+            ChangeKind::Remove => ChangeKind::Remove,
+            ChangeKind::Grant { database, role } => ChangeKind::Grant { database, role },
+            ChangeKind::Revoke { database } => ChangeKind::Revoke { database },
         };
         Sealed { user: self.user, kind }
     }
@@ -151,7 +153,7 @@ impl Sealed {
     }
 
     fn change(&self, users: &mut Users) -> Answer {
-        if let Kind::Create { password, active, extra, databases } = &self.kind {
+        if let ChangeKind::Create { password, active, extra, databases } = &self.kind {
             if users.contains_key(&self.user) {
                 return Answer::error(409, number::DUPLICATE, "duplicate user");
             }
@@ -163,14 +165,14 @@ impl Sealed {
         }
         let Some(user) = users.get_mut(&self.user) else { return unknown_user() };
         match &self.kind {
-            Kind::Create { .. } => unreachable!("dealt with above"),
-            Kind::Replace { password, active, extra } => {
+            ChangeKind::Create { .. } => unreachable!("dealt with above"),
+            ChangeKind::Replace { password, active, extra } => {
                 user.password.clone_from(password);
                 user.active = *active;
                 user.extra.clone_from(extra);
                 Answer::fine(200, shown(&self.user, user))
             }
-            Kind::Update { password, active, extra } => {
+            ChangeKind::Update { password, active, extra } => {
                 if let Some(password) = password {
                     user.password.clone_from(password);
                 }
@@ -180,15 +182,15 @@ impl Sealed {
                 }
                 Answer::fine(200, shown(&self.user, user))
             }
-            Kind::Remove => {
+            ChangeKind::Remove => {
                 users.remove(&self.user);
                 Answer::fine(202, json!({}))
             }
-            Kind::Grant { database, role } => {
+            ChangeKind::Grant { database, role } => {
                 user.databases.insert(database.clone(), *role);
                 Answer::fine(200, json!({ database: role.as_grant() }))
             }
-            Kind::Revoke { database } => {
+            ChangeKind::Revoke { database } => {
                 user.databases.remove(database);
                 Answer::fine(202, json!({}))
             }
@@ -218,7 +220,7 @@ pub fn plan(
     body: &[u8],
     users: &Users,
     databases: &[&str],
-) -> Option<Plan> {
+) -> Option<UserPlan> {
     let planned = match segments {
         ["_open", "auth"] => login(method, body),
         ["_api", "user"] => all_users(method, body, users),
@@ -230,10 +232,10 @@ pub fn plan(
         ["_api", "user", ..] => Err(not_allowed()),
         _ => return None,
     };
-    Some(planned.unwrap_or_else(Plan::Answer))
+    Some(planned.unwrap_or_else(UserPlan::Answer))
 }
 
-type Planned = Result<Plan, Answer>;
+type Planned = Result<UserPlan, Answer>;
 
 fn not_allowed() -> Answer {
     Answer::error(405, 405, "method not supported")
@@ -292,7 +294,7 @@ fn login(method: &str, body: &[u8]) -> Planned {
     }
     let object = object(body)?;
     match (text(&object, "username")?, secret(&object, "password")?) {
-        (Some(user), Some(password)) => Ok(Plan::Login { user, password }),
+        (Some(user), Some(password)) => Ok(UserPlan::Login { user, password }),
         _ => Err(bad("username and password are needed")),
     }
 }
@@ -301,7 +303,10 @@ fn login(method: &str, body: &[u8]) -> Planned {
 ///
 /// # Errors
 /// What to answer instead.
-pub fn creation(object: &Map<String, Value>, databases: BTreeMap<String, Role>) -> Result<Change, Answer> {
+pub fn creation(
+    object: &Map<String, Value>,
+    databases: BTreeMap<String, UserRole>,
+) -> Result<UserChange, Answer> {
     let name = match text(object, "user")? {
         Some(name) => name,
         None => text(object, "username")?.unwrap_or_default(),
@@ -312,16 +317,16 @@ pub fn creation(object: &Map<String, Value>, databases: BTreeMap<String, Role>) 
     let password = secret(object, "passwd")?.unwrap_or(Secret(String::new()));
     let active = active(object)?.unwrap_or(true);
     let extra = extra(object)?.unwrap_or_default();
-    Ok(Change { user: name, kind: Kind::Create { password, active, extra, databases } })
+    Ok(UserChange { user: name, kind: ChangeKind::Create { password, active, extra, databases } })
 }
 
 fn all_users(method: &str, body: &[u8], users: &Users) -> Planned {
     match method {
         "GET" => {
             let list: Vec<Value> = users.iter().map(|(name, user)| shown(name, user)).collect();
-            Ok(Plan::Answer(Answer::fine(200, json!({ "result": list }))))
+            Ok(UserPlan::Answer(Answer::fine(200, json!({ "result": list }))))
         }
-        "POST" => creation(&object(body)?, BTreeMap::new()).map(Plan::Change),
+        "POST" => creation(&object(body)?, BTreeMap::new()).map(UserPlan::Change),
         _ => Err(not_allowed()),
     }
 }
@@ -329,22 +334,22 @@ fn all_users(method: &str, body: &[u8], users: &Users) -> Planned {
 fn one_user(method: &str, name: &str, body: &[u8], users: &Users) -> Planned {
     let user = users.get(name).ok_or_else(unknown_user)?;
     let kind = match method {
-        "GET" => return Ok(Plan::Answer(Answer::fine(200, shown(name, user)))),
+        "GET" => return Ok(UserPlan::Answer(Answer::fine(200, shown(name, user)))),
         "PUT" => {
             let object = object(body)?;
             let password = secret(&object, "passwd")?.unwrap_or(Secret(String::new()));
             let active = active(&object)?.unwrap_or(true);
-            Kind::Replace { password, active, extra: extra(&object)?.unwrap_or_default() }
+            ChangeKind::Replace { password, active, extra: extra(&object)?.unwrap_or_default() }
         }
         "PATCH" => {
             let object = object(body)?;
             let password = secret(&object, "passwd")?;
-            Kind::Update { password, active: active(&object)?, extra: extra(&object)? }
+            ChangeKind::Update { password, active: active(&object)?, extra: extra(&object)? }
         }
-        "DELETE" => Kind::Remove,
+        "DELETE" => ChangeKind::Remove,
         _ => return Err(not_allowed()),
     };
-    Ok(Plan::Change(Change { user: name.to_owned(), kind }))
+    Ok(UserPlan::Change(UserChange { user: name.to_owned(), kind }))
 }
 
 fn roles(name: &str, full: bool, users: &Users, databases: &[&str]) -> Planned {
@@ -355,13 +360,13 @@ fn roles(name: &str, full: bool, users: &Users, databases: &[&str]) -> Planned {
         let shown = match full {
             // Without `*`, which no driver lists among collections.
             true => json!({ "permission": role.as_grant(), "collections": { "*": "undefined" } }),
-            false if role == Role::None => return None,
+            false if role == UserRole::None => return None,
             false => role.as_grant().into(),
         };
         Some((database.to_owned(), shown))
     });
     let result: Map<String, Value> = rows.collect();
-    Ok(Plan::Answer(Answer::fine(200, json!({ "result": result }))))
+    Ok(UserPlan::Answer(Answer::fine(200, json!({ "result": result }))))
 }
 
 fn grant(
@@ -374,7 +379,7 @@ fn grant(
 ) -> Planned {
     let user = users.get(name).ok_or_else(unknown_user)?;
     if method == "GET" && collection.len() <= 1 {
-        return Ok(Plan::Answer(Answer::fine(200, json!({ "result": user.role(database).as_grant() }))));
+        return Ok(UserPlan::Answer(Answer::fine(200, json!({ "result": user.role(database).as_grant() }))));
     }
     match collection {
         [] => {}
@@ -388,14 +393,14 @@ fn grant(
     let kind = match method {
         "PUT" => {
             let wanted = text(&object(body)?, "grant")?.unwrap_or_default();
-            let role = Role::of_grant(&wanted, &database);
+            let role = UserRole::of_grant(&wanted, &database);
             let role = role.ok_or_else(|| bad("grant must be rw, ro, none, read, write or admin"))?;
-            Kind::Grant { database, role }
+            ChangeKind::Grant { database, role }
         }
-        "DELETE" => Kind::Revoke { database },
+        "DELETE" => ChangeKind::Revoke { database },
         _ => return Err(not_allowed()),
     };
-    Ok(Plan::Change(Change { user: name.to_owned(), kind }))
+    Ok(UserPlan::Change(UserChange { user: name.to_owned(), kind }))
 }
 
 #[cfg(test)]
@@ -403,7 +408,7 @@ mod tests {
     use super::*;
     use crate::auth::{ROOT, allows};
 
-    fn asked(users: &Users, method: &str, path: &str, body: Value) -> Plan {
+    fn asked(users: &Users, method: &str, path: &str, body: Value) -> UserPlan {
         let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let body = body.to_string();
         plan(method, &segments, path.contains("database"), body.as_bytes(), users, &[SYSTEM, "shop"]).unwrap()
@@ -411,8 +416,8 @@ mod tests {
 
     fn done(users: &mut Users, method: &str, path: &str, body: Value) -> (u16, Value) {
         let answer = match asked(users, method, path, body) {
-            Plan::Answer(answer) => answer,
-            Plan::Change(change) => change.seal(&[5; password::SALT_BYTES]).apply(users),
+            UserPlan::Answer(answer) => answer,
+            UserPlan::Change(change) => change.seal(&[5; password::SALT_BYTES]).apply(users),
             login => panic!("{login:?}"),
         };
         assert_eq!(answer.body["error"], json!(answer.status >= 400));
@@ -483,7 +488,7 @@ mod tests {
     fn a_login_is_taken_apart_and_nonsense_is_refused() {
         let users = Users::new();
         let login = asked(&users, "POST", "/_open/auth", json!({ "username": "a", "password": "b" }));
-        assert_eq!(login, Plan::Login { user: "a".into(), password: Secret("b".into()) });
+        assert_eq!(login, UserPlan::Login { user: "a".into(), password: Secret("b".into()) });
         for (method, path, body, status) in [
             ("POST", "/_open/auth", json!({ "username": 1 }), 400),
             ("GET", "/_open/auth", json!(null), 405),
@@ -500,7 +505,7 @@ mod tests {
             ("GET", "/_api/user/x/y/z", json!(null), 405),
         ] {
             match asked(&users, method, path, body) {
-                Plan::Answer(answer) => assert_eq!(answer.status, status, "{method} {path}"),
+                UserPlan::Answer(answer) => assert_eq!(answer.status, status, "{method} {path}"),
                 other => panic!("{other:?}"),
             }
         }

@@ -14,7 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// Right passwords that are kept in mind; with one more all are forgotten. There is one per user.
 const MAX_RIGHT: usize = 1024;
@@ -83,15 +83,15 @@ pub enum Asked {
 /// The verdicts of one thread.
 pub struct CredentialCache {
     key: [u8; 32],
-    right: HashSet<Print>,
-    wrong: HashSet<Print>,
-    pending: HashSet<Print>,
+    right: BTreeSet<Print>,
+    wrong: BTreeSet<Print>,
+    pending: BTreeSet<Print>,
 }
 
 impl CredentialCache {
     /// Empty. `key` is random and lives only in this process.
     pub fn new(key: [u8; 32]) -> CredentialCache {
-        CredentialCache { key, right: HashSet::new(), wrong: HashSet::new(), pending: HashSet::new() }
+        CredentialCache { key, right: BTreeSet::new(), wrong: BTreeSet::new(), pending: BTreeSet::new() }
     }
 
     /// Whether this is the password of an active user, as far as it is known.
@@ -111,6 +111,7 @@ impl CredentialCache {
             Asked::Wait
         } else {
             self.pending.insert(print);
+            assert!(self.pending.len() <= MAX_JUDGED_AT_ONCE, "more is judged at once than may be");
             Asked::Judge(Claim { password: password.clone(), hashed, print })
         }
     }
@@ -123,6 +124,7 @@ impl CredentialCache {
             known.clear();
         }
         known.insert(claim.print);
+        assert!(known.len() <= most, "more verdicts are kept than may be");
     }
 
     fn print(&self, hashed: &str, user: &str, password: &str) -> Print {

@@ -20,4 +20,4 @@ pub mod user;
 
 pub use credentials::{Asked, Claim, CredentialCache, Credentials, Gate, authenticate};
 pub use requirement::{Requirement, permitted, requirement};
-pub use user::{Login, Need, ROOT, Role, SYSTEM, User, Users, allows};
+pub use user::{Login, Need, ROOT, SYSTEM, User, UserRole, Users, allows};

@@ -31,7 +31,9 @@ pub fn hash(password: &Secret, salt: &Salt) -> String {
     let hashed: PasswordHash = Argon2::default()
         .hash_password_with_salt(password.0.as_bytes(), salt)
         .expect("the default parameters and a salt of 16 bytes are sound");
-    hashed.to_string()
+    let hashed = hashed.to_string();
+    assert!(is_hash(&hashed), "what is stored is a hash, never a password");
+    hashed
 }
 
 /// Whether this is the password that was hashed. Without a hash (no such user) the answer is no, after the

@@ -57,7 +57,7 @@ pub fn permitted(users: &Users, user: Option<&str>, database: &str, requirement:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::user::{Role, User};
+    use crate::auth::user::{User, UserRole};
 
     #[test]
     fn each_request_has_its_requirement() {
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn without_credentials_only_the_open_doors_are_open() {
         let mut writer = User::administrator(String::new());
-        writer.databases = [("shop".to_owned(), Role::Write)].into();
+        writer.databases = [("shop".to_owned(), UserRole::Write)].into();
         let users = Users::from([("ann".to_owned(), writer)]);
         let may = |user, requirement| permitted(&users, user, "shop", &requirement);
         assert!(may(None, Requirement::Nothing) && !may(None, Requirement::AnyUser));

@@ -19,6 +19,7 @@ pub const CLOCK_SKEW_S: u64 = 60;
 pub const KEY_BYTES: usize = 32;
 /// Bytes of a fingerprint.
 const FINGERPRINT_BYTES: usize = 16;
+const _: () = assert!(FINGERPRINT_BYTES <= KEY_BYTES && CLOCK_SKEW_S < LIFETIME_S);
 /// Who ArangoDB's drivers expect to have made a token.
 const ISSUER: &str = "arangodb";
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
@@ -87,7 +88,9 @@ pub fn issue(key: &[u8], user: &str, stored: &str, now_s: u64) -> String {
     let claims = serde_json::to_vec(&claims).expect("claims are plain data");
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
     let signature = URL_SAFE_NO_PAD.encode(mac(key, &signed).finalize().into_bytes());
-    format!("{signed}.{signature}")
+    let token = format!("{signed}.{signature}");
+    assert!(verify(key, &token, now_s).is_ok(), "a token that is handed out is taken");
+    token
 }
 
 /// For whom a token was issued.

@@ -21,7 +21,7 @@ pub type Users = BTreeMap<String, User>;
 /// What a user may do in one database. Each role includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum UserRole {
     #[default]
     None,
     /// Read documents and keys, list collections.
@@ -51,18 +51,18 @@ pub struct User {
     pub extra: Map<String, Value>,
     /// Roles by database; [`EVERY_DATABASE`] for those that are not listed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub databases: BTreeMap<String, Role>,
+    pub databases: BTreeMap<String, UserRole>,
 }
 
 impl User {
     /// A user who may do everything: `root`, with this PHC string.
     pub fn administrator(password: String) -> User {
-        let databases = BTreeMap::from([(EVERY_DATABASE.to_owned(), Role::Admin)]);
+        let databases = BTreeMap::from([(EVERY_DATABASE.to_owned(), UserRole::Admin)]);
         User { password, active: true, extra: Map::new(), databases }
     }
 
     /// The role in a database.
-    pub fn role(&self, database: &str) -> Role {
+    pub fn role(&self, database: &str) -> UserRole {
         let found = self.databases.get(database).or_else(|| self.databases.get(EVERY_DATABASE));
         found.copied().unwrap_or_default()
     }
@@ -92,25 +92,25 @@ impl Login {
     }
 }
 
-impl Role {
+impl UserRole {
     /// Whether the role is enough.
     pub fn covers(self, need: Need) -> bool {
         self >= match need {
-            Need::Read => Role::Read,
-            Need::Write => Role::Write,
-            Need::Admin => Role::Admin,
+            Need::Read => UserRole::Read,
+            Need::Write => UserRole::Write,
+            Need::Admin => UserRole::Admin,
         }
     }
 
     /// The role that a grant gives: ArangoDB's `rw`, `ro`, `none`, where `rw` on `_system` makes an
     /// administrator; or, beyond ArangoDB, a role by its own name.
-    pub fn of_grant(grant: &str, database: &str) -> Option<Role> {
+    pub fn of_grant(grant: &str, database: &str) -> Option<UserRole> {
         match grant {
-            "rw" if database == SYSTEM || database == EVERY_DATABASE => Some(Role::Admin),
-            "rw" | "write" => Some(Role::Write),
-            "ro" | "read" => Some(Role::Read),
-            "none" => Some(Role::None),
-            "admin" => Some(Role::Admin),
+            "rw" if database == SYSTEM || database == EVERY_DATABASE => Some(UserRole::Admin),
+            "rw" | "write" => Some(UserRole::Write),
+            "ro" | "read" => Some(UserRole::Read),
+            "none" => Some(UserRole::None),
+            "admin" => Some(UserRole::Admin),
             _ => None,
         }
     }
@@ -118,9 +118,9 @@ impl Role {
     /// As ArangoDB's drivers read it.
     pub fn as_grant(self) -> &'static str {
         match self {
-            Role::None => "none",
-            Role::Read => "ro",
-            Role::Write | Role::Admin => "rw",
+            UserRole::None => "none",
+            UserRole::Read => "ro",
+            UserRole::Write | UserRole::Admin => "rw",
         }
     }
 }
@@ -140,7 +140,8 @@ mod tests {
         assert!(allows(&users, ROOT, SYSTEM, Need::Admin) && allows(&users, ROOT, "shop", Need::Write));
         assert!(!allows(&users, "nobody", SYSTEM, Need::Read));
         let mut reader = User::administrator(String::new());
-        reader.databases = BTreeMap::from([("*".to_owned(), Role::Read), ("shop".to_owned(), Role::None)]);
+        reader.databases =
+            BTreeMap::from([("*".to_owned(), UserRole::Read), ("shop".to_owned(), UserRole::None)]);
         users.insert("reader".to_owned(), reader);
         assert!(allows(&users, "reader", "other", Need::Read));
         assert!(!allows(&users, "reader", "other", Need::Write));
@@ -164,11 +165,11 @@ mod tests {
 
     #[test]
     fn grants_map_to_roles() {
-        assert_eq!(Role::of_grant("rw", SYSTEM), Some(Role::Admin));
-        assert_eq!(Role::of_grant("rw", "shop"), Some(Role::Write));
-        assert_eq!(Role::of_grant("write", SYSTEM), Some(Role::Write));
-        assert_eq!(Role::of_grant("ro", "shop").map(Role::as_grant), Some("ro"));
-        assert_eq!(Role::of_grant("RW", "shop"), None);
+        assert_eq!(UserRole::of_grant("rw", SYSTEM), Some(UserRole::Admin));
+        assert_eq!(UserRole::of_grant("rw", "shop"), Some(UserRole::Write));
+        assert_eq!(UserRole::of_grant("write", SYSTEM), Some(UserRole::Write));
+        assert_eq!(UserRole::of_grant("ro", "shop").map(UserRole::as_grant), Some("ro"));
+        assert_eq!(UserRole::of_grant("RW", "shop"), None);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use super::failure::Failure;
 use super::names;
-use super::op::Merge;
 use engine::ids::Revision;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -24,9 +23,20 @@ const MAX_MERGED_WEIGHT: usize = 64 << 10;
 const OBJECT_WEIGHT: usize = 8;
 const VALUE_WEIGHT: usize = 2;
 
+const _: () = assert!(MAX_MERGED_BYTES <= MAX_DOCUMENT_BYTES);
+
 /// The text of a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body(Vec<u8>);
+
+/// How a patch and a document become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// Keep attributes that the patch sets to null; else it removes them.
+    pub keep_null: bool,
+    /// Merge objects attribute by attribute; else the patch's object replaces the document's.
+    pub merge_objects: bool,
+}
 
 /// What a stored text is.
 enum Stored {
@@ -83,6 +93,7 @@ impl Body {
 
     /// Append the whole document.
     pub(super) fn push_document(&self, collection: &str, key: &str, revision: Revision, out: &mut Vec<u8>) {
+        assert!(self.0.starts_with(b"{") && self.0.ends_with(b"}"), "a body is an object's text");
         push_identity(collection, key, revision, out);
         let attributes = self.0[1..self.0.len() - 1].trim_ascii();
         if !attributes.is_empty() {

@@ -8,11 +8,11 @@ use super::failure::Failure;
 use super::metadata::{
     Collection, Database, KeyGenerator, MAX_COLLECTIONS, MAX_DATABASES, METADATA_KEY, Metadata, SYSTEM,
 };
-use super::{names, render};
-use crate::auth::Role;
+use super::{answer, names};
+use crate::auth::UserRole;
 use crate::auth::api::{Answer, Sealed};
 use crate::http::Response;
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write};
 use serde_json::json;
 
 /// A change of databases and collections.
@@ -29,7 +29,7 @@ pub enum MetadataChange {
     CreateCollection {
         database: String,
         name: String,
-        settings: Settings,
+        settings: CollectionSettings,
     },
     SetProperties {
         database: String,
@@ -44,7 +44,7 @@ pub enum MetadataChange {
 
 /// How a collection is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct CollectionSettings {
     pub wait_for_sync: bool,
     pub system: bool,
     pub generator: KeyGenerator,
@@ -89,7 +89,7 @@ pub fn edit(store: &mut dyn Store, apply: impl FnOnce(&mut Metadata) -> Response
         Fetch::Value { value, .. } => Metadata::decode(value),
         Fetch::Missing => Ok(Metadata::default()),
         Fetch::Pending => return Changed::Blocked,
-        Fetch::Failed(text) => return failed(Failure::Unreadable(text.to_owned())),
+        Fetch::Failed(fault) => return failed(fault.into()),
     };
     let mut metadata = match current {
         Ok(metadata) => metadata,
@@ -99,17 +99,12 @@ pub fn edit(store: &mut dyn Store, apply: impl FnOnce(&mut Metadata) -> Response
     if !(200..300).contains(&answer.status) {
         return Changed::Done { answer, metadata: None };
     }
+    assert!(metadata.databases.contains_key(SYSTEM), "the group's own database was removed");
     metadata.version += 1;
     let value = metadata.encode();
     match store.write(&[Write::Put { key: METADATA_KEY, value: &value, expiry_ms: 0 }]) {
         Ok(()) => Changed::Done { answer, metadata: Some(Box::new(metadata)) },
-        Err(WriteError::Busy) => Changed::Blocked,
-        Err(WriteError::DiskFull) => failed(Failure::DiskFull),
-        Err(
-            WriteError::ValueTooLarge { limit }
-            | WriteError::KeyTooLarge { limit }
-            | WriteError::BatchTooLarge { limit },
-        ) => failed(Failure::TooLarge { limit }),
+        Err(error) => Failure::of_write(error).map_or(Changed::Blocked, failed),
     }
 }
 
@@ -135,10 +130,10 @@ impl MetadataChange {
                 metadata.databases.insert(name.clone(), Database { id, ..Database::default() });
                 for user in users {
                     if let Some(user) = metadata.users.get_mut(user) {
-                        user.databases.insert(name.clone(), Role::Write);
+                        user.databases.insert(name.clone(), UserRole::Write);
                     }
                 }
-                Ok(render::success(201, json!({ "result": true })))
+                Ok(answer::success(201, json!({ "result": true })))
             }
             MetadataChange::DropDatabase { name } => {
                 if name == SYSTEM {
@@ -148,7 +143,7 @@ impl MetadataChange {
                 for user in metadata.users.values_mut() {
                     user.databases.remove(name);
                 }
-                Ok(render::success(200, json!({ "result": true })))
+                Ok(answer::success(200, json!({ "result": true })))
             }
             MetadataChange::CreateCollection { database, name, settings } => {
                 if !names::is_collection(name, settings.system) {
@@ -164,9 +159,9 @@ impl MetadataChange {
                 if collections >= MAX_COLLECTIONS {
                     return Err(Failure::NoMore { what: "collections", limit: MAX_COLLECTIONS });
                 }
-                let Settings { wait_for_sync, system, generator, user_keys } = settings.clone();
+                let CollectionSettings { wait_for_sync, system, generator, user_keys } = settings.clone();
                 let collection = Collection { id, wait_for_sync, system, generator, user_keys };
-                let answer = render::success(200, render::properties(name, &collection));
+                let answer = answer::success(200, answer::properties(name, &collection));
                 found.collections.insert(name.clone(), collection);
                 Ok(answer)
             }
@@ -175,13 +170,13 @@ impl MetadataChange {
                 let collection = found.collections.get_mut(name);
                 let collection = collection.ok_or_else(|| Failure::NoCollection(name.clone()))?;
                 collection.wait_for_sync = wait_for_sync.unwrap_or(collection.wait_for_sync);
-                Ok(render::success(200, render::properties(name, collection)))
+                Ok(answer::success(200, answer::properties(name, collection)))
             }
             MetadataChange::DropCollection { database, name } => {
                 let found = metadata.databases.get_mut(database).ok_or(Failure::NoDatabase)?;
                 let dropped = found.collections.remove(name);
                 let dropped = dropped.ok_or_else(|| Failure::NoCollection(name.clone()))?;
-                Ok(render::success(200, json!({ "id": dropped.id.to_string() })))
+                Ok(answer::success(200, json!({ "id": dropped.id.to_string() })))
             }
         }
     }

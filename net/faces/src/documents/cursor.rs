@@ -48,7 +48,9 @@ impl Cursor {
             self.count,
         );
         let text = serde_json::to_string(&text).expect("a cursor is plain data");
-        text.bytes().map(|byte| format!("{byte:02x}")).collect()
+        let name: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(name.len() <= MAX_CURSOR_BYTES, "a cursor that would not be looked at when it comes back");
+        name
     }
 
     /// From a name; `None` if it is none of ours.

@@ -3,13 +3,13 @@
 //! Promises: all or nothing. When a value must first come from the disk, or the log has no room for the
 //! moment, nothing has changed and the same operation is run again later, from its start.
 
-use super::body::{Body, MAX_MERGED_BYTES, is_mergeable, merged};
+use super::body::{Body, MAX_MERGED_BYTES, Merge, is_mergeable, merged};
 use super::failure::Failure;
 use super::names;
 use super::once::{REMEMBERED_MS, Record, record_key};
-use super::op::{Action, Done, Effect, Expect, Merge, OnExisting, Op, Written};
+use super::op::{Action, Done, Effect, Expect, OnExisting, Op, Written};
 use crate::mutants::{Mutant, lacks};
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write, WriteError};
 use engine::ids::Revision;
 use serde_json::{Map, Number, Value};
 
@@ -18,7 +18,7 @@ const MERGE_COST: usize = 4;
 
 /// How an operation ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum OpOutcome {
     /// What became of it; the answer leaves when its write (if any) is acknowledged. `looked`: what was gone
     /// through for it, in bytes, merges counted [`MERGE_COST`] times.
     Done { done: Done, looked: usize },
@@ -62,7 +62,7 @@ struct Looked<'s> {
 }
 
 /// Runs one operation.
-pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
+pub fn execute(op: &Op, store: &mut dyn Store) -> OpOutcome {
     let mut looked = Looked { store, bytes: 0 };
     let done = match &op.action {
         Action::Read { expect } => read(op, expect, &mut looked),
@@ -71,10 +71,10 @@ pub fn execute(op: &Op, store: &mut dyn Store) -> Outcome {
     };
     let done = match done {
         Ok(done) => done,
-        Err(Stop::Blocked) => return Outcome::Blocked,
+        Err(Stop::Blocked) => return OpOutcome::Blocked,
         Err(Stop::Failed(failure)) => Done::Failed { key: op.key.clone(), failure },
     };
-    Outcome::Done { done, looked: looked.bytes }
+    OpOutcome::Done { done, looked: looked.bytes }
 }
 
 impl Looked<'_> {
@@ -88,7 +88,7 @@ impl Looked<'_> {
             Fetch::Value { value, expiry_ms, revision } => (value, expiry_ms, revision),
             Fetch::Missing => return Ok(None),
             Fetch::Pending => return Err(Stop::Blocked),
-            Fetch::Failed(text) => return Err(unreadable(text)),
+            Fetch::Failed(fault) => return Err(Failure::from(fault).into()),
         };
         self.bytes += value.len();
         let body = match see(revision) {
@@ -105,10 +105,6 @@ impl Looked<'_> {
         };
         Ok(Some(Existing { revision, body, expiry_ms }))
     }
-}
-
-fn unreadable(text: &str) -> Stop {
-    Failure::Unreadable(text.strip_prefix("ERR ").unwrap_or(text).to_owned()).into()
 }
 
 fn read(op: &Op, expect: &Expect, looked: &mut Looked<'_>) -> Result<Done, Stop> {
@@ -227,13 +223,7 @@ fn expected(action: &Action) -> &Expect {
 }
 
 fn refused(error: WriteError) -> Stop {
-    match error {
-        WriteError::Busy => Stop::Blocked,
-        WriteError::ValueTooLarge { limit }
-        | WriteError::KeyTooLarge { limit }
-        | WriteError::BatchTooLarge { limit } => Failure::TooLarge { limit }.into(),
-        WriteError::DiskFull => Failure::DiskFull.into(),
-    }
+    Failure::of_write(error).map_or(Stop::Blocked, Stop::Failed)
 }
 
 /// What the write was answered, if it was done before.
@@ -243,7 +233,7 @@ fn replay(op: &Op, record_key: Option<&[u8]>, looked: &mut Looked<'_>) -> Result
         Fetch::Value { value, revision, .. } => (Record::decode(value), revision),
         Fetch::Missing => return Ok(None),
         Fetch::Pending => return Err(Stop::Blocked),
-        Fetch::Failed(text) => return Err(unreadable(text)),
+        Fetch::Failed(fault) => return Err(Failure::from(fault).into()),
     };
     let record = record.filter(|record| record.is_of(once)).ok_or(Failure::OnceReused)?;
     let old_revision = record.old();

@@ -1,6 +1,7 @@
 //! Every way a request about documents can fail: its status, ArangoDB's number for it, its text.
 
 use crate::http::Response;
+use crate::store::{ReadFault, WriteError};
 use engine::ids::Revision;
 
 /// Why a request, or one of its operations, was refused. Its `Display` is the `errorMessage`.
@@ -80,7 +81,24 @@ pub enum Failure {
     NotImplemented(&'static str),
 }
 
+impl From<ReadFault> for Failure {
+    fn from(fault: ReadFault) -> Failure {
+        Failure::Unreadable(fault.to_string())
+    }
+}
+
 impl Failure {
+    /// Why a write was refused; `None`: it was not, there is no room for the moment.
+    pub(super) fn of_write(error: WriteError) -> Option<Failure> {
+        match error {
+            WriteError::Busy => None,
+            WriteError::DiskFull => Some(Failure::DiskFull),
+            WriteError::ValueTooLarge { limit }
+            | WriteError::KeyTooLarge { limit }
+            | WriteError::BatchTooLarge { limit } => Some(Failure::TooLarge { limit }),
+        }
+    }
+
     /// The HTTP status and ArangoDB's error number.
     pub fn codes(&self) -> (u16, u32) {
         match self {

@@ -1,32 +1,16 @@
 //! Answers that list documents: by their keys, or page by page.
 
+use super::answer::raw;
 use super::cursor::Cursor;
 use super::failure::Failure;
-use super::op::{Done, Item, Items, Plan, Scan, ScanBatch, Selection, Task};
-use super::render::{Render, raw};
+use super::op::{Done, Item, Items, Scan, Selection, Task};
+use super::work::{ListingRender, Plan, Render, ScanBatch};
 use crate::http::Response;
 use engine::key_scan::ScanPosition;
 use serde_json::json;
 
 const PAGES: &str = "this driver cannot follow the pages of a listing that does not fit into one: use arangojs 8.5 \
     or later, python-arango or python-arango-async, or skip and limit";
-
-/// How the pages of the shards become one.
-#[derive(Debug)]
-pub struct ListingRender {
-    pub database: String,
-    pub cursor: Cursor,
-    /// Documents to be left out at the beginning.
-    pub skip: usize,
-    /// Whether this is the first page.
-    pub first: bool,
-    /// Whether this scan counts.
-    pub counts: bool,
-    /// What an earlier scan for the same page counted.
-    pub total: Option<u64>,
-    /// The client cannot go on with a second page.
-    pub whole: bool,
-}
 
 impl ListingRender {
     /// The scan whose results this is for.
@@ -130,6 +114,7 @@ pub(super) fn page(listing: ListingRender, done: Vec<Done>) -> Plan {
         }
         next = next.or(page.next.map(|at| (shard, at)));
     }
+    assert!(parts.len() <= cursor.batch, "a page is longer than it may be");
     let more = next.filter(|_| left != Some(0));
     if let Some(counted) = total {
         // From here on the total is without what is skipped.

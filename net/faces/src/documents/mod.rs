@@ -9,9 +9,10 @@
 //! the shard that owns the key, by a [`ScanJob`] on every shard, or by [`change()`] on the shard that keeps the
 //! metadata → [`conclude`] (what was done, to the next plan, mostly a [`Plan::Reply`]).
 //!
-//! Reading order: `names`, `metadata`, `op`, `plan`, `body`, `once`, `execute`, `scan`, `change`, `render`, `lists`;
-//! `failure` lists every error.
+//! Reading order: `names`, `metadata`, `op`, `work`, `plan`, `body`, `once`, `execute`, `scan`, `change`, `render`,
+//! `lists`, `answer`; `failure` lists every error.
 
+mod answer;
 mod body;
 mod change;
 mod cursor;
@@ -25,22 +26,23 @@ mod op;
 mod plan;
 mod render;
 mod scan;
+mod work;
 
 #[cfg(test)]
 mod tests;
 
-pub use body::Body;
-pub use change::{Changed, MetadataChange, Settings, change, edit, with_users};
+pub use body::{Body, Merge};
+pub use change::{Changed, CollectionSettings, MetadataChange, change, edit, with_users};
 pub use cursor::Cursor;
-pub use execute::{Outcome, execute};
+pub use execute::{OpOutcome, execute};
 pub use failure::Failure;
-pub use lists::ListingRender;
 pub use metadata::{Collection, Database, KeyGenerator, METADATA_KEY, Metadata, MetadataError, SYSTEM};
 pub use once::IDEMPOTENCY_KEY;
 pub use op::{
-    Action, Batch, Done, Effect, Expect, Item, Items, Merge, OnExisting, Once, Op, Page, Plan, Returns, Scan,
-    ScanBatch, ScanFailure, Selection, Task, Written,
+    Action, Done, Effect, Expect, Item, Items, ListingPage, OnExisting, Once, Op, Returns, Scan, ScanFailure,
+    Selection, Task, Written,
 };
 pub use plan::{database_of, databases_of, is_not_mine, plan};
-pub use render::{ImportRender, Kind, Render, conclude};
+pub use render::conclude;
 pub use scan::{ScanJob, ScanStep};
+pub use work::{Batch, BatchKind, ImportRender, ListingRender, Plan, Render, ScanBatch};

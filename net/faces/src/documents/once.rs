@@ -7,6 +7,7 @@
 use super::names;
 use super::op::{Effect, Once};
 use engine::ids::Revision;
+use engine::slot::slot_of;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
@@ -66,7 +67,9 @@ impl Record {
 /// The key of the store that the record of a write to `document` is kept under: the document's own slot.
 /// Keys of documents have no braces.
 pub(super) fn record_key(document: &[u8], once: &Once) -> Vec<u8> {
-    [b"\0baton/once/{".as_slice(), document, b"}/", once.key.as_bytes()].concat()
+    let key = [b"\0baton/once/{".as_slice(), document, b"}/", once.key.as_bytes()].concat();
+    assert_eq!(slot_of(&key), slot_of(document), "a record lies where its document lies");
+    key
 }
 
 /// May this be an idempotency key?
@@ -77,7 +80,6 @@ pub(super) fn is_once(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::slot::slot_of;
 
     #[test]
     fn a_record_lies_in_the_slot_of_its_document() {

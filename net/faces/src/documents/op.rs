@@ -1,67 +1,13 @@
-//! What travels between planning, executing and answering: plans, operations, and what became of them.
+//! What travels to the shards and back: operations, scans, and what became of them.
 //!
 //! Plain data; all of it is `Send`, so that it can go to the shard thread that owns a key and back.
 
-use super::body::Body;
-use super::change::MetadataChange;
+use super::body::{Body, Merge};
 use super::failure::Failure;
-use super::render::Render;
-use crate::auth::api;
-use crate::http::Response;
 use engine::ids::{Lsn, Revision};
 use engine::key_scan::ScanPosition;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
-
-/// What has to be done for a request.
-#[derive(Debug)]
-pub enum Plan {
-    /// Nothing more: this is the answer.
-    Reply(Response),
-    /// Each operation on the shard that owns its slot, in order; then [`conclude`](super::conclude).
-    Documents(Batch),
-    /// The same scan on every shard; then [`conclude`](super::conclude) with the results in the order of the
-    /// shards.
-    EveryShard(ScanBatch),
-    /// [`change`](super::change()) on shard 0's leader; then its answer.
-    Metadata(MetadataChange),
-    /// The same with new users, whose passwords are hashed before; all of it or nothing.
-    WithUsers { users: Vec<api::Change>, change: MetadataChange },
-    /// Not about documents: administration, authentication, replication.
-    NotMine,
-}
-
-impl Plan {
-    /// Whether carrying it out changes no data.
-    pub fn reads(&self) -> bool {
-        match self {
-            Plan::Reply(_) => true,
-            Plan::Documents(batch) => !batch.write,
-            Plan::EveryShard(batch) => !batch.write,
-            Plan::Metadata(_) | Plan::WithUsers { .. } | Plan::NotMine => false,
-        }
-    }
-}
-
-/// Operations for one answer; there is at least one.
-#[derive(Debug)]
-pub struct Batch {
-    pub write: bool,
-    /// The client asked for a durable write, whatever the node's default is.
-    pub wait_for_sync: bool,
-    /// Each with the slot of its key.
-    pub ops: Vec<(u16, Op)>,
-    pub render: Render,
-}
-
-/// One scan for one answer.
-#[derive(Debug)]
-pub struct ScanBatch {
-    pub write: bool,
-    pub wait_for_sync: bool,
-    pub scan: Scan,
-    pub render: Render,
-}
 
 /// One operation on one document.
 #[derive(Clone, Debug)]
@@ -120,15 +66,6 @@ pub enum OnExisting {
     Update(Merge),
 }
 
-/// How a patch and a document become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Merge {
-    /// Keep attributes that the patch sets to null; else it removes them.
-    pub keep_null: bool,
-    /// Merge objects attribute by attribute; else the patch's object replaces the document's.
-    pub merge_objects: bool,
-}
-
 /// Which revision the document must, or must not, have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -173,7 +110,7 @@ pub enum Done {
     Count(u64),
     /// How many documents were removed.
     Truncated(u64),
-    Page(Page),
+    Page(ListingPage),
     /// Where the shard's log ends.
     Tail(Revision),
     ScanFailed(ScanFailure),
@@ -270,7 +207,7 @@ pub enum Items {
 
 /// A stretch of a listing on one shard.
 #[derive(Debug)]
-pub struct Page {
+pub struct ListingPage {
     pub items: Vec<Item>,
     /// Where the first document that follows is, if there is one.
     pub next: Option<ScanPosition>,

@@ -3,77 +3,17 @@
 //! Promises: exactly one [`Plan`] for each [`Render`], from the results in the order of the operations, or of
 //! the shards. Status 201 (200 for removals) says that a write is durable, 202 that it is not yet.
 
+use super::answer::{raw, success};
 use super::body::push_identity;
 use super::failure::Failure;
-use super::lists::{ListingRender, found, page, removed};
-use super::metadata::{Collection, KeyGenerator};
+use super::lists::{found, page, removed};
 use super::names;
-use super::op::{Done, Effect, Plan, ScanFailure, Written};
+use super::op::{Done, Effect, ScanFailure, Written};
+use super::work::{BatchKind, ImportRender, Plan, Render};
 use crate::http::Response;
 use engine::ids::Revision;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
-
-/// How the results become an answer.
-#[derive(Debug)]
-pub enum Render {
-    /// Of one document.
-    One { database: String, collection: String, silent: bool },
-    /// Of an array of documents: failures known from the start at their places, results at the others.
-    Many { collection: String, silent: bool, kind: Kind, known: Vec<Option<Failure>> },
-    /// Of an import.
-    Import(ImportRender),
-    /// Go on with this if all of these keys are free.
-    IfNoneExists(Box<Plan>),
-    /// Go on with this if the scan was carried out.
-    Then(Box<Plan>),
-    /// Of `lookup-by-keys`.
-    Found { collection: String },
-    /// Of `remove-by-keys`.
-    Removed { collection: String, returns_old: bool },
-    /// A count, in this answer.
-    Count(Value),
-    /// A revision, in this answer.
-    Revision(Value),
-    /// This answer, if the scan was carried out.
-    Fixed(Value),
-    /// A page of a listing.
-    Listing(Box<ListingRender>),
-}
-
-impl Render {
-    /// How many documents it is about, besides those that were operated on: what a look at each would cost.
-    pub fn entries(&self) -> usize {
-        match self {
-            Render::Many { known, .. } => known.len(),
-            Render::Import(import) => import.known.len(),
-            Render::IfNoneExists(next) | Render::Then(next) => match next.as_ref() {
-                Plan::Documents(batch) => batch.ops.len().max(batch.render.entries()),
-                _ => 0,
-            },
-            _ => 0,
-        }
-    }
-}
-
-/// What the operations of an array are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Read,
-    Write,
-    Remove,
-}
-
-/// How the results of an import become its answer.
-#[derive(Debug)]
-pub struct ImportRender {
-    pub complete: bool,
-    pub details: bool,
-    pub empty: u64,
-    /// By line, from 1 on: failures known from the start; the others are of the operations.
-    pub known: Vec<Option<Failure>>,
-}
 
 /// From what was done to what is answered, or to be done next. `durable`: the writes were acknowledged by all
 /// nodes that must hold them.
@@ -121,67 +61,6 @@ pub fn conclude(render: Render, done: Vec<Done>, durable: bool) -> Plan {
     Plan::Reply(response)
 }
 
-/// A JSON object as an answer.
-pub(super) fn success(status: u16, mut body: Value) -> Response {
-    body["error"] = false.into();
-    body["code"] = status.into();
-    Response::json(status, &body)
-}
-
-/// What a list of collections says of each.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Summary<'c> {
-    id: String,
-    name: &'c str,
-    status: u8,
-    r#type: u8,
-    is_system: bool,
-    globally_unique_id: String,
-}
-
-impl Summary<'_> {
-    fn of<'c>(name: &'c str, collection: &Collection) -> Summary<'c> {
-        let (id, is_system) = (collection.id.to_string(), collection.system);
-        let globally_unique_id = format!("baton/{id}");
-        Summary { id, name, status: 3, r#type: 2, is_system, globally_unique_id }
-    }
-}
-
-pub(super) fn summary(name: &str, collection: &Collection) -> Value {
-    serde_json::to_value(Summary::of(name, collection)).expect("a summary is plain data")
-}
-
-/// A list of collections. There may be thousands: their text is made at once.
-pub(super) fn summaries<'c>(all: impl Iterator<Item = (&'c String, &'c Collection)>) -> Response {
-    #[derive(Serialize)]
-    struct Summaries<'c> {
-        result: Vec<Summary<'c>>,
-        error: bool,
-        code: u16,
-    }
-    let result = all.map(|(name, collection)| Summary::of(name, collection)).collect();
-    Response::json(200, &Summaries { result, error: false, code: 200 })
-}
-
-/// All that is told of a collection.
-pub(super) fn properties(name: &str, collection: &Collection) -> Value {
-    let generator = match collection.generator {
-        KeyGenerator::Traditional => "traditional",
-        KeyGenerator::Padded => "padded",
-        KeyGenerator::Uuid => "uuid",
-    };
-    let mut all = summary(name, collection);
-    all["statusString"] = "loaded".into();
-    all["waitForSync"] = collection.wait_for_sync.into();
-    all["keyOptions"] = json!({ "type": generator, "allowUserKeys": collection.user_keys });
-    all["cacheEnabled"] = false.into();
-    all["syncByRevision"] = false.into();
-    all["schema"] = Value::Null;
-    all["computedValues"] = Value::Null;
-    all
-}
-
 fn scan_failure(done: &Done) -> Option<Response> {
     let Done::ScanFailed(failure) = done else { return None };
     Some(match failure {
@@ -189,12 +68,6 @@ fn scan_failure(done: &Done) -> Option<Response> {
         ScanFailure::Refused(failure) => failure.response(),
         ScanFailure::Unreadable(_) => Failure::Unreadable(failure.to_string()).response(),
     })
-}
-
-pub(super) fn raw(status: u16, body: Vec<u8>) -> Response {
-    let mut response = Response::json(status, &Value::Null);
-    response.body = body;
-    response
 }
 
 fn etag(response: &mut Response, revision: Revision) {
@@ -303,7 +176,7 @@ impl ErrorCodes {
 fn many(
     collection: &str,
     silent: bool,
-    kind: Kind,
+    kind: BatchKind,
     known: Vec<Option<Failure>>,
     done: Vec<Done>,
     durable: bool,
@@ -326,9 +199,10 @@ fn many(
             body.insert(before, b',');
         }
     }
+    assert!(done.next().is_none(), "a result without its operation");
     body.push(b']');
     let all_fine = codes.0.is_empty();
-    let status = if kind == Kind::Read { 200 } else { write_status(kind == Kind::Remove, durable) };
+    let status = if kind == BatchKind::Read { 200 } else { write_status(kind == BatchKind::Remove, durable) };
     let mut response = if silent && all_fine { raw(status, b"{}".to_vec()) } else { raw(status, body) };
     codes.header(&mut response);
     response
@@ -353,6 +227,7 @@ fn imported(import: ImportRender, done: Vec<Done>) -> Response {
             other => unreachable!("an imported document does not end as {other:?}"),
         }
     }
+    assert!(done.next().is_none(), "a result without its operation");
     if let Some((_, failure)) = errors.first().filter(|_| import.complete) {
         let (_, number) = failure.codes();
         return Response::error(409, number, &failure.to_string());

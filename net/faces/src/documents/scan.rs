@@ -8,7 +8,7 @@
 use super::body::Body;
 use super::failure::Failure;
 use super::names;
-use super::op::{Done, Item, Items, Page, Scan, ScanFailure, Selection, Task};
+use super::op::{Done, Item, Items, ListingPage, Scan, ScanFailure, Selection, Task};
 use engine::disk::ReadSpec;
 use engine::error::AppendError;
 use engine::ids::{Lsn, Revision};
@@ -53,7 +53,7 @@ pub struct ScanJob {
     wall_ms: u64,
     /// The page is full: what follows is only counted.
     full: bool,
-    page: Page,
+    page: ListingPage,
     page_bytes: usize,
     counted: u64,
     /// Documents found and not yet removed.
@@ -87,7 +87,7 @@ impl ScanJob {
             keys: KeyScan::new(from, view, shard),
             wall_ms,
             full: false,
-            page: Page { items: Vec::new(), next: None, count: None },
+            page: ListingPage { items: Vec::new(), next: None, count: None },
             page_bytes: 0,
             counted: 0,
             doomed: Vec::new(),
@@ -282,6 +282,7 @@ impl ScanJob {
     }
 
     fn remove(&mut self, shard: &mut Shard, wall_ms: u64) -> ScanStep {
+        assert!(self.doomed.len() <= REMOVED_PER_STEP, "a step removes no more than it may");
         let ops: Vec<Op<'_>> = self.doomed.iter().map(|key| Op::Delete { key }).collect();
         match shard.append(&ops, wall_ms) {
             Ok(end) => {
@@ -314,9 +315,13 @@ impl ScanJob {
         let done = match self.scan.task {
             Task::Count => Done::Count(self.counted),
             Task::Truncate => Done::Truncated(self.counted),
-            Task::Page { count, .. } => {
-                let mut page =
-                    std::mem::replace(&mut self.page, Page { items: Vec::new(), next: None, count: None });
+            Task::Page { count, limit, .. } => {
+                let mut page = std::mem::replace(
+                    &mut self.page,
+                    ListingPage { items: Vec::new(), next: None, count: None },
+                );
+                assert!(page.items.len() <= limit, "a page is longer than was asked for");
+                assert!(page.items.len() as u64 <= self.counted, "what is listed was counted");
                 page.count = count.then_some(self.counted);
                 Done::Page(page)
             }

@@ -3,14 +3,14 @@
 //! Promises: cheap to make (references and numbers). A command reads it and never changes it.
 
 use crate::auth::Users;
-use crate::resp::access::Verdict;
 use crate::resp::parse::Limits;
+use crate::resp::permission::Verdict;
 use crate::resp::session::Ack;
 use crate::resp::topology::Topology;
 
 /// What this node is to the shard that runs the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ShardRole {
     Leader,
     Follower,
     Learner,
@@ -66,7 +66,7 @@ pub struct Context<'c> {
     /// The shard that runs the command: index into [`Topology::shards`].
     pub shard: usize,
     /// What this node is to that shard.
-    pub role: Role,
+    pub role: ShardRole,
     /// Whether this node, as a follower, hears its leader.
     pub leader_link_up: bool,
     /// The other copies of that shard, as its leader sees them; empty elsewhere.

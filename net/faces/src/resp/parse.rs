@@ -9,9 +9,10 @@
 //! [`Parsed::Incomplete`], dropping `consumed` bytes from the front after each call. The buffer may move
 //! and grow between calls: the state holds offsets, never pointers.
 
+use crate::resp::arguments::Arguments;
 use crate::resp::number::parse_i64;
 use crate::resp::request::Request;
-use crate::resp::small_list::SmallList;
+use crate::store::WriteError;
 
 /// What one request may be. All in bytes, but for `max_args`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,9 @@ pub const MAX_ANNOUNCED_BULK: i64 = 512 << 20;
 pub const MAX_STRANGER_ARGS: i64 = 10;
 /// Longest argument of a request from a stranger in bytes.
 pub const MAX_STRANGER_BULK: i64 = 16 << 10;
+
+// Who has not said who it is may send less than anybody else, and what it may send is never announced as broken.
+const _: () = assert!(MAX_STRANGER_BULK <= MAX_ANNOUNCED_BULK);
 
 /// Argument positions kept allocated between requests; a larger table is given back.
 const KEPT_POSITIONS: usize = 1024;
@@ -114,10 +118,32 @@ enum Broken {
 }
 
 /// Read one request from the front of `buf`.
+///
+/// # Panics
+/// If `buf` holds less than it did when a request was found to be incomplete: the caller dropped more than was
+/// consumed.
 pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a> {
-    if let Some(skip) = state.skipping {
-        return skip_on(buf, limits, state, skip);
+    assert!(state.at <= buf.len() && state.scanned <= buf.len(), "bytes that were looked at are gone");
+    let parsed = match state.skipping {
+        Some(skip) => skip_on(buf, limits, state, skip),
+        None => read(buf, limits, state),
+    };
+    match &parsed {
+        Parsed::Incomplete => {}
+        Parsed::Bad { fatal: true, .. } => {
+            // Nothing that was learnt of this stream is true of another.
+            state.reset();
+            state.skipping = None;
+        }
+        Parsed::Request { consumed, .. } | Parsed::Skipped { consumed } | Parsed::Bad { consumed, .. } => {
+            assert!((1..=buf.len()).contains(consumed), "more was consumed than there is, or nothing");
+        }
     }
+    parsed
+}
+
+/// Read one request from the front of `buf`, where none is being skipped.
+fn read<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a> {
     if buf.is_empty() || buf.len() < state.needed() {
         return Parsed::Incomplete;
     }
@@ -173,7 +199,9 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Pars
         state.args_left -= 1;
     }
     let consumed = state.at;
-    let args: SmallList<&[u8]> = state.positions.iter().map(|(start, end)| &buf[*start..*end]).collect();
+    let ends = state.positions.last().map(|(_, end)| end + 2);
+    assert!(ends == Some(consumed), "a request ends behind its last argument");
+    let args: Arguments<'_> = state.positions.iter().map(|(start, end)| &buf[*start..*end]).collect();
     state.reset();
     Parsed::Request { consumed, request: Request::new(args) }
 }
@@ -181,10 +209,7 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Pars
 /// The text of the error if an argument of `length` bytes at offset `at` is more than we take.
 fn too_large(length: usize, at: usize, limits: &Limits) -> Option<String> {
     if length > limits.max_value_bytes {
-        return Some(format!(
-            "ERR value is larger than this group's limit of {} bytes",
-            limits.max_value_bytes
-        ));
+        return Some(format!("ERR {}", WriteError::ValueTooLarge { limit: limits.max_value_bytes }));
     }
     (at + length + 2 > limits.max_request_bytes).then(|| {
         format!("ERR request is larger than this group's limit of {} bytes", limits.max_request_bytes)
@@ -318,7 +343,7 @@ fn parse_inline<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> P
             None => return fatal(buf, "unbalanced quotes in request"),
         }
     } else {
-        let args: SmallList<&[u8]> = line.split(|b| is_space(*b)).filter(|arg| !arg.is_empty()).collect();
+        let args: Arguments<'_> = line.split(|b| is_space(*b)).filter(|arg| !arg.is_empty()).collect();
         if args.as_slice().is_empty() {
             return Parsed::Skipped { consumed };
         }

@@ -4,7 +4,7 @@
 //! whoever runs a routed request may index its arguments. Error texts are those of Redis 7.0. Does not know
 //! which shard owns a slot: the node decides that from [`Keys`].
 
-use crate::resp::small_list::SmallList;
+use crate::resp::arguments::Arguments;
 use crate::resp::table::{self, Lookup, Spec};
 use engine::slot::slot_of;
 
@@ -14,7 +14,7 @@ const REPEATED_BYTES: usize = 128;
 /// A command and its arguments.
 #[derive(Debug)]
 pub struct Request<'a> {
-    borrowed: SmallList<&'a [u8]>,
+    borrowed: Arguments<'a>,
     /// The arguments where they could not be borrowed (quoted inline commands, made-up requests).
     owned: Vec<Vec<u8>>,
     lookup: Lookup,
@@ -22,16 +22,16 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// A request of these arguments, the command's name first. There must be at least one.
-    pub fn new(args: SmallList<&'a [u8]>) -> Request<'a> {
+    pub fn new(args: Arguments<'a>) -> Request<'a> {
         let lookup = table::lookup(args.as_slice());
         Request { borrowed: args, owned: Vec::new(), lookup }
     }
 
     /// A request that owns its arguments, the command's name first. There must be at least one.
     pub fn from_owned(args: Vec<Vec<u8>>) -> Request<'static> {
-        let start: SmallList<&[u8]> = args.iter().take(2).map(Vec::as_slice).collect();
+        let start: Arguments<'_> = args.iter().take(2).map(Vec::as_slice).collect();
         let lookup = table::lookup(start.as_slice());
-        Request { borrowed: SmallList::with_capacity(0), owned: args, lookup }
+        Request { borrowed: Arguments::with_capacity(0), owned: args, lookup }
     }
 
     /// How many arguments, the command's name included.

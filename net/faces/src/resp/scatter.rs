@@ -4,9 +4,9 @@
 //! changed by itself, and if one part fails the answer is its error while other parts may have been done.
 //! Writes that must be atomic (`MSET`, `MSETNX`) are never scattered.
 
+use crate::resp::arguments::Arguments;
 use crate::resp::reply::{Reply, push_decimal};
 use crate::resp::request::{Keys, Request};
-use crate::resp::small_list::SmallList;
 use engine::slot::slot_of;
 
 /// How the parts' answers become one.
@@ -45,7 +45,7 @@ impl<'r> Scatter<'r> {
     /// protocol version of the client.
     pub fn parts(self) -> impl Iterator<Item = (u16, Request<'r>)> {
         self.keys.map(move |key| {
-            let args: SmallList<&[u8]> = [self.command.as_bytes(), key].into_iter().collect();
+            let args: Arguments<'_> = [self.command.as_bytes(), key].into_iter().collect();
             (slot_of(key), Request::new(args))
         })
     }
@@ -54,6 +54,7 @@ impl<'r> Scatter<'r> {
 /// Append the answer of all to `out`, from the encoded answers of the parts in their order. The first part
 /// that failed is the answer of all.
 pub fn gather(kind: Gather, parts: &[Vec<u8>], out: &mut Vec<u8>) {
+    assert!(!parts.is_empty(), "a request is taken apart into one part at least");
     if let Some(error) = parts.iter().find(|part| part.starts_with(b"-")) {
         out.extend_from_slice(error);
         return;
@@ -64,7 +65,9 @@ pub fn gather(kind: Gather, parts: &[Vec<u8>], out: &mut Vec<u8>) {
             parts.iter().for_each(|part| out.extend_from_slice(part));
         }
         Gather::Sum => push_integer(out, parts.iter().map(|part| integer_of(part)).sum()),
-        Gather::Least => push_integer(out, parts.iter().map(|part| integer_of(part)).min().unwrap_or(0)),
+        Gather::Least => {
+            push_integer(out, parts.iter().map(|part| integer_of(part)).min().expect("there is a part"));
+        }
     }
 }
 

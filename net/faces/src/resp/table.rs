@@ -1,11 +1,7 @@
-//! The table of commands: arity, flags, where the keys are, and what runs them.
+//! The table of commands: arity, flags, where the keys are, and which routine runs them.
 //!
 //! Promises: one entry per command, found by one hash and one comparison whatever the case of its name;
 //! `COMMAND` prints this same table, so what clients route by is what we route by.
-
-use crate::resp::commands::{
-    Handler, cluster, command, config, connection, expiry, info, keys, numbers, server, strings, wait,
-};
 
 /// What is true of a command: the flags of `COMMAND`, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +49,90 @@ const ONE_KEY: KeyPositions = (1, 1, 1);
 const ALL_KEYS: KeyPositions = (1, -1, 1);
 const PAIRS: KeyPositions = (1, -1, 2);
 
+/// What runs a command; commands that do the same share one. `commands` has the code of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routine {
+    ClusterCountkeysinslot,
+    ClusterGetkeysinslot,
+    ClusterInfo,
+    ClusterKeyslot,
+    ClusterMyid,
+    ClusterNodes,
+    ClusterReplicas,
+    ClusterShards,
+    ClusterSlots,
+    CommandAll,
+    CommandCount,
+    CommandDocs,
+    CommandGetkeys,
+    CommandInfo,
+    CommandList,
+    ConfigGet,
+    Auth,
+    BatonAck,
+    ClientGetname,
+    ClientId,
+    ClientInfo,
+    ClientList,
+    ClientOnOff,
+    ClientSetinfo,
+    ClientSetname,
+    Echo,
+    Hello,
+    Ping,
+    Quit,
+    Readonly,
+    Readwrite,
+    Reset,
+    Select,
+    Expire,
+    Expireat,
+    Expiretime,
+    Persist,
+    Pexpire,
+    Pexpireat,
+    Pexpiretime,
+    Pttl,
+    Ttl,
+    Info,
+    Del,
+    Exists,
+    TypeOf,
+    Decr,
+    Decrby,
+    Incr,
+    Incrby,
+    Incrbyfloat,
+    Container,
+    Dbsize,
+    Help,
+    Role,
+    Shutdown,
+    Time,
+    Append,
+    Get,
+    Getdel,
+    Getex,
+    Getrange,
+    Getset,
+    Mget,
+    Mset,
+    Msetnx,
+    Psetex,
+    Set,
+    Setex,
+    Setnx,
+    Setrange,
+    Strlen,
+    Wait,
+    Waitaof,
+}
+
+impl Routine {
+    /// How many there are.
+    pub const COUNT: usize = Routine::Waitaof as usize + 1;
+}
+
 /// One command or subcommand.
 #[derive(Debug)]
 pub struct Spec {
@@ -68,7 +148,7 @@ pub struct Spec {
     pub group: &'static str,
     /// One line for `COMMAND DOCS`.
     pub summary: &'static str,
-    pub run: Handler,
+    pub routine: Routine,
     pub subs: &'static [Spec],
 }
 
@@ -123,10 +203,10 @@ impl Spec {
 }
 
 macro_rules! command {
-    ($name:literal, $arity:literal, $flags:expr, $keys:expr, $group:literal, $run:path, $summary:literal) => {
-        command!($name, $arity, $flags, $keys, $group, $run, $summary, &[])
+    ($name:literal, $arity:literal, $flags:expr, $keys:expr, $group:literal, $routine:expr, $summary:literal) => {
+        command!($name, $arity, $flags, $keys, $group, $routine, $summary, &[])
     };
-    ($name:literal, $arity:literal, $flags:expr, $keys:expr, $group:literal, $run:path, $summary:literal,
+    ($name:literal, $arity:literal, $flags:expr, $keys:expr, $group:literal, $routine:expr, $summary:literal,
      $subs:expr) => {
         Spec {
             name: $name,
@@ -136,14 +216,14 @@ macro_rules! command {
             keys: $keys,
             group: $group,
             summary: $summary,
-            run: $run,
+            routine: $routine,
             subs: $subs,
         }
     };
 }
 
 macro_rules! subcommand {
-    ($container:literal, $name:literal, $arity:literal, $flags:expr, $run:path, $summary:literal) => {
+    ($container:literal, $name:literal, $arity:literal, $flags:expr, $routine:expr, $summary:literal) => {
         Spec {
             name: $name,
             full_name: concat!($container, "|", $name),
@@ -152,7 +232,7 @@ macro_rules! subcommand {
             keys: NO_KEYS,
             group: "server",
             summary: $summary,
-            run: $run,
+            routine: $routine,
             subs: &[],
         }
     };
@@ -169,14 +249,14 @@ const CLIENT: Flags = NOSCRIPT.and(ANY_TIME);
 
 /// Every command, in the order in which `COMMAND` prints them.
 pub static TABLE: &[Spec] = &[
-    command!("get", 2, READ_FAST, ONE_KEY, "string", strings::get, "The value of a key"),
+    command!("get", 2, READ_FAST, ONE_KEY, "string", Routine::Get, "The value of a key"),
     command!(
         "set",
         -3,
         WRITE_OOM,
         ONE_KEY,
         "string",
-        strings::set,
+        Routine::Set,
         "Set a key's value, with conditions and expiry"
     ),
     command!(
@@ -185,7 +265,7 @@ pub static TABLE: &[Spec] = &[
         WRITE_FAST,
         ONE_KEY,
         "string",
-        strings::getdel,
+        Routine::Getdel,
         "The value of a key, which is deleted"
     ),
     command!(
@@ -194,18 +274,18 @@ pub static TABLE: &[Spec] = &[
         WRITE_FAST,
         ONE_KEY,
         "string",
-        strings::getex,
+        Routine::Getex,
         "The value of a key, and change its expiry"
     ),
-    command!("setnx", 3, WRITE_OOM_FAST, ONE_KEY, "string", strings::setnx, "Set a key that does not exist"),
-    command!("setex", 4, WRITE_OOM, ONE_KEY, "string", strings::setex, "Set a key that expires in seconds"),
+    command!("setnx", 3, WRITE_OOM_FAST, ONE_KEY, "string", Routine::Setnx, "Set a key that does not exist"),
+    command!("setex", 4, WRITE_OOM, ONE_KEY, "string", Routine::Setex, "Set a key that expires in seconds"),
     command!(
         "psetex",
         4,
         WRITE_OOM,
         ONE_KEY,
         "string",
-        strings::psetex,
+        Routine::Psetex,
         "Set a key that expires in milliseconds"
     ),
     command!(
@@ -214,45 +294,45 @@ pub static TABLE: &[Spec] = &[
         WRITE_OOM_FAST,
         ONE_KEY,
         "string",
-        strings::getset,
+        Routine::Getset,
         "Set a key, return its old value"
     ),
-    command!("mget", -2, READ_FAST, ALL_KEYS, "string", strings::mget, "The values of several keys"),
-    command!("mset", -3, WRITE_OOM, PAIRS, "string", strings::mset, "Set several keys atomically"),
+    command!("mget", -2, READ_FAST, ALL_KEYS, "string", Routine::Mget, "The values of several keys"),
+    command!("mset", -3, WRITE_OOM, PAIRS, "string", Routine::Mset, "Set several keys atomically"),
     command!(
         "msetnx",
         -3,
         WRITE_OOM,
         PAIRS,
         "string",
-        strings::msetnx,
+        Routine::Msetnx,
         "Set several keys if none of them exists"
     ),
-    command!("strlen", 2, READ_FAST, ONE_KEY, "string", strings::strlen, "The length of a value"),
-    command!("append", 3, WRITE_OOM_FAST, ONE_KEY, "string", strings::append, "Append to a value"),
-    command!("getrange", 4, READ, ONE_KEY, "string", strings::getrange, "A part of a value"),
-    command!("substr", 4, READ, ONE_KEY, "string", strings::getrange, "A part of a value"),
-    command!("setrange", 4, WRITE_OOM, ONE_KEY, "string", strings::setrange, "Overwrite a part of a value"),
-    command!("incr", 2, WRITE_OOM_FAST, ONE_KEY, "string", numbers::incr, "Add one"),
-    command!("decr", 2, WRITE_OOM_FAST, ONE_KEY, "string", numbers::decr, "Subtract one"),
-    command!("incrby", 3, WRITE_OOM_FAST, ONE_KEY, "string", numbers::incrby, "Add an integer"),
-    command!("decrby", 3, WRITE_OOM_FAST, ONE_KEY, "string", numbers::decrby, "Subtract an integer"),
-    command!("incrbyfloat", 3, WRITE_OOM_FAST, ONE_KEY, "string", numbers::incrbyfloat, "Add a number"),
-    command!("del", -2, WRITE, ALL_KEYS, "generic", keys::del, "Delete keys"),
-    command!("unlink", -2, WRITE_FAST, ALL_KEYS, "generic", keys::del, "Delete keys"),
-    command!("exists", -2, READ_FAST, ALL_KEYS, "generic", keys::exists, "How many of these keys exist"),
-    command!("touch", -2, READ_FAST, ALL_KEYS, "generic", keys::exists, "How many of these keys exist"),
-    command!("type", 2, READ_FAST, ONE_KEY, "generic", keys::type_of, "The type of a key's value"),
-    command!("ttl", 2, READ_FAST, ONE_KEY, "generic", expiry::ttl, "Seconds until a key expires"),
-    command!("pttl", 2, READ_FAST, ONE_KEY, "generic", expiry::pttl, "Milliseconds until a key expires"),
-    command!("expire", -3, WRITE_FAST, ONE_KEY, "generic", expiry::expire, "Let a key expire in seconds"),
+    command!("strlen", 2, READ_FAST, ONE_KEY, "string", Routine::Strlen, "The length of a value"),
+    command!("append", 3, WRITE_OOM_FAST, ONE_KEY, "string", Routine::Append, "Append to a value"),
+    command!("getrange", 4, READ, ONE_KEY, "string", Routine::Getrange, "A part of a value"),
+    command!("substr", 4, READ, ONE_KEY, "string", Routine::Getrange, "A part of a value"),
+    command!("setrange", 4, WRITE_OOM, ONE_KEY, "string", Routine::Setrange, "Overwrite a part of a value"),
+    command!("incr", 2, WRITE_OOM_FAST, ONE_KEY, "string", Routine::Incr, "Add one"),
+    command!("decr", 2, WRITE_OOM_FAST, ONE_KEY, "string", Routine::Decr, "Subtract one"),
+    command!("incrby", 3, WRITE_OOM_FAST, ONE_KEY, "string", Routine::Incrby, "Add an integer"),
+    command!("decrby", 3, WRITE_OOM_FAST, ONE_KEY, "string", Routine::Decrby, "Subtract an integer"),
+    command!("incrbyfloat", 3, WRITE_OOM_FAST, ONE_KEY, "string", Routine::Incrbyfloat, "Add a number"),
+    command!("del", -2, WRITE, ALL_KEYS, "generic", Routine::Del, "Delete keys"),
+    command!("unlink", -2, WRITE_FAST, ALL_KEYS, "generic", Routine::Del, "Delete keys"),
+    command!("exists", -2, READ_FAST, ALL_KEYS, "generic", Routine::Exists, "How many of these keys exist"),
+    command!("touch", -2, READ_FAST, ALL_KEYS, "generic", Routine::Exists, "How many of these keys exist"),
+    command!("type", 2, READ_FAST, ONE_KEY, "generic", Routine::TypeOf, "The type of a key's value"),
+    command!("ttl", 2, READ_FAST, ONE_KEY, "generic", Routine::Ttl, "Seconds until a key expires"),
+    command!("pttl", 2, READ_FAST, ONE_KEY, "generic", Routine::Pttl, "Milliseconds until a key expires"),
+    command!("expire", -3, WRITE_FAST, ONE_KEY, "generic", Routine::Expire, "Let a key expire in seconds"),
     command!(
         "pexpire",
         -3,
         WRITE_FAST,
         ONE_KEY,
         "generic",
-        expiry::pexpire,
+        Routine::Pexpire,
         "Let a key expire in milliseconds"
     ),
     command!(
@@ -261,7 +341,7 @@ pub static TABLE: &[Spec] = &[
         WRITE_FAST,
         ONE_KEY,
         "generic",
-        expiry::expireat,
+        Routine::Expireat,
         "Let a key expire at a Unix time"
     ),
     command!(
@@ -270,7 +350,7 @@ pub static TABLE: &[Spec] = &[
         WRITE_FAST,
         ONE_KEY,
         "generic",
-        expiry::pexpireat,
+        Routine::Pexpireat,
         "Let a key expire at a Unix time in milliseconds"
     ),
     command!(
@@ -279,7 +359,7 @@ pub static TABLE: &[Spec] = &[
         READ_FAST,
         ONE_KEY,
         "generic",
-        expiry::expiretime,
+        Routine::Expiretime,
         "The Unix time a key expires at"
     ),
     command!(
@@ -288,32 +368,32 @@ pub static TABLE: &[Spec] = &[
         READ_FAST,
         ONE_KEY,
         "generic",
-        expiry::pexpiretime,
+        Routine::Pexpiretime,
         "The Unix time in milliseconds a key expires at"
     ),
-    command!("persist", 2, WRITE_FAST, ONE_KEY, "generic", expiry::persist, "Let a key not expire"),
-    command!("ping", -1, FAST, NO_KEYS, "connection", connection::ping, "Is the server there"),
-    command!("echo", 2, ANY_TIME_FAST, NO_KEYS, "connection", connection::echo, "The given text"),
-    command!("hello", -1, SETUP, NO_KEYS, "connection", connection::hello, "Choose the protocol version"),
-    command!("auth", -2, SETUP, NO_KEYS, "connection", connection::auth, "Authenticate"),
+    command!("persist", 2, WRITE_FAST, ONE_KEY, "generic", Routine::Persist, "Let a key not expire"),
+    command!("ping", -1, FAST, NO_KEYS, "connection", Routine::Ping, "Is the server there"),
+    command!("echo", 2, ANY_TIME_FAST, NO_KEYS, "connection", Routine::Echo, "The given text"),
+    command!("hello", -1, SETUP, NO_KEYS, "connection", Routine::Hello, "Choose the protocol version"),
+    command!("auth", -2, SETUP, NO_KEYS, "connection", Routine::Auth, "Authenticate"),
     command!(
         "select",
         2,
         ANY_TIME_FAST,
         NO_KEYS,
         "connection",
-        connection::select,
+        Routine::Select,
         "Choose the database: only 0"
     ),
-    command!("quit", -1, SETUP, NO_KEYS, "connection", connection::quit, "Close the connection"),
-    command!("reset", 1, SETUP, NO_KEYS, "connection", connection::reset, "Forget the connection's settings"),
+    command!("quit", -1, SETUP, NO_KEYS, "connection", Routine::Quit, "Close the connection"),
+    command!("reset", 1, SETUP, NO_KEYS, "connection", Routine::Reset, "Forget the connection's settings"),
     command!(
         "readonly",
         1,
         ANY_TIME_FAST,
         NO_KEYS,
         "cluster",
-        connection::readonly,
+        Routine::Readonly,
         "Allow reads that may be stale"
     ),
     command!(
@@ -322,7 +402,7 @@ pub static TABLE: &[Spec] = &[
         ANY_TIME_FAST,
         NO_KEYS,
         "cluster",
-        connection::readwrite,
+        Routine::Readwrite,
         "Read from the leader only"
     ),
     command!(
@@ -331,46 +411,18 @@ pub static TABLE: &[Spec] = &[
         NONE,
         NO_KEYS,
         "connection",
-        server::container,
+        Routine::Container,
         "Settings of connections",
         &[
-            subcommand!("client", "getname", 2, CLIENT, connection::client_getname, "The connection's name"),
-            subcommand!("client", "help", 2, ANY_TIME, server::help, "The subcommands"),
-            subcommand!("client", "id", 2, CLIENT, connection::client_id, "The connection's number"),
-            subcommand!("client", "info", 2, CLIENT, connection::client_info, "This connection"),
-            subcommand!(
-                "client",
-                "list",
-                -2,
-                CLIENT,
-                connection::client_list,
-                "The connections of this shard"
-            ),
-            subcommand!(
-                "client",
-                "no-evict",
-                3,
-                CLIENT,
-                connection::client_on_off,
-                "Accepted, nothing to do"
-            ),
-            subcommand!(
-                "client",
-                "no-touch",
-                3,
-                CLIENT,
-                connection::client_on_off,
-                "Accepted, nothing to do"
-            ),
-            subcommand!(
-                "client",
-                "setinfo",
-                4,
-                CLIENT,
-                connection::client_setinfo,
-                "Name the client's library"
-            ),
-            subcommand!("client", "setname", 3, CLIENT, connection::client_setname, "Name the connection"),
+            subcommand!("client", "getname", 2, CLIENT, Routine::ClientGetname, "The connection's name"),
+            subcommand!("client", "help", 2, ANY_TIME, Routine::Help, "The subcommands"),
+            subcommand!("client", "id", 2, CLIENT, Routine::ClientId, "The connection's number"),
+            subcommand!("client", "info", 2, CLIENT, Routine::ClientInfo, "This connection"),
+            subcommand!("client", "list", -2, CLIENT, Routine::ClientList, "The connections of this shard"),
+            subcommand!("client", "no-evict", 3, CLIENT, Routine::ClientOnOff, "Accepted, nothing to do"),
+            subcommand!("client", "no-touch", 3, CLIENT, Routine::ClientOnOff, "Accepted, nothing to do"),
+            subcommand!("client", "setinfo", 4, CLIENT, Routine::ClientSetinfo, "Name the client's library"),
+            subcommand!("client", "setname", 3, CLIENT, Routine::ClientSetname, "Name the connection"),
         ]
     ),
     command!(
@@ -379,26 +431,34 @@ pub static TABLE: &[Spec] = &[
         NONE,
         NO_KEYS,
         "connection",
-        server::container,
+        Routine::Container,
         "Settings of Baton's own",
         &[
-            subcommand!("baton", "ack", -2, ANY_TIME, connection::baton_ack, "When writes are acknowledged"),
-            subcommand!("baton", "help", 2, ANY_TIME, server::help, "The subcommands"),
+            subcommand!("baton", "ack", -2, ANY_TIME, Routine::BatonAck, "When writes are acknowledged"),
+            subcommand!("baton", "help", 2, ANY_TIME, Routine::Help, "The subcommands"),
         ]
     ),
-    command!("wait", 3, NOSCRIPT, NO_KEYS, "generic", wait::wait, "Wait until replicas have received"),
-    command!("waitaof", 4, NOSCRIPT, NO_KEYS, "generic", wait::waitaof, "Wait until copies are durable"),
-    command!("dbsize", 1, READ_FAST, NO_KEYS, "server", server::dbsize, "How many keys there are"),
-    command!("info", -1, ANY_TIME, NO_KEYS, "server", info::info, "The state of the server"),
-    command!("role", 1, CLIENT.and(FAST), NO_KEYS, "server", server::role, "Leader or follower, and of whom"),
-    command!("time", 1, ANY_TIME_FAST, NO_KEYS, "server", server::time, "The server's wall time"),
+    command!("wait", 3, NOSCRIPT, NO_KEYS, "generic", Routine::Wait, "Wait until replicas have received"),
+    command!("waitaof", 4, NOSCRIPT, NO_KEYS, "generic", Routine::Waitaof, "Wait until copies are durable"),
+    command!("dbsize", 1, READ_FAST, NO_KEYS, "server", Routine::Dbsize, "How many keys there are"),
+    command!("info", -1, ANY_TIME, NO_KEYS, "server", Routine::Info, "The state of the server"),
+    command!(
+        "role",
+        1,
+        CLIENT.and(FAST),
+        NO_KEYS,
+        "server",
+        Routine::Role,
+        "Leader or follower, and of whom"
+    ),
+    command!("time", 1, ANY_TIME_FAST, NO_KEYS, "server", Routine::Time, "The server's wall time"),
     command!(
         "shutdown",
         -1,
         CLIENT.and(ADMIN),
         NO_KEYS,
         "server",
-        server::shutdown,
+        Routine::Shutdown,
         "Stop the node in order"
     ),
     command!(
@@ -407,11 +467,11 @@ pub static TABLE: &[Spec] = &[
         NONE,
         NO_KEYS,
         "server",
-        server::container,
+        Routine::Container,
         "The configuration",
         &[
-            subcommand!("config", "get", -3, CLIENT.and(ADMIN), config::get, "Parameters by pattern"),
-            subcommand!("config", "help", 2, ANY_TIME, server::help, "The subcommands"),
+            subcommand!("config", "get", -3, CLIENT.and(ADMIN), Routine::ConfigGet, "Parameters by pattern"),
+            subcommand!("config", "help", 2, ANY_TIME, Routine::Help, "The subcommands"),
         ]
     ),
     command!(
@@ -420,15 +480,22 @@ pub static TABLE: &[Spec] = &[
         ANY_TIME,
         NO_KEYS,
         "server",
-        command::all,
+        Routine::CommandAll,
         "The table of commands",
         &[
-            subcommand!("command", "count", 2, ANY_TIME, command::count, "How many commands there are"),
-            subcommand!("command", "docs", -2, ANY_TIME, command::docs, "What commands do"),
-            subcommand!("command", "getkeys", -4, ANY_TIME, command::getkeys, "The keys of a command"),
-            subcommand!("command", "help", 2, ANY_TIME, server::help, "The subcommands"),
-            subcommand!("command", "info", -2, ANY_TIME, command::info, "Entries of the table"),
-            subcommand!("command", "list", -2, ANY_TIME, command::list, "Names of the commands"),
+            subcommand!(
+                "command",
+                "count",
+                2,
+                ANY_TIME,
+                Routine::CommandCount,
+                "How many commands there are"
+            ),
+            subcommand!("command", "docs", -2, ANY_TIME, Routine::CommandDocs, "What commands do"),
+            subcommand!("command", "getkeys", -4, ANY_TIME, Routine::CommandGetkeys, "The keys of a command"),
+            subcommand!("command", "help", 2, ANY_TIME, Routine::Help, "The subcommands"),
+            subcommand!("command", "info", -2, ANY_TIME, Routine::CommandInfo, "Entries of the table"),
+            subcommand!("command", "list", -2, ANY_TIME, Routine::CommandList, "Names of the commands"),
         ]
     ),
     command!(
@@ -437,36 +504,111 @@ pub static TABLE: &[Spec] = &[
         NONE,
         NO_KEYS,
         "cluster",
-        server::container,
+        Routine::Container,
         "The group as a Redis Cluster",
         &[
-            subcommand!("cluster", "countkeysinslot", 3, STALE, cluster::countkeysinslot, "Keys of a slot"),
-            subcommand!("cluster", "getkeysinslot", 4, STALE, cluster::getkeysinslot, "Not supported"),
-            subcommand!("cluster", "help", 2, ANY_TIME, server::help, "The subcommands"),
-            subcommand!("cluster", "info", 2, STALE, cluster::info, "The state of the cluster"),
-            subcommand!("cluster", "keyslot", 3, STALE, cluster::keyslot, "The slot of a key"),
-            subcommand!("cluster", "myid", 2, STALE, cluster::myid, "The id of this shard of this node"),
-            subcommand!("cluster", "nodes", 2, STALE, cluster::nodes, "All shards of all nodes, as text"),
+            subcommand!(
+                "cluster",
+                "countkeysinslot",
+                3,
+                STALE,
+                Routine::ClusterCountkeysinslot,
+                "Keys of a slot"
+            ),
+            subcommand!("cluster", "getkeysinslot", 4, STALE, Routine::ClusterGetkeysinslot, "Not supported"),
+            subcommand!("cluster", "help", 2, ANY_TIME, Routine::Help, "The subcommands"),
+            subcommand!("cluster", "info", 2, STALE, Routine::ClusterInfo, "The state of the cluster"),
+            subcommand!("cluster", "keyslot", 3, STALE, Routine::ClusterKeyslot, "The slot of a key"),
+            subcommand!(
+                "cluster",
+                "myid",
+                2,
+                STALE,
+                Routine::ClusterMyid,
+                "The id of this shard of this node"
+            ),
+            subcommand!(
+                "cluster",
+                "nodes",
+                2,
+                STALE,
+                Routine::ClusterNodes,
+                "All shards of all nodes, as text"
+            ),
             subcommand!(
                 "cluster",
                 "replicas",
                 3,
                 STALE.and(ADMIN),
-                cluster::replicas,
+                Routine::ClusterReplicas,
                 "Followers of a leader"
             ),
-            subcommand!("cluster", "shards", 2, ANY_TIME, cluster::shards, "All shards and who holds them"),
+            subcommand!(
+                "cluster",
+                "shards",
+                2,
+                ANY_TIME,
+                Routine::ClusterShards,
+                "All shards and who holds them"
+            ),
             subcommand!(
                 "cluster",
                 "slots",
                 2,
                 ANY_TIME,
-                cluster::slots,
+                Routine::ClusterSlots,
                 "Which live nodes serve which slots"
             ),
         ]
     ),
 ];
+
+/// Longest name of any command; longer names need not be looked up.
+const LONGEST_NAME: usize = 32;
+
+// What routing and the commands rely on: they index arguments that the arity promises.
+const _: () = {
+    let mut i = 0;
+    while i < TABLE.len() {
+        check(&TABLE[i], 1);
+        let mut sub = 0;
+        while sub < TABLE[i].subs.len() {
+            check(&TABLE[i].subs[sub], 2);
+            assert!(TABLE[i].subs[sub].subs.is_empty(), "subcommands have none of their own");
+            sub += 1;
+        }
+        i += 1;
+    }
+};
+
+/// Panics if an entry contradicts itself; `words`: of how many its name consists.
+const fn check(spec: &Spec, words: u16) {
+    assert!(spec.name.len() <= LONGEST_NAME && is_lower_case(spec.name), "a name is not as it is looked up");
+    assert!(spec.arity.unsigned_abs() >= words, "the name is an argument");
+    assert!(
+        !(spec.flags.has(READ) && spec.flags.has(WRITE)),
+        "what writes is for the leader, whatever it reads"
+    );
+    let (first, last, step) = spec.keys;
+    if first == 0 {
+        assert!(last == 0 && step == 0, "no keys have no places");
+    } else {
+        assert!(first > 0 && step > 0 && (last < 0 || last >= first), "keys are in order");
+        assert!((first as u16) < spec.arity.unsigned_abs(), "the first key is always there");
+        assert!(spec.flags.has(READ) || spec.flags.has(WRITE), "what has keys reads or writes them");
+    }
+}
+
+const fn is_lower_case(name: &str) -> bool {
+    let mut i = 0;
+    while i < name.len() {
+        if name.as_bytes()[i].is_ascii_uppercase() {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
 
 /// What a request's first arguments name.
 #[derive(Clone, Copy, Debug)]
@@ -523,9 +665,6 @@ static INDEX: [u8; BUCKETS] = {
     }
     index
 };
-
-/// Longest name of any command; longer names need not be looked up.
-const LONGEST_NAME: usize = 32;
 
 /// The command of this name, in any case.
 #[inline]

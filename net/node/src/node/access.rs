@@ -9,7 +9,7 @@ use engine::error::AppendError;
 use engine::ids::{Lsn, Revision};
 use engine::segment::Location;
 use engine::shard::{Found, Op, Shard, View};
-use faces::resp::store::{Fetch, Store, Write, WriteError};
+use faces::store::{Fetch, ReadFault, Store, Write, WriteError};
 
 /// A value that was read from the disk for a blocked command.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) enum FetchedValue {
     },
     /// The frame there is another key's: an index entry with the same fingerprint.
     OtherKey,
-    Failed(&'static str),
+    Failed(ReadFault),
 }
 
 /// A value that must be read from the disk before a command can run.
@@ -81,7 +81,7 @@ impl Store for Access<'_> {
                         (value.as_slice(), *expiry_ms, *revision)
                     }
                     Some(FetchedValue::OtherKey) => return Fetch::Missing,
-                    Some(FetchedValue::Failed(text)) => return Fetch::Failed(text),
+                    Some(FetchedValue::Failed(fault)) => return Fetch::Failed(*fault),
                     None => {
                         self.wanted.push(Wanted { at, spec, key: key.into() });
                         return Fetch::Pending;

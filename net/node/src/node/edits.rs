@@ -4,7 +4,7 @@ use crate::mail::{Edit, Work};
 use faces::auth::{ROOT, User};
 use faces::documents::{self, Changed, Metadata};
 use faces::http::Response;
-use faces::resp::store::Store;
+use faces::store::Store;
 use serde_json::json;
 
 /// Whether it may be done although clients may only read.

@@ -219,13 +219,13 @@ impl Node {
             let mut looked = 0;
             let ended = match (op, &running.errand.work) {
                 (Some(op), _) => match documents::execute(op, &mut access) {
-                    documents::Outcome::Done { done, looked: bytes } => {
+                    documents::OpOutcome::Done { done, looked: bytes } => {
                         running.done_bytes += done.bytes();
                         running.done.push(done);
                         looked = bytes;
                         true
                     }
-                    documents::Outcome::Blocked => false,
+                    documents::OpOutcome::Blocked => false,
                 },
                 (None, Work::Edit(edit)) => match edits::edit(edit, &mut access) {
                     Changed::Done { answer, metadata } => {

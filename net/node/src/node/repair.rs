@@ -16,6 +16,7 @@ use engine::limits::{BLOCK, block_ceil, max_frame_bytes};
 use engine::mend::{Examined, FrameName, Mend};
 use engine::segment::Location;
 use engine::shard::Decoded;
+use faces::store::ReadFault;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Most frames that are being fetched at a time; the others wait for their turn.
@@ -36,10 +37,10 @@ pub(super) enum Fault {
 
 impl Fault {
     /// What a client is told if nobody can help.
-    fn text(self) -> &'static str {
+    fn told(self) -> ReadFault {
         match self {
-            Fault::Checksum => "ERR the value's checksum does not match on this disk",
-            Fault::Unreadable => "ERR the disk could not read the value",
+            Fault::Checksum => ReadFault::Checksum,
+            Fault::Unreadable => ReadFault::Unreadable,
         }
     }
 }
@@ -138,7 +139,7 @@ impl Node {
         match self.shard.name_of(at) {
             Some(name) => self.repair(name, fault, Waiting::Client { reader, at, key }),
             None => {
-                self.hand_over(reader, Fetched { at, key, found: FetchedValue::Failed(fault.text()) }, out)
+                self.hand_over(reader, Fetched { at, key, found: FetchedValue::Failed(fault.told()) }, out)
             }
         }
     }
@@ -301,7 +302,7 @@ impl Node {
                             FetchedValue::Value { value: value.to_vec(), expiry_ms, revision }
                         }
                         Decoded::Missing => FetchedValue::OtherKey,
-                        Decoded::More(_) | Decoded::Corrupt => FetchedValue::Failed(repair.fault.text()),
+                        Decoded::More(_) | Decoded::Corrupt => FetchedValue::Failed(repair.fault.told()),
                     };
                     self.hand_over(reader, Fetched { at, key, found }, out);
                 }
@@ -321,7 +322,7 @@ impl Node {
         for waiting in repair.waiting {
             match waiting {
                 Waiting::Client { reader, at, key } => {
-                    let found = FetchedValue::Failed(repair.fault.text());
+                    let found = FetchedValue::Failed(repair.fault.told());
                     self.hand_over(reader, Fetched { at, key, found }, out);
                 }
                 Waiting::Scan { lane, id } => self.scan_mended(lane, id, None, out),

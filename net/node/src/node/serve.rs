@@ -17,7 +17,7 @@ use engine::segment::Location;
 use engine::shard::{Decoded, Found, Op, View};
 use faces::auth::Asked;
 use faces::resp::{
-    self, Ack, CLUSTER_DOWN, CROSS_SLOT, Context, Gather, Outcome, Parsed, Replica, Request, Route,
+    self, Ack, CLUSTER_DOWN, CROSS_SLOT, CommandOutcome, Context, Gather, Parsed, Replica, Request, Route,
     TRY_AGAIN, Verdict, parse, route,
 };
 
@@ -300,11 +300,11 @@ impl Node {
         let level = client.session.ack.unwrap_or(default_ack);
         let turn = self.turns;
         let role = match (&self.role, &self.update) {
-            (Role::Leader(_), _) => resp::Role::Leader,
+            (Role::Leader(_), _) => resp::ShardRole::Leader,
             (_, Some(update)) if update.configuration.in_sync.contains(self.options.me) => {
-                resp::Role::Follower
+                resp::ShardRole::Follower
             }
-            _ => resp::Role::Learner,
+            _ => resp::ShardRole::Learner,
         };
         let known = self.options.settings.auth.then(|| self.known.metadata.clone()).flatten();
         let others = &self.clients.map;
@@ -345,7 +345,7 @@ impl Node {
         let mut chunk = client.open_chunk(turn, level);
         let outcome = resp::execute(request, &mut client.session, &context, &mut access, &mut chunk.bytes);
         let Access { wanted, wait, wrote, no_room, .. } = access;
-        if !matches!(outcome, Outcome::Blocked) {
+        if !matches!(outcome, CommandOutcome::Blocked) {
             let wait = if lacks(Mutant::ServesUncommitted) { Lsn(0) } else { wait };
             let needs = &mut chunk.needs;
             needs.read_upto = needs.read_upto.max(wait);
@@ -357,21 +357,21 @@ impl Node {
         }
         client.close_chunk(chunk);
         match outcome {
-            Outcome::Done => {}
-            Outcome::Close => client.closing = true,
-            Outcome::Judge => return self.judge(client, request, since, out),
-            Outcome::Shutdown => out.push(Action::StopNode),
-            Outcome::Wait { replicas, timeout_ms } => {
+            CommandOutcome::Done => {}
+            CommandOutcome::Close => client.closing = true,
+            CommandOutcome::Judge => return self.judge(client, request, since, out),
+            CommandOutcome::Shutdown => out.push(Action::StopNode),
+            CommandOutcome::Wait { replicas, timeout_ms } => {
                 self.wait_for_copies(client, 0, replicas, false, timeout_ms)
             }
-            Outcome::WaitAof { local, replicas, timeout_ms } => {
+            CommandOutcome::WaitAof { local, replicas, timeout_ms } => {
                 self.wait_for_copies(client, local, replicas, true, timeout_ms)
             }
-            Outcome::Blocked if no_room => {
+            CommandOutcome::Blocked if no_room => {
                 client.wait = Wait::Room;
                 return Flow::Hold;
             }
-            Outcome::Blocked => {
+            CommandOutcome::Blocked => {
                 client.wait = Wait::Reads { outstanding: wanted.len(), fetched };
                 for want in wanted {
                     let ticket = self.ticket();

@@ -1,12 +1,13 @@
 //! `/_api/collection` and `/_api/index`.
 
-use super::super::change::{MetadataChange, Settings};
+use super::super::answer::{properties, success, summaries, summary};
+use super::super::change::{CollectionSettings, MetadataChange};
 use super::super::metadata::KeyGenerator;
-use super::super::op::{Plan, Task};
-use super::super::render::{Render, properties, success, summaries, summary};
+use super::super::op::Task;
+use super::super::work::{Plan, Render};
 use super::flags::is_on;
 use super::handle::text;
-use super::{Asked, Failure, Planned};
+use super::{Failure, Planned, Planner};
 use crate::http::Method;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +23,7 @@ const AUTOINCREMENT: &str = "keys cannot be numbered: leave out keyOptions, or u
     padded or uuid";
 const SCHEMA: &str = "documents are not checked or completed: leave out schema and computedValues";
 
-impl Asked<'_> {
+impl Planner<'_> {
     pub fn collections(&self, path: &[&str]) -> Planned {
         match (path, self.method()) {
             ([], Method::Get | Method::Head) => Ok(self.list()),
@@ -72,7 +73,7 @@ impl Asked<'_> {
             }
         };
         let is_true = |name: &str| object.get(name).and_then(Value::as_bool).unwrap_or(false);
-        let settings = Settings {
+        let settings = CollectionSettings {
             wait_for_sync: is_true("waitForSync"),
             system: is_true("isSystem"),
             generator,

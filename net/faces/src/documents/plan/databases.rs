@@ -1,12 +1,13 @@
 //! `/_api/database`.
 
+use super::super::answer::success;
 use super::super::change::MetadataChange;
 use super::super::metadata::{Metadata, SYSTEM};
-use super::super::op::{Plan, Selection, Task};
-use super::super::render::{Render, success};
+use super::super::op::{Selection, Task};
+use super::super::work::{Plan, Render};
 use super::handle::text;
-use super::{Asked, Failure, Planned, scan};
-use crate::auth::{Need, Role, allows, api};
+use super::{Failure, Planned, Planner, scan};
+use crate::auth::{Need, UserRole, allows, api};
 use crate::http::{Method, Response};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ pub fn databases_of(metadata: &Metadata, user: &str) -> Response {
     success(200, json!({ "result": names }))
 }
 
-impl Asked<'_> {
+impl Planner<'_> {
     pub fn databases(&self, path: &[&str]) -> Planned {
         let in_system = self.database == SYSTEM;
         match (path, self.method()) {
@@ -74,7 +75,7 @@ impl Asked<'_> {
             let named = text(user, "user").or_else(|| text(user, "username"));
             match named.filter(|named| self.metadata.users.contains_key(*named)) {
                 Some(named) => known.push(named.to_owned()),
-                None => match api::creation(user, BTreeMap::from([(name.to_owned(), Role::Write)])) {
+                None => match api::creation(user, BTreeMap::from([(name.to_owned(), UserRole::Write)])) {
                     Ok(change) => made.push(change),
                     Err(answer) => return Ok(Plan::Reply(Response::json(answer.status, &answer.body))),
                 },

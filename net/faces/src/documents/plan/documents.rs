@@ -2,17 +2,17 @@
 
 use super::super::body::{Body, SYSTEM_ATTRIBUTES, strip};
 use super::super::op::{Action, Expect, OnExisting, Op, Returns};
-use super::super::render::{Kind, Render};
+use super::super::work::{BatchKind, Render};
 use super::flags::{boolean, is_given};
 use super::handle::{checked, key_of, named, named_in, text};
-use super::{Asked, Collection, Failure, MAX_OPS, Planned, batch};
+use super::{Collection, Failure, MAX_OPS, Planned, Planner, batch};
 use crate::http::Method;
 use serde_json::{Map, Number, Value};
 
 /// Longest name of an attribute that is incremented, in bytes.
 const MAX_ATTRIBUTE_BYTES: usize = 1024;
 
-impl Asked<'_> {
+impl Planner<'_> {
     pub fn documents(&self, path: &[&str]) -> Planned {
         let version = self.request.parameter("versionAttribute");
         if version.is_some_and(is_given) {
@@ -91,7 +91,7 @@ impl Asked<'_> {
             _ => Err(Failure::NotAnObject),
         };
         if self.is_array() {
-            return self.each(name, collection, self.elements()?, Kind::Write, inserted);
+            return self.each(name, collection, self.elements()?, BatchKind::Write, inserted);
         }
         batch(true, self.waits(collection), vec![inserted(self.json()?, 0)?], self.one(name))
     }
@@ -117,7 +117,7 @@ impl Asked<'_> {
         name: &str,
         collection: &Collection,
         elements: Vec<Value>,
-        kind: Kind,
+        kind: BatchKind,
         op: impl Fn(Value, usize) -> Result<Op, Failure>,
     ) -> Planned {
         let mut ops = Vec::with_capacity(elements.len());
@@ -131,14 +131,14 @@ impl Asked<'_> {
                 Err(failure) => known.push(Some(failure)),
             }
         }
-        let write = kind != Kind::Read;
+        let write = kind != BatchKind::Read;
         let render = Render::Many { collection: name.to_owned(), silent: self.flags.silent, kind, known };
         batch(write, write && self.waits(collection), ops, render)
     }
 
     fn read_many(&self, name: &str) -> Planned {
         let collection = self.collection(name)?;
-        self.each(name, collection, self.elements()?, Kind::Read, |element, at| {
+        self.each(name, collection, self.elements()?, BatchKind::Read, |element, at| {
             let named = named(name, &element)?;
             let expect = self.flags.expected_by_body(named.revision.as_deref());
             Ok(self.op(name, named.key, Action::Read { expect }, at))
@@ -147,7 +147,7 @@ impl Asked<'_> {
 
     fn change_many(&self, name: &str) -> Planned {
         let collection = self.collection(name)?;
-        self.each(name, collection, self.elements()?, Kind::Write, |element, at| {
+        self.each(name, collection, self.elements()?, BatchKind::Write, |element, at| {
             let Value::Object(mut body) = element else { return Err(Failure::NotAnObject) };
             let named = named_in(name, &body)?;
             let expect = self.flags.expected_by_body(named.revision.as_deref());
@@ -158,7 +158,7 @@ impl Asked<'_> {
 
     fn remove_many(&self, name: &str) -> Planned {
         let collection = self.collection(name)?;
-        self.each(name, collection, self.elements()?, Kind::Remove, |element, at| {
+        self.each(name, collection, self.elements()?, BatchKind::Remove, |element, at| {
             let named = named(name, &element)?;
             let expect = self.flags.expected_by_body(named.revision.as_deref());
             Ok(self.op(name, named.key, Action::Remove { expect }, at))

@@ -3,7 +3,8 @@
 //! Booleans come as `true` and `false`, `1` and `0`, in any case; anything else, the literal `undefined` among
 //! them, is as if it had not been sent. Revisions in `If-Match` come with quotes or without.
 
-use super::super::op::{Expect, Merge, OnExisting, Returns};
+use super::super::body::Merge;
+use super::super::op::{Expect, OnExisting, Returns};
 use super::Failure;
 use crate::http::Request;
 

@@ -2,7 +2,7 @@
 
 use super::super::metadata::KeyGenerator;
 use super::super::op::Once;
-use super::{Asked, Collection, Failure, hash, names};
+use super::{Collection, Failure, Planner, hash, names};
 use serde_json::{Map, Value};
 
 /// A document named in a body: its key, and the revision it was seen with.
@@ -51,7 +51,7 @@ pub(super) fn text<'m>(object: &'m Map<String, Value>, name: &str) -> Option<&'m
     object.get(name).and_then(Value::as_str)
 }
 
-impl Asked<'_> {
+impl Planner<'_> {
     /// The key of a document to be inserted: its own, or one made for it. `element`: its place among those of
     /// the request.
     pub fn key_for(

@@ -2,12 +2,12 @@
 
 use super::super::body::{Body, strip};
 use super::super::op::{Action, Expect, OnExisting, Op, Task};
-use super::super::render::{ImportRender, Render};
+use super::super::work::{ImportRender, Render};
 use super::flags::{is_given, is_on};
-use super::{Asked, Collection, Failure, MAX_OPS, Planned, batch};
+use super::{Collection, Failure, MAX_OPS, Planned, Planner, batch};
 use crate::http::Method;
 use serde_json::{Map, Value};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 const EDGES: &str = "fromPrefix and toPrefix are for edges, which Baton does not have";
 
@@ -18,7 +18,7 @@ const OVERWRITTEN_ONCE: &str =
 /// One line of the input, empty lines left out.
 type Line = Result<Map<String, Value>, Failure>;
 
-impl Asked<'_> {
+impl Planner<'_> {
     pub fn import(&self) -> Planned {
         if *self.method() != Method::Post {
             return Err(Failure::MethodNotAllowed);
@@ -128,7 +128,7 @@ impl Asked<'_> {
 
 /// Whether two of the operations are on one document.
 fn has_twice(ops: &[Op]) -> bool {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     !ops.iter().all(|op| seen.insert(op.store_key.as_slice()))
 }
 

@@ -3,12 +3,13 @@
 //! `POST /_api/cursor` is AQL, which Baton does not have. But the drivers' plain `all`, `keys` and `ids` are
 //! sent as queries by some of them; [`plain_query`] knows these and no others.
 
+use super::super::answer::success;
 use super::super::cursor::{Cursor, DEFAULT_BATCH, MAX_BATCH};
-use super::super::lists::ListingRender;
-use super::super::op::{Items, Plan};
-use super::super::render::success;
+use super::super::op::Items;
+use super::super::work::ListingRender;
+use super::super::work::Plan;
 use super::handle::text;
-use super::{Asked, Failure, Planned};
+use super::{Failure, Planned, Planner};
 use crate::http::Method;
 use engine::key_scan::ScanPosition;
 use serde_json::{Map, Value, json};
@@ -34,7 +35,7 @@ struct Listing {
     count: bool,
 }
 
-impl Asked<'_> {
+impl Planner<'_> {
     pub fn simple(&self, what: &str) -> Planned {
         if *self.method() != Method::Put {
             return Err(Failure::MethodNotAllowed);

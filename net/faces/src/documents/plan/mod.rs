@@ -17,8 +17,9 @@ use super::failure::Failure;
 use super::metadata::{Collection, Metadata, SYSTEM};
 use super::names;
 use super::once::{IDEMPOTENCY_KEY, MAX_ONCE_BYTES, is_once};
-use super::op::{Batch, Done, Once, Op, Plan, ScanBatch, Selection, Task};
-use super::render::{Render, conclude};
+use super::op::{Done, Once, Op, Scan, Selection, Task};
+use super::render::conclude;
+use super::work::{Batch, Plan, Render, ScanBatch};
 use crate::http::{Method, Request};
 pub use databases::databases_of;
 use engine::ids::GroupId;
@@ -46,12 +47,12 @@ pub fn database_of(request: &Request) -> Option<(String, Vec<String>)> {
 /// What has to be done for a request. `seed` is random, for the keys of documents that come without;
 /// `wall_ms` is wall time, for those keys' order.
 pub fn plan(request: &Request, metadata: &Metadata, seed: u64, wall_ms: u64) -> Plan {
-    let planned = Asked::of(request, metadata, seed, wall_ms).and_then(|asked| asked.plan());
+    let planned = Planner::of(request, metadata, seed, wall_ms).and_then(|planner| planner.plan());
     planned.unwrap_or_else(|failure| Plan::Reply(failure.response()))
 }
 
 /// A request with what is known about it.
-struct Asked<'a> {
+struct Planner<'a> {
     request: &'a Request,
     metadata: &'a Metadata,
     database: String,
@@ -63,17 +64,17 @@ struct Asked<'a> {
     wall_ms: u64,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Planner<'a> {
     fn of(
         request: &'a Request,
         metadata: &'a Metadata,
         seed: u64,
         wall_ms: u64,
-    ) -> Result<Asked<'a>, Failure> {
+    ) -> Result<Planner<'a>, Failure> {
         let not_text = || Failure::UnknownPath(request.path.clone());
         let (database, segments) = database_of(request).ok_or_else(not_text)?;
         let flags = Flags::of(request);
-        Ok(Asked { request, metadata, database, segments, flags, once: None, seed, wall_ms })
+        Ok(Planner { request, metadata, database, segments, flags, once: None, seed, wall_ms })
     }
 
     fn plan(mut self) -> Planned {
@@ -168,7 +169,7 @@ impl<'a> Asked<'a> {
 /// The same scan on every shard.
 fn scan(selection: Selection, task: Task, wait_for_sync: bool, render: Render) -> Plan {
     let write = task == Task::Truncate;
-    Plan::EveryShard(ScanBatch { write, wait_for_sync, scan: super::op::Scan { selection, task }, render })
+    Plan::EveryShard(ScanBatch { write, wait_for_sync, scan: Scan { selection, task }, render })
 }
 
 /// A plan of these operations. If there are none, all is known already.

@@ -208,7 +208,7 @@ fn databases_and_collections_are_bounded() {
     let create = |name: &str| MetadataChange::CreateCollection {
         database: SYSTEM.to_owned(),
         name: name.to_owned(),
-        settings: Settings::default(),
+        settings: CollectionSettings::default(),
     };
     let database = |name: &str| MetadataChange::CreateDatabase { name: name.to_owned(), users: Vec::new() };
     assert_eq!(full(create("last"), &mut metadata).0, 200);

@@ -10,7 +10,7 @@ mod random;
 
 use super::*;
 use crate::http::{Method, Request, Response};
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write, WriteError};
 use engine::error::AppendError;
 use engine::ids::{Epoch, GroupId, Revision, ShardId};
 use engine::memory::MirrorBuffer;
@@ -18,7 +18,7 @@ use engine::recover::recover;
 use engine::shard::{Decoded, Found, Op as EngineOp, Shard, ShardOptions, View};
 use engine::testing::MemoryDisk;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 const SHARDS: u16 = 2;
 const SEGMENT_BYTES: u64 = 512 << 10;
@@ -59,7 +59,7 @@ struct Data<'s> {
     part: &'s mut Part,
     wall_ms: u64,
     blocks: bool,
-    looked: &'s mut HashSet<Vec<u8>>,
+    looked: &'s mut BTreeSet<Vec<u8>>,
     held: Vec<u8>,
     full: bool,
 }
@@ -178,7 +178,7 @@ impl Server {
 
     /// Runs something on a shard until it does not block.
     fn run<T>(&mut self, shard: usize, mut f: impl FnMut(&mut dyn Store) -> Option<T>) -> T {
-        let mut looked = HashSet::new();
+        let mut looked = BTreeSet::new();
         for _ in 0..100 {
             let (wall_ms, blocks, full) = (self.wall_ms, self.blocks, self.full);
             let part = &mut self.parts[shard];
@@ -239,8 +239,8 @@ impl Server {
                         }
                         let shard = self.shard_of(*slot);
                         let (done, looked) = self.run(shard, |store| match execute(op, store) {
-                            Outcome::Done { done, looked } => Some((done, looked)),
-                            Outcome::Blocked => None,
+                            OpOutcome::Done { done, looked } => Some((done, looked)),
+                            OpOutcome::Blocked => None,
                         });
                         self.looked += looked;
                         all.push(done);
@@ -325,7 +325,7 @@ impl Server {
             Fetch::Value { value, .. } => Some(Some(value.to_vec())),
             Fetch::Missing => Some(None),
             Fetch::Pending => None,
-            Fetch::Failed(text) => panic!("{text}"),
+            Fetch::Failed(fault) => panic!("{fault}"),
         })
     }
 

@@ -294,8 +294,8 @@ proptest! {
     #[test]
     fn generated_keys_are_distinct_and_allowed(seeds in vec(any::<u64>(), 1..20), many in 1usize..30) {
         let mut server = Server::with_c();
-        let mut keys = HashSet::new();
-        let distinct: HashSet<u64> = seeds.iter().copied().collect();
+        let mut keys = BTreeSet::new();
+        let distinct: BTreeSet<u64> = seeds.iter().copied().collect();
         for seed in distinct.iter().copied() {
             server.seed = seed;
             let body = Value::Array(vec![json!({}); many]);

@@ -3,7 +3,7 @@
 //! Promises: the same view on every node and every port, but for `myself`; `SLOTS` names live nodes only,
 //! the leader first, and leaves out slots that nobody leads. Does not change the cluster.
 
-use super::{Call, Outcome, Ran, integer};
+use super::{Call, CommandOutcome, Ran, integer};
 use crate::resp::context::Context;
 use crate::resp::number::parse_i64;
 use crate::resp::topology::{ShardTopology, Topology};
@@ -31,7 +31,7 @@ pub fn slots(c: &mut Call<'_>) -> Ran {
             c.reply.array(0);
         }
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn shards(c: &mut Call<'_>) -> Ran {
@@ -66,7 +66,7 @@ pub fn shards(c: &mut Call<'_>) -> Ran {
             reply.bulk(health.as_bytes());
         }
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// How far a node's copy of a shard is, where that is known here: this node's, and its followers'; else 0.
@@ -93,7 +93,7 @@ pub fn nodes(c: &mut Call<'_>) -> Ran {
         }
     }
     c.reply.verbatim(&lines);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn replicas(c: &mut Call<'_>) -> Ran {
@@ -118,7 +118,7 @@ pub fn replicas(c: &mut Call<'_>) -> Ran {
         node_line(&mut line, topology, shard, node, me);
         c.reply.bulk(line.trim_end().as_bytes());
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// One line of `CLUSTER NODES`, with its line feed.
@@ -163,18 +163,18 @@ pub fn info(c: &mut Call<'_>) -> Ran {
         topology.shards[c.ctx.shard].epoch,
     );
     c.reply.verbatim(&text);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn myid(c: &mut Call<'_>) -> Ran {
     let topology = c.ctx.topology;
     c.reply.bulk(topology.id_of(topology.me, &topology.shards[c.ctx.shard]).as_bytes());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn keyslot(c: &mut Call<'_>) -> Ran {
     c.reply.integer(slot_of(c.request.arg(2)).into());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn countkeysinslot(c: &mut Call<'_>) -> Ran {
@@ -183,7 +183,7 @@ pub fn countkeysinslot(c: &mut Call<'_>) -> Ran {
         Ok(slot) if slot < SLOTS => {
             let keys = c.store.key_count_in_slot(slot);
             c.reply.integer(keys as i64);
-            Ok(Outcome::Done)
+            Ok(CommandOutcome::Done)
         }
         _ => Err("ERR Invalid slot".into()),
     }

@@ -1,6 +1,6 @@
 //! `COMMAND` and its subcommands: the table as clients read it.
 
-use super::{Call, Outcome, Ran, SYNTAX_ERROR, config::glob, is};
+use super::{Call, CommandOutcome, Ran, SYNTAX_ERROR, config::glob, is};
 use crate::resp::reply::Reply;
 use crate::resp::request::{Keys, Request};
 use crate::resp::table::{self, Spec, TABLE};
@@ -8,7 +8,7 @@ use crate::resp::table::{self, Spec, TABLE};
 pub fn all(c: &mut Call<'_>) -> Ran {
     c.reply.array(TABLE.len());
     TABLE.iter().for_each(|spec| entry(&mut c.reply, spec));
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// The ten fields of an entry: name, arity, flags, first key, last key, step, categories, tips, key
@@ -35,7 +35,7 @@ fn words(reply: &mut Reply<'_>, words: impl Iterator<Item = &'static str> + Clon
 
 pub fn count(c: &mut Call<'_>) -> Ran {
     c.reply.integer(TABLE.len() as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// A command or, as `container|name`, a subcommand.
@@ -60,7 +60,7 @@ pub fn info(c: &mut Call<'_>) -> Ran {
             None => c.reply.null_array(),
         }
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn docs(c: &mut Call<'_>) -> Ran {
@@ -70,7 +70,7 @@ pub fn docs(c: &mut Call<'_>) -> Ran {
     };
     c.reply.map(specs.len());
     specs.into_iter().for_each(|spec| doc(&mut c.reply, spec));
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn doc(reply: &mut Reply<'_>, spec: &Spec) {
@@ -108,7 +108,7 @@ pub fn list(c: &mut Call<'_>) -> Ran {
     let names: Vec<_> = TABLE.iter().filter(|spec| keep(spec)).map(|spec| spec.name).collect();
     c.reply.set(names.len());
     names.iter().for_each(|name| c.reply.bulk(name.as_bytes()));
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn getkeys(c: &mut Call<'_>) -> Ran {
@@ -123,5 +123,5 @@ pub fn getkeys(c: &mut Call<'_>) -> Ran {
     let keys = Keys::of(&asked, spec);
     c.reply.array(keys.count());
     keys.for_each(|key| c.reply.bulk(key));
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

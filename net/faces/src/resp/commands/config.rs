@@ -2,7 +2,7 @@
 //!
 //! Does not change anything: the node's configuration is its file and its command line.
 
-use super::{Call, Outcome, Ran};
+use super::{Call, CommandOutcome, Ran};
 use crate::resp::parse::MAX_ANNOUNCED_BULK;
 
 /// Whether `text` matches a glob of `*`, `?`, `[a-z]`, `[^a]` and `\x`, ignoring case, as Redis matches.
@@ -80,7 +80,7 @@ pub fn get(c: &mut Call<'_>) -> Ran {
         c.reply.bulk(name.as_bytes());
         c.reply.bulk(value.as_bytes());
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 #[cfg(test)]

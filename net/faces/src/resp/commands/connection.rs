@@ -1,12 +1,12 @@
 //! Commands about the connection itself: who it is, how it wants to be answered.
 
-use super::{Call, Outcome, Ran, SYNTAX_ERROR, Stop, integer, is, wrong_arity};
+use super::{Call, CommandOutcome, Ran, SYNTAX_ERROR, Stop, integer, is, wrong_arity};
 use crate::auth::Login;
 use crate::auth::api::MAX_NAME_BYTES;
 use crate::auth::password::MAX_PASSWORD_BYTES;
-use crate::resp::access::{HELLO_NEEDS_AUTH, HelloOptions, Verdict, WRONG_PASSWORD};
-use crate::resp::context::Role;
+use crate::resp::context::ShardRole;
 use crate::resp::number::parse_i64;
+use crate::resp::permission::{HELLO_NEEDS_AUTH, HelloOptions, Verdict, WRONG_PASSWORD};
 use crate::resp::reply::Proto;
 use crate::resp::session::Ack;
 use std::borrow::Cow;
@@ -21,12 +21,12 @@ pub fn ping(c: &mut Call<'_>) -> Ran {
         2 => c.reply.bulk(c.request.arg(1)),
         _ => return Err(wrong_arity(c.spec)),
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn echo(c: &mut Call<'_>) -> Ran {
     c.reply.bulk(c.request.arg(1));
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn hello(c: &mut Call<'_>) -> Ran {
@@ -58,7 +58,7 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
     }
     c.session.proto = proto;
     c.reply.proto = proto;
-    let role = if c.ctx.role == Role::Leader { "master" } else { "replica" };
+    let role = if c.ctx.role == ShardRole::Leader { "master" } else { "replica" };
     c.reply.map(7);
     for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
         c.reply.bulk(field.as_bytes());
@@ -74,7 +74,7 @@ pub fn hello(c: &mut Call<'_>) -> Ran {
     }
     c.reply.bulk(b"modules");
     c.reply.array(0);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// The user whose password was judged right. Where nobody is asked for one there is one user, `default`.
@@ -100,7 +100,7 @@ pub fn auth(c: &mut Call<'_>) -> Ran {
         2 if c.ctx.users.is_some() => {
             c.session.user = check_user(c, b"default", request.arg(1))?;
             c.reply.ok();
-            Ok(Outcome::Done)
+            Ok(CommandOutcome::Done)
         }
         2 => Err("ERR AUTH <password> called without any password configured for the default user. \
              Are you sure your configuration is correct?"
@@ -108,7 +108,7 @@ pub fn auth(c: &mut Call<'_>) -> Ran {
         3 => {
             c.session.user = check_user(c, request.arg(1), request.arg(2))?;
             c.reply.ok();
-            Ok(Outcome::Done)
+            Ok(CommandOutcome::Done)
         }
         _ => Err(SYNTAX_ERROR.into()),
     }
@@ -118,7 +118,7 @@ pub fn select(c: &mut Call<'_>) -> Ran {
     match integer(c.request.arg(1))? {
         0 => {
             c.reply.ok();
-            Ok(Outcome::Done)
+            Ok(CommandOutcome::Done)
         }
         db if i32::try_from(db).is_ok() => Err("ERR SELECT is not allowed in cluster mode".into()),
         _ => Err("ERR value is out of range, value must between -2147483648 and 2147483647".into()),
@@ -127,25 +127,25 @@ pub fn select(c: &mut Call<'_>) -> Ran {
 
 pub fn quit(c: &mut Call<'_>) -> Ran {
     c.reply.ok();
-    Ok(Outcome::Close)
+    Ok(CommandOutcome::Close)
 }
 
 pub fn reset(c: &mut Call<'_>) -> Ran {
     c.session.reset();
     c.reply.simple("RESET");
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn readonly(c: &mut Call<'_>) -> Ran {
     c.session.readonly = true;
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn readwrite(c: &mut Call<'_>) -> Ran {
     c.session.readonly = false;
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn client_getname(c: &mut Call<'_>) -> Ran {
@@ -153,7 +153,7 @@ pub fn client_getname(c: &mut Call<'_>) -> Ran {
         "" => c.reply.null(),
         name => c.reply.bulk(name.as_bytes()),
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 const BAD_CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
@@ -161,7 +161,7 @@ const BAD_CLIENT_NAME: &str = "ERR Client names cannot contain spaces, newlines 
 pub fn client_setname(c: &mut Call<'_>) -> Ran {
     c.session.name = printable(c.request.arg(2)).ok_or(BAD_CLIENT_NAME)?.to_owned();
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// `text` if it can stand in a line of `CLIENT LIST`: printable ASCII without spaces.
@@ -185,19 +185,19 @@ pub fn client_setinfo(c: &mut Call<'_>) -> Ran {
     };
     *field = value.to_owned();
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn client_id(c: &mut Call<'_>) -> Ran {
     c.reply.integer(c.session.id as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn client_info(c: &mut Call<'_>) -> Ran {
     let mut line = String::new();
     c.session.describe(c.store.wall_ms(), &mut line);
     c.reply.verbatim(&line);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// `CLIENT LIST`, `… TYPE t` and `… ID id …`.
@@ -225,7 +225,7 @@ pub fn client_list(c: &mut Call<'_>) -> Ran {
         return Err(SYNTAX_ERROR.into());
     }
     c.reply.verbatim(&lines);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// The lines of the clients with these numbers.
@@ -241,7 +241,7 @@ pub fn client_on_off(c: &mut Call<'_>) -> Ran {
         return Err(SYNTAX_ERROR.into());
     }
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// `BATON ACK durable|received|local|default`; without a level it tells the one in force.
@@ -251,7 +251,7 @@ pub fn baton_ack(c: &mut Call<'_>) -> Ran {
         2 => {
             let ack = c.session.ack.unwrap_or(c.ctx.default_ack);
             c.reply.bulk(ack.name().as_bytes());
-            return Ok(Outcome::Done);
+            return Ok(CommandOutcome::Done);
         }
         3 => {}
         _ => return Err(wrong_arity(c.spec)),
@@ -263,5 +263,5 @@ pub fn baton_ack(c: &mut Call<'_>) -> Ran {
     }
     c.session.ack = level;
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

@@ -1,6 +1,6 @@
 //! Commands that read and change when a key expires. A time that has passed deletes the key.
 
-use super::{Call, Outcome, Ran, Stop, delete, fetch, integer, is, put};
+use super::{Call, CommandOutcome, Ran, Stop, delete, fetch, integer, is, put};
 use std::borrow::Cow;
 
 pub fn ttl(c: &mut Call<'_>) -> Ran {
@@ -33,7 +33,7 @@ fn remaining(c: &mut Call<'_>, show: impl Fn(u64) -> u64) -> Ran {
         Some(expiry) => show(expiry) as i64,
     };
     c.reply.integer(answer);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn expire(c: &mut Call<'_>) -> Ran {
@@ -120,7 +120,7 @@ fn set_expiry(c: &mut Call<'_>, seconds: bool, relative: bool) -> Ran {
         _ => false,
     };
     c.reply.integer(changed.into());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn persist(c: &mut Call<'_>) -> Ran {
@@ -134,5 +134,5 @@ pub fn persist(c: &mut Call<'_>) -> Ran {
         _ => false,
     };
     c.reply.integer(changed.into());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

@@ -3,9 +3,9 @@
 //! Promises: a field is here only if its value is true of this node. The log's LSNs stand for replication
 //! offsets.
 
-use super::{Call, Outcome, Ran, connection::REDIS_VERSION, is};
-use crate::resp::context::{Context, Role};
-use crate::resp::store::Store;
+use super::{Call, CommandOutcome, Ran, connection::REDIS_VERSION, is};
+use crate::resp::context::{Context, ShardRole};
+use crate::store::Store;
 use std::fmt::{self, Write};
 
 type Section = fn(&mut String, &Context<'_>, &mut dyn Store) -> fmt::Result;
@@ -42,7 +42,7 @@ pub fn info(c: &mut Call<'_>) -> Ran {
         }
     }
     c.reply.verbatim(&text);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn server(text: &mut String, ctx: &Context<'_>, store: &mut dyn Store) -> fmt::Result {
@@ -92,7 +92,7 @@ fn stats(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result
 
 fn replication(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result {
     let shard = &ctx.topology.shards[ctx.shard];
-    if ctx.role == Role::Leader {
+    if ctx.role == ShardRole::Leader {
         write!(text, "role:master\r\nconnected_slaves:{}\r\n", ctx.replicas.len())?;
         for (i, replica) in ctx.replicas.iter().enumerate() {
             let (host, port) = ctx.topology.endpoint(replica.node, shard);
@@ -104,7 +104,7 @@ fn replication(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::
         let (host, port) =
             ctx.topology.live_leader(shard).map_or(("", 0), |leader| ctx.topology.endpoint(leader, shard));
         let link = if ctx.leader_link_up { "up" } else { "down" };
-        let syncing = u8::from(ctx.role == Role::Learner);
+        let syncing = u8::from(ctx.role == ShardRole::Learner);
         write!(text, "role:slave\r\nmaster_host:{host}\r\nmaster_port:{port}\r\n")?;
         write!(text, "master_link_status:{link}\r\nmaster_sync_in_progress:{syncing}\r\n")?;
         write!(text, "slave_repl_offset:{}\r\nslave_read_only:1\r\n", ctx.written_lsn)?;

@@ -1,13 +1,13 @@
 //! Commands about keys whatever their values: delete, exists, type.
 
-use super::{Call, Outcome, Ran, Stop, fetch};
-use crate::resp::store::{Fetch, Write};
-use std::collections::HashSet;
+use super::{Call, CommandOutcome, Ran, Stop, fetch};
+use crate::store::{Fetch, Write};
+use std::collections::BTreeSet;
 
 /// `DEL` and `UNLINK`: a key that is named twice is deleted, and counted, once.
 pub fn del(c: &mut Call<'_>) -> Ran {
     let request = c.request;
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let mut writes = Vec::new();
     let mut blocked = false;
     for key in request.args_from(1) {
@@ -17,7 +17,7 @@ pub fn del(c: &mut Call<'_>) -> Ran {
                 writes.push(Write::Delete { key })
             }
             Fetch::Value { .. } | Fetch::Missing => {}
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
     if blocked {
@@ -27,7 +27,7 @@ pub fn del(c: &mut Call<'_>) -> Ran {
         c.store.write(&writes)?;
     }
     c.reply.integer(writes.len() as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// `EXISTS` and `TOUCH`: a key that is named twice counts twice.
@@ -39,18 +39,18 @@ pub fn exists(c: &mut Call<'_>) -> Ran {
             Fetch::Pending => blocked = true,
             Fetch::Value { .. } => count += 1,
             Fetch::Missing => {}
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
     if blocked {
         return Err(Stop::Blocked);
     }
     c.reply.integer(count);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn type_of(c: &mut Call<'_>) -> Ran {
     let exists = fetch(c.store, c.request.arg(1))?.is_some();
     c.reply.simple(if exists { "string" } else { "none" });
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

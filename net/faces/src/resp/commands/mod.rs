@@ -1,7 +1,7 @@
 //! Running a command against a shard's data.
 //!
 //! Promises: a command runs to its end in one step or has changed nothing: when a value must first come
-//! from the disk, or the log has no room for the moment, the answer is [`Outcome::Blocked`], `out` and the
+//! from the disk, or the log has no room for the moment, the answer is [`CommandOutcome::Blocked`], `out` and the
 //! session are as they were, and the same request is run again later. Does not wait, and does not know
 //! which connections exist.
 
@@ -22,13 +22,13 @@ use crate::resp::number::parse_i64;
 use crate::resp::reply::Reply;
 use crate::resp::request::{self, Request};
 use crate::resp::session::Session;
-use crate::resp::store::{Fetch, Store, Write, WriteError};
-use crate::resp::table::Spec;
+use crate::resp::table::{Routine, Spec};
+use crate::store::{Fetch, ReadFault, Store, Write, WriteError};
 use std::borrow::Cow;
 
 /// What the node has to do after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CommandOutcome {
     /// The reply is in `out`; it leaves when the command's writes (if any) are acknowledged.
     Done,
     /// Nothing happened: run the request again when the store has what it lacked.
@@ -49,10 +49,17 @@ pub enum Outcome {
     Shutdown,
 }
 
+impl CommandOutcome {
+    /// Whether the command has written its reply.
+    fn replies(self) -> bool {
+        matches!(self, CommandOutcome::Done | CommandOutcome::Close)
+    }
+}
+
 /// Why a command ends early.
 pub enum Stop {
     Blocked,
-    /// See [`Outcome::Judge`].
+    /// See [`CommandOutcome::Judge`].
     Judge,
     /// Reply with this error, its code included.
     Error(Cow<'static, [u8]>),
@@ -70,20 +77,30 @@ impl From<String> for Stop {
     }
 }
 
+impl From<ReadFault> for Stop {
+    fn from(fault: ReadFault) -> Stop {
+        format!("ERR {fault}").into()
+    }
+}
+
 impl From<WriteError> for Stop {
     fn from(error: WriteError) -> Stop {
         match error {
             WriteError::Busy => Stop::Blocked,
-            refused => refused.to_string().into(),
+            // Redis's code for having no memory, which drivers know as "no room".
+            WriteError::DiskFull => format!("OOM {error}").into(),
+            WriteError::ValueTooLarge { .. }
+            | WriteError::KeyTooLarge { .. }
+            | WriteError::BatchTooLarge { .. } => format!("ERR {error}").into(),
         }
     }
 }
 
 /// How a command ended.
-pub type Ran = Result<Outcome, Stop>;
+pub type Ran = Result<CommandOutcome, Stop>;
 
 /// Runs one command; the arity has been checked.
-pub type Handler = fn(&mut Call<'_>) -> Ran;
+type Handler = fn(&mut Call<'_>) -> Ran;
 
 /// One run of one command.
 pub struct Call<'c> {
@@ -95,6 +112,93 @@ pub struct Call<'c> {
     pub reply: Reply<'c>,
 }
 
+/// The code of each [`Routine`], in their order.
+static HANDLERS: [(Routine, Handler); Routine::COUNT] = [
+    (Routine::ClusterCountkeysinslot, cluster::countkeysinslot),
+    (Routine::ClusterGetkeysinslot, cluster::getkeysinslot),
+    (Routine::ClusterInfo, cluster::info),
+    (Routine::ClusterKeyslot, cluster::keyslot),
+    (Routine::ClusterMyid, cluster::myid),
+    (Routine::ClusterNodes, cluster::nodes),
+    (Routine::ClusterReplicas, cluster::replicas),
+    (Routine::ClusterShards, cluster::shards),
+    (Routine::ClusterSlots, cluster::slots),
+    (Routine::CommandAll, command::all),
+    (Routine::CommandCount, command::count),
+    (Routine::CommandDocs, command::docs),
+    (Routine::CommandGetkeys, command::getkeys),
+    (Routine::CommandInfo, command::info),
+    (Routine::CommandList, command::list),
+    (Routine::ConfigGet, config::get),
+    (Routine::Auth, connection::auth),
+    (Routine::BatonAck, connection::baton_ack),
+    (Routine::ClientGetname, connection::client_getname),
+    (Routine::ClientId, connection::client_id),
+    (Routine::ClientInfo, connection::client_info),
+    (Routine::ClientList, connection::client_list),
+    (Routine::ClientOnOff, connection::client_on_off),
+    (Routine::ClientSetinfo, connection::client_setinfo),
+    (Routine::ClientSetname, connection::client_setname),
+    (Routine::Echo, connection::echo),
+    (Routine::Hello, connection::hello),
+    (Routine::Ping, connection::ping),
+    (Routine::Quit, connection::quit),
+    (Routine::Readonly, connection::readonly),
+    (Routine::Readwrite, connection::readwrite),
+    (Routine::Reset, connection::reset),
+    (Routine::Select, connection::select),
+    (Routine::Expire, expiry::expire),
+    (Routine::Expireat, expiry::expireat),
+    (Routine::Expiretime, expiry::expiretime),
+    (Routine::Persist, expiry::persist),
+    (Routine::Pexpire, expiry::pexpire),
+    (Routine::Pexpireat, expiry::pexpireat),
+    (Routine::Pexpiretime, expiry::pexpiretime),
+    (Routine::Pttl, expiry::pttl),
+    (Routine::Ttl, expiry::ttl),
+    (Routine::Info, info::info),
+    (Routine::Del, keys::del),
+    (Routine::Exists, keys::exists),
+    (Routine::TypeOf, keys::type_of),
+    (Routine::Decr, numbers::decr),
+    (Routine::Decrby, numbers::decrby),
+    (Routine::Incr, numbers::incr),
+    (Routine::Incrby, numbers::incrby),
+    (Routine::Incrbyfloat, numbers::incrbyfloat),
+    (Routine::Container, server::container),
+    (Routine::Dbsize, server::dbsize),
+    (Routine::Help, server::help),
+    (Routine::Role, server::role),
+    (Routine::Shutdown, server::shutdown),
+    (Routine::Time, server::time),
+    (Routine::Append, strings::append),
+    (Routine::Get, strings::get),
+    (Routine::Getdel, strings::getdel),
+    (Routine::Getex, strings::getex),
+    (Routine::Getrange, strings::getrange),
+    (Routine::Getset, strings::getset),
+    (Routine::Mget, strings::mget),
+    (Routine::Mset, strings::mset),
+    (Routine::Msetnx, strings::msetnx),
+    (Routine::Psetex, strings::psetex),
+    (Routine::Set, strings::set),
+    (Routine::Setex, strings::setex),
+    (Routine::Setnx, strings::setnx),
+    (Routine::Setrange, strings::setrange),
+    (Routine::Strlen, strings::strlen),
+    (Routine::Wait, wait::wait),
+    (Routine::Waitaof, wait::waitaof),
+];
+
+// Each routine finds its own code at its place.
+const _: () = {
+    let mut i = 0;
+    while i < HANDLERS.len() {
+        assert!(HANDLERS[i].0 as usize == i);
+        i += 1;
+    }
+};
+
 /// Run `request` for `session` and append the reply to `out`.
 ///
 /// A request of a shard's followers or of several shards is refused by the node before it comes here; an
@@ -105,38 +209,42 @@ pub fn execute(
     ctx: &Context<'_>,
     store: &mut dyn Store,
     out: &mut Vec<u8>,
-) -> Outcome {
+) -> CommandOutcome {
     let spec = match request.checked() {
         Ok(spec) => spec,
         Err(reply) => {
             out.extend_from_slice(&reply);
-            return Outcome::Done;
+            return CommandOutcome::Done;
         }
     };
+    let (_, handler) = HANDLERS[spec.routine as usize];
     let start = out.len();
     let now = store.wall_ms();
     let reply = Reply::new(&mut *out, session.proto);
-    let ran = (spec.run)(&mut Call { spec, request, session: &mut *session, ctx, store, reply });
+    let mut call = Call { spec, request, session: &mut *session, ctx, store, reply };
+    let ran = handler(&mut call);
     match ran {
         Ok(outcome) => {
+            let sound = if outcome.replies() { call.reply.is_whole() } else { call.reply.is_untouched() };
+            assert!(sound, "{}: an answer that is not what it announced", spec.full_name);
             session.last_command = spec.full_name;
             session.last_command_ms = now;
             outcome
         }
         Err(Stop::Blocked) => {
             out.truncate(start);
-            Outcome::Blocked
+            CommandOutcome::Blocked
         }
         Err(Stop::Judge) => {
             out.truncate(start);
-            Outcome::Judge
+            CommandOutcome::Judge
         }
         Err(Stop::Error(text)) => {
             out.truncate(start);
             Reply::new(out, session.proto).error(&text);
             session.last_command = spec.full_name;
             session.last_command_ms = now;
-            Outcome::Done
+            CommandOutcome::Done
         }
     }
 }
@@ -156,7 +264,7 @@ fn fetch<'s>(store: &'s mut dyn Store, key: &[u8]) -> Result<Option<Entry<'s>>, 
         Fetch::Value { value, expiry_ms, .. } => Ok(Some(Entry { value, expiry_ms })),
         Fetch::Missing => Ok(None),
         Fetch::Pending => Err(Stop::Blocked),
-        Fetch::Failed(text) => Err(text.into()),
+        Fetch::Failed(fault) => Err(fault.into()),
     }
 }
 

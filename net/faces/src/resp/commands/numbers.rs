@@ -1,6 +1,6 @@
 //! Commands that do arithmetic on values. They keep the key's expiry.
 
-use super::{Call, NOT_AN_INTEGER, Outcome, Ran, Stop, fetch, integer, put};
+use super::{Call, CommandOutcome, NOT_AN_INTEGER, Ran, Stop, fetch, integer, put};
 use crate::resp::long_double::LongDouble;
 use crate::resp::number::parse_i64;
 use crate::resp::reply::push_decimal;
@@ -35,7 +35,7 @@ fn add(c: &mut Call<'_>, by: i64) -> Ran {
     push_decimal(&mut value, new);
     put(c.store, key, &value, expiry_ms)?;
     c.reply.integer(new);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn incrbyfloat(c: &mut Call<'_>) -> Ran {
@@ -49,5 +49,5 @@ pub fn incrbyfloat(c: &mut Call<'_>) -> Ran {
     let value = new.map(LongDouble::print).ok_or("ERR increment would produce NaN or Infinity")?;
     put(c.store, key, value.as_bytes(), expiry_ms)?;
     c.reply.bulk(value.as_bytes());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

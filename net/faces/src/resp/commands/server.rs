@@ -1,7 +1,7 @@
 //! Commands about the node: its size, its role, its clock, its end; and the help of every container.
 
-use super::{Call, Outcome, Ran, SYNTAX_ERROR, is, wrong_arity};
-use crate::resp::context::Role;
+use super::{Call, CommandOutcome, Ran, SYNTAX_ERROR, is, wrong_arity};
+use crate::resp::context::ShardRole;
 use crate::resp::reply::push_decimal;
 use crate::resp::table;
 
@@ -19,13 +19,13 @@ pub fn help(c: &mut Call<'_>) -> Ran {
     for sub in container.subs {
         c.reply.simple(&format!("{}: {}", sub.name.to_uppercase(), sub.summary));
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn dbsize(c: &mut Call<'_>) -> Ran {
     let keys = c.store.key_count() + c.ctx.other_keys;
     c.reply.integer(keys as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn time(c: &mut Call<'_>) -> Ran {
@@ -33,14 +33,14 @@ pub fn time(c: &mut Call<'_>) -> Ran {
     c.reply.array(2);
     c.reply.bulk((now / 1000).to_string().as_bytes());
     c.reply.bulk((now % 1000 * 1000).to_string().as_bytes());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// `ROLE` of the shard: the leader lists its followers with what they hold durably, a follower its leader.
 pub fn role(c: &mut Call<'_>) -> Ran {
     let (ctx, reply) = (c.ctx, &mut c.reply);
     let shard = &ctx.topology.shards[ctx.shard];
-    if ctx.role == Role::Leader {
+    if ctx.role == ShardRole::Leader {
         reply.array(3);
         reply.bulk(b"master");
         reply.integer(ctx.written_lsn as i64);
@@ -54,11 +54,11 @@ pub fn role(c: &mut Call<'_>) -> Ran {
             push_decimal(&mut lsn, replica.durable_lsn as i64);
             reply.bulk(&lsn);
         }
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     let (host, port) = ctx.topology.live_leader(shard).map_or(("", 0), |l| ctx.topology.endpoint(l, shard));
     let state = match (ctx.leader_link_up, ctx.role) {
-        (true, Role::Learner) => "sync",
+        (true, ShardRole::Learner) => "sync",
         (true, _) => "connected",
         (false, _) => "connect",
     };
@@ -68,7 +68,7 @@ pub fn role(c: &mut Call<'_>) -> Ran {
     reply.integer(port.into());
     reply.bulk(state.as_bytes());
     reply.integer(ctx.written_lsn as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// `SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE]`: the options mean nothing here, everything acknowledged is durable.
@@ -89,5 +89,5 @@ pub fn shutdown(c: &mut Call<'_>) -> Ran {
     if abort {
         return Err("ERR No shutdown in progress.".into());
     }
-    Ok(Outcome::Shutdown)
+    Ok(CommandOutcome::Shutdown)
 }

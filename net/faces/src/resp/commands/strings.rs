@@ -2,9 +2,11 @@
 //!
 //! Promises: what Redis 7.0 answers, the order of its checks included. Does not do arithmetic (`numbers`).
 
-use super::{Call, Entry, Outcome, Ran, SYNTAX_ERROR, Stop, delete, fetch, integer, is, put, wrong_arity};
+use super::{
+    Call, CommandOutcome, Entry, Ran, SYNTAX_ERROR, Stop, delete, fetch, integer, is, put, wrong_arity,
+};
 use crate::resp::parse::MAX_ANNOUNCED_BULK;
-use crate::resp::store::{Fetch, Store, Write, WriteError};
+use crate::store::{Fetch, Store, Write, WriteError};
 
 /// An expiry as a command's options give it, not yet checked.
 #[derive(Clone, Copy)]
@@ -96,7 +98,7 @@ pub fn get(c: &mut Call<'_>) -> Ran {
         Some(entry) => c.reply.bulk(entry.value),
         None => c.reply.null(),
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn set(c: &mut Call<'_>) -> Ran {
@@ -104,7 +106,7 @@ pub fn set(c: &mut Call<'_>) -> Ran {
     if c.request.len() == 3 {
         put(c.store, key, value, 0)?;
         c.reply.ok();
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     let o = options(c, 3, OptionsOf::Set)?;
     let mut expiry_ms = match o.expiry {
@@ -131,7 +133,7 @@ pub fn set(c: &mut Call<'_>) -> Ran {
             c.reply.ok();
         }
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn getdel(c: &mut Call<'_>) -> Ran {
@@ -143,7 +145,7 @@ pub fn getdel(c: &mut Call<'_>) -> Ran {
         }
         None => c.reply.null(),
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn getex(c: &mut Call<'_>) -> Ran {
@@ -152,7 +154,7 @@ pub fn getex(c: &mut Call<'_>) -> Ran {
     let now = c.store.wall_ms();
     let Some(Entry { value, expiry_ms: old }) = fetch(c.store, key)? else {
         c.reply.null();
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     };
     let new = match o.expiry {
         Some(expiry) => expiry.at_ms(now, c.spec.full_name)?,
@@ -164,7 +166,7 @@ pub fn getex(c: &mut Call<'_>) -> Ran {
         let value = value.to_vec();
         put_expiring(c.store, key, &value, new)?;
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn setnx(c: &mut Call<'_>) -> Ran {
@@ -174,7 +176,7 @@ pub fn setnx(c: &mut Call<'_>) -> Ran {
         put(c.store, key, c.request.arg(2), 0)?;
     }
     c.reply.integer(missing.into());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn setex(c: &mut Call<'_>) -> Ran {
@@ -190,7 +192,7 @@ fn set_relative(c: &mut Call<'_>, seconds: bool) -> Ran {
     let expiry_ms = expiry.at_ms(c.store.wall_ms(), c.spec.full_name)?;
     put(c.store, c.request.arg(1), c.request.arg(3), expiry_ms)?;
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn getset(c: &mut Call<'_>) -> Ran {
@@ -200,7 +202,7 @@ pub fn getset(c: &mut Call<'_>) -> Ran {
         None => c.reply.null(),
     }
     put(c.store, key, c.request.arg(2), 0)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn mget(c: &mut Call<'_>) -> Ran {
@@ -213,17 +215,17 @@ pub fn mget(c: &mut Call<'_>) -> Ran {
             _ if blocked => {}
             Fetch::Value { value, .. } => c.reply.bulk(value),
             Fetch::Missing => c.reply.null(),
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
-    if blocked { Err(Stop::Blocked) } else { Ok(Outcome::Done) }
+    if blocked { Err(Stop::Blocked) } else { Ok(CommandOutcome::Done) }
 }
 
 pub fn mset(c: &mut Call<'_>) -> Ran {
     let writes = pairs(c)?;
     c.store.write(&writes)?;
     c.reply.ok();
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn msetnx(c: &mut Call<'_>) -> Ran {
@@ -235,7 +237,7 @@ pub fn msetnx(c: &mut Call<'_>) -> Ran {
             Fetch::Pending => blocked = true,
             Fetch::Value { .. } => exists = true,
             Fetch::Missing => {}
-            Fetch::Failed(text) => return Err(text.into()),
+            Fetch::Failed(fault) => return Err(fault.into()),
         }
     }
     if blocked {
@@ -245,7 +247,7 @@ pub fn msetnx(c: &mut Call<'_>) -> Ran {
         c.store.write(&writes)?;
     }
     c.reply.integer((!exists).into());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// The writes that keys and values in turn stand for. A key may come twice: the last value counts.
@@ -261,7 +263,7 @@ fn pairs<'r>(c: &Call<'r>) -> Result<Vec<Write<'r>>, Stop> {
 pub fn strlen(c: &mut Call<'_>) -> Ran {
     let length = fetch(c.store, c.request.arg(1))?.map_or(0, |entry| entry.value.len());
     c.reply.integer(length as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn append(c: &mut Call<'_>) -> Ran {
@@ -272,7 +274,7 @@ pub fn append(c: &mut Call<'_>) -> Ran {
     value.extend_from_slice(tail);
     put(c.store, key, &value, expiry_ms)?;
     c.reply.integer(value.len() as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 pub fn setrange(c: &mut Call<'_>) -> Ran {
@@ -284,7 +286,7 @@ pub fn setrange(c: &mut Call<'_>) -> Ran {
     let entry = fetch(c.store, key)?;
     if part.is_empty() {
         c.reply.integer(entry.map_or(0, |entry| entry.value.len()) as i64);
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     check_length(offset, part.len(), c.ctx.limits.max_value_bytes)?;
     let (mut value, expiry_ms) = owned(entry);
@@ -295,7 +297,7 @@ pub fn setrange(c: &mut Call<'_>) -> Ran {
     value[offset as usize..end].copy_from_slice(part);
     put(c.store, key, &value, expiry_ms)?;
     c.reply.integer(value.len() as i64);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// A copy to change, empty and never expiring if there is no such key.
@@ -317,7 +319,7 @@ pub fn getrange(c: &mut Call<'_>) -> Ran {
     let end = integer(c.request.arg(3))?;
     let value = fetch(c.store, c.request.arg(1))?.map_or(b"".as_slice(), |entry| entry.value);
     c.reply.bulk(part_of(value, start, end));
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// The bytes from `start` to `end`, both included; negative ones count from the end.

@@ -3,14 +3,15 @@
 
 use super::*;
 use crate::auth::{ROOT, User, Users};
-use crate::resp::access::Verdict;
-use crate::resp::context::{Replica, Role, Stats};
+use crate::resp::context::{Replica, ShardRole, Stats};
 use crate::resp::parse::Limits;
+use crate::resp::permission::Verdict;
 use crate::resp::reply::Proto;
 use crate::resp::request::{Route, route};
 use crate::resp::session::Ack;
+use crate::resp::table::TABLE;
 use crate::resp::topology::{NodeTopology, ShardTopology, Topology};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Wall time of all tests.
 const NOW_MS: u64 = 1_700_000_000_000;
@@ -18,9 +19,9 @@ const NOW_MS: u64 = 1_700_000_000_000;
 /// Data in memory; what it refuses is set by the test.
 #[derive(Default)]
 struct Memory {
-    data: HashMap<Vec<u8>, (Vec<u8>, u64)>,
+    data: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
     /// Keys whose value is still on the disk; asked for once, they are here the next time.
-    on_disk: HashSet<Vec<u8>>,
+    on_disk: BTreeSet<Vec<u8>>,
     refuse: Option<WriteError>,
     writes: usize,
 }
@@ -109,7 +110,7 @@ struct Bench {
     topology: Topology,
     session: Session,
     store: Memory,
-    role: Role,
+    role: ShardRole,
     users: Option<Users>,
     verdict: Option<Verdict>,
 }
@@ -117,10 +118,10 @@ struct Bench {
 impl Bench {
     fn new(store: Memory) -> Bench {
         let (users, verdict) = (None, None);
-        Bench { topology: topology(), session: session(), store, role: Role::Leader, users, verdict }
+        Bench { topology: topology(), session: session(), store, role: ShardRole::Leader, users, verdict }
     }
 
-    fn run(&mut self, line: &str) -> (Outcome, String) {
+    fn run(&mut self, line: &str) -> (CommandOutcome, String) {
         let request = Request::new(line.split(' ').map(str::as_bytes).collect());
         let ctx = Context {
             limits: &Limits { max_value_bytes: 100, ..Limits::default() },
@@ -150,8 +151,29 @@ impl Bench {
 
     fn reply(&mut self, line: &str) -> String {
         let (outcome, reply) = self.run(line);
-        assert_eq!(outcome, Outcome::Done, "{line}");
+        assert_eq!(outcome, CommandOutcome::Done, "{line}");
         reply
+    }
+}
+
+/// The arity in the table is what the handler indexes by, for every command and subcommand.
+#[test]
+fn every_command_runs_with_as_few_arguments_as_its_arity_allows() {
+    for spec in TABLE.iter().flat_map(|spec| std::iter::once(spec).chain(spec.subs)) {
+        let words: Vec<&str> = spec.full_name.split('|').collect();
+        for arguments in 0..4 {
+            let len = usize::from(spec.arity.unsigned_abs()).max(words.len()) + arguments;
+            if !spec.takes(len) {
+                continue;
+            }
+            for argument in ["1", "x"] {
+                let mut line = words.clone();
+                line.resize(len, argument);
+                let mut bench = Bench::new(Memory::with(&[("1", "5")]));
+                let (outcome, reply) = bench.run(&line.join(" "));
+                assert_eq!(reply.is_empty(), !outcome.replies(), "{line:?}: {reply}");
+            }
+        }
     }
 }
 
@@ -167,7 +189,7 @@ fn a_blocked_command_has_done_nothing() {
         let data = [("a", "5"), ("b", "6")];
         let mut slow = Bench::new(Memory::with(&data));
         slow.store.on_disk.insert(b"a".to_vec());
-        assert_eq!(slow.run(line), (Outcome::Blocked, String::new()), "{line}");
+        assert_eq!(slow.run(line), (CommandOutcome::Blocked, String::new()), "{line}");
         assert_eq!(slow.store.writes, 0, "{line}");
         assert_eq!(slow.session.last_command, "NULL", "{line}");
         let mut fast = Bench::new(Memory::with(&data));
@@ -180,7 +202,7 @@ fn a_blocked_command_has_done_nothing() {
 fn several_keys_are_asked_of_the_disk_together() {
     let mut bench = Bench::new(Memory::with(&[("a", "1"), ("b", "2")]));
     bench.store.on_disk = ["a", "b"].map(|key| key.as_bytes().to_vec()).into();
-    assert_eq!(bench.run("MGET a b").0, Outcome::Blocked);
+    assert_eq!(bench.run("MGET a b").0, CommandOutcome::Blocked);
     assert!(bench.store.on_disk.is_empty());
     assert_eq!(bench.reply("MGET a b"), "*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
 }
@@ -192,7 +214,7 @@ fn a_full_log_buffer_blocks_and_a_full_disk_is_told() {
     for line in writes {
         let mut bench = Bench::new(Memory::with(&[("a", "5")]));
         bench.store.refuse = Some(WriteError::Busy);
-        assert_eq!(bench.run(line), (Outcome::Blocked, String::new()), "{line}");
+        assert_eq!(bench.run(line), (CommandOutcome::Blocked, String::new()), "{line}");
         bench.store.refuse = Some(WriteError::DiskFull);
         assert!(bench.reply(line).starts_with("-OOM disk full"), "{line}");
         assert!(!bench.reply(line).starts_with('-'), "{line}");
@@ -314,12 +336,15 @@ fn the_acknowledgement_is_chosen_per_connection() {
 #[test]
 fn what_the_node_has_to_do_itself() {
     let mut bench = Bench::new(Memory::default());
-    assert_eq!(bench.run("WAIT 1 50").0, Outcome::Wait { replicas: 1, timeout_ms: 50 });
-    assert_eq!(bench.run("WAIT -1 0").0, Outcome::Wait { replicas: 0, timeout_ms: 0 });
-    assert_eq!(bench.run("WAITAOF 1 2 9").0, Outcome::WaitAof { local: 1, replicas: 2, timeout_ms: 9 });
+    assert_eq!(bench.run("WAIT 1 50").0, CommandOutcome::Wait { replicas: 1, timeout_ms: 50 });
+    assert_eq!(bench.run("WAIT -1 0").0, CommandOutcome::Wait { replicas: 0, timeout_ms: 0 });
+    assert_eq!(
+        bench.run("WAITAOF 1 2 9").0,
+        CommandOutcome::WaitAof { local: 1, replicas: 2, timeout_ms: 9 }
+    );
     assert!(bench.reply("WAITAOF 2 2 9").starts_with("-ERR"));
-    assert_eq!(bench.run("SHUTDOWN NOSAVE NOW"), (Outcome::Shutdown, String::new()));
-    assert_eq!(bench.run("QUIT"), (Outcome::Close, "+OK\r\n".to_owned()));
+    assert_eq!(bench.run("SHUTDOWN NOSAVE NOW"), (CommandOutcome::Shutdown, String::new()));
+    assert_eq!(bench.run("QUIT"), (CommandOutcome::Close, "+OK\r\n".to_owned()));
 }
 
 #[test]
@@ -346,7 +371,7 @@ fn the_state_of_the_node_in_the_words_of_redis() {
     assert_eq!(bench.reply("DBSIZE"), ":11\r\n");
     let replica = "*3\r\n$9\r\n127.0.0.1\r\n$4\r\n7501\r\n$4\r\n4096\r\n";
     assert_eq!(bench.reply("ROLE"), format!("*3\r\n$6\r\nmaster\r\n:8192\r\n*1\r\n{replica}"));
-    bench.role = Role::Follower;
+    bench.role = ShardRole::Follower;
     assert_eq!(
         bench.reply("ROLE"),
         "*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:7401\r\n$9\r\nconnected\r\n:8192\r\n"
@@ -377,7 +402,7 @@ fn a_password_is_judged_before_the_connection_has_a_user() {
     for line in ["AUTH pw", "AUTH root pw", "HELLO 3 AUTH default pw"] {
         bench.session = session();
         bench.verdict = None;
-        assert_eq!(bench.run(line), (Outcome::Judge, String::new()), "{line}");
+        assert_eq!(bench.run(line), (CommandOutcome::Judge, String::new()), "{line}");
         let verdict = |right| Some(Verdict { user: ROOT.into(), right });
         bench.verdict = verdict(false);
         assert!(bench.reply(line).starts_with("-WRONGPASS"), "{line}");

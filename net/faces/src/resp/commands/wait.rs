@@ -1,12 +1,12 @@
 //! `WAIT` and `WAITAOF`: only the arguments are understood here; the node counts the copies.
 
-use super::{Call, Outcome, Ran, Stop, integer};
+use super::{Call, CommandOutcome, Ran, Stop, integer};
 use crate::resp::number::parse_i64;
 
 pub fn wait(c: &mut Call<'_>) -> Ran {
     let replicas = integer(c.request.arg(1))?;
     let timeout_ms = timeout(c.request.arg(2))?;
-    Ok(Outcome::Wait { replicas: clamped(replicas), timeout_ms })
+    Ok(CommandOutcome::Wait { replicas: clamped(replicas), timeout_ms })
 }
 
 pub fn waitaof(c: &mut Call<'_>) -> Ran {
@@ -19,7 +19,7 @@ pub fn waitaof(c: &mut Call<'_>) -> Ran {
         return Err("ERR value is out of range, must be positive".into());
     }
     let timeout_ms = timeout(c.request.arg(3))?;
-    Ok(Outcome::WaitAof { local, replicas: clamped(replicas), timeout_ms })
+    Ok(CommandOutcome::WaitAof { local, replicas: clamped(replicas), timeout_ms })
 }
 
 fn timeout(arg: &[u8]) -> Result<u64, Stop> {

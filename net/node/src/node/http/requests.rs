@@ -323,7 +323,7 @@ impl Node {
         &mut self,
         client: &mut HttpClient,
         id: u64,
-        users: Vec<api::Change>,
+        users: Vec<api::UserChange>,
         then: Option<MetadataChange>,
         out: &mut Vec<Action>,
     ) {
@@ -410,22 +410,22 @@ impl Node {
             return Some(request);
         };
         match planned {
-            api::Plan::Answer(answer) if path.first() == Some(&"_open") => {
+            api::UserPlan::Answer(answer) if path.first() == Some(&"_open") => {
                 self.http_answer(client, id, told(answer));
             }
             // Of the newest users, and only the leader knows these.
-            api::Plan::Answer(answer) => {
+            api::UserPlan::Answer(answer) => {
                 self.http_keep(client, id, request);
                 self.http_carry_out(client, id, Wanted::Other(Plan::Reply(told(answer))), out);
             }
-            api::Plan::Login { .. } if !self.options.settings.auth => {
+            api::UserPlan::Login { .. } if !self.options.settings.auth => {
                 // Nobody is asked for a token, but drivers that were given a password ask for one. It must never
                 // become good, should the group have users later: its key ends with this process.
                 let key = token::derived_key(&self.options.secret, "a token for nobody");
                 let token = token::issue(&key, auth::ROOT, "", self.wall_ms / 1000);
                 self.http_answer(client, id, told(Answer::token(&token)));
             }
-            api::Plan::Login { user, password } => {
+            api::UserPlan::Login { user, password } => {
                 match self.known.passwords.ask(&metadata.users, &user, &password) {
                     Asked::Right => match (&metadata.token_key, metadata.users.get(&user)) {
                         (Some(key), Some(found)) => {
@@ -444,7 +444,7 @@ impl Node {
                     Asked::Wait => self.http_keep(client, id, request),
                 }
             }
-            api::Plan::Change(change) => {
+            api::UserPlan::Change(change) => {
                 self.http_seal(client, id, vec![change], None, out);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Promises: texts as Redis 7.0 sends them. A key belongs to the database that HTTP would find it in, so
 //! that a user's role is the same by both faces. Does not judge passwords: a command that needs a verdict
-//! ends with [`Outcome::Judge`](crate::resp::Outcome::Judge), and is run again when there is one.
+//! ends with [`CommandOutcome::Judge`](crate::resp::CommandOutcome::Judge), and is run again when there is one.
 
 use crate::auth::password::Secret;
 use crate::auth::{Need, ROOT, SYSTEM, Users, allows};
@@ -131,18 +131,18 @@ fn database_of<'k>(key: &'k [u8], is_database: &dyn Fn(&str) -> bool) -> &'k str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Login, Role, User};
+    use crate::auth::{Login, User, UserRole};
 
     fn users() -> Users {
-        let with = |roles: &[(&str, Role)]| {
+        let with = |roles: &[(&str, UserRole)]| {
             let mut user = User::administrator(String::new());
             user.databases = roles.iter().map(|(name, role)| ((*name).to_owned(), *role)).collect();
             user
         };
         Users::from([
             (ROOT.to_owned(), User::administrator(String::new())),
-            ("reader".to_owned(), with(&[(SYSTEM, Role::Read)])),
-            ("shop".to_owned(), with(&[("shop", Role::Write)])),
+            ("reader".to_owned(), with(&[(SYSTEM, UserRole::Read)])),
+            ("shop".to_owned(), with(&[("shop", UserRole::Write)])),
         ])
     }
 
