@@ -49,7 +49,7 @@ pub enum Harm {
 
 /// A disk as it once was.
 #[derive(Clone)]
-pub struct Copy {
+pub struct Snapshot {
     memory: MemoryDisk,
     synced_pulse: Option<Vec<u8>>,
 }
@@ -229,12 +229,12 @@ impl SimDisk {
     }
 
     /// What is on the device now.
-    pub fn copy(&self) -> Copy {
-        Copy { memory: self.memory.clone(), synced_pulse: self.synced_pulse.clone() }
+    pub fn copy(&self) -> Snapshot {
+        Snapshot { memory: self.memory.clone(), synced_pulse: self.synced_pulse.clone() }
     }
 
     /// The device is what it once was.
-    pub fn roll_back(&mut self, to: Copy) {
+    pub fn roll_back(&mut self, to: Snapshot) {
         let max_segments = self.memory.max_segments;
         self.strange = true;
         self.memory = to.memory;

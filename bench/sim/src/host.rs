@@ -4,7 +4,7 @@
 //! share, links and their receive buffers.
 
 use crate::clock::Clock;
-use crate::disk::{Copy, SimDisk};
+use crate::disk::{SimDisk, Snapshot};
 use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::overseer::Overseer;
@@ -24,7 +24,7 @@ pub struct Host {
     pub disk_id: u128,
     pub disks: Vec<SimDisk>,
     /// The disks as they once were, for a fault that brings that back.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<Snapshot>,
     /// What the agent's store holds.
     pub image: Option<Vec<u8>>,
     /// The newest incarnation that is durable.

@@ -1,7 +1,7 @@
 //! What one seed stands for: the group's shape, its load, and how hostile its world is.
 
+use crate::fault::Fault;
 use crate::mutants::{Known, Mutant};
-use crate::nemesis::Kind;
 use crate::random::Dice;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
@@ -46,7 +46,7 @@ pub struct Scenario {
     /// A defence that is taken away.
     pub mutant: Option<Mutant>,
     /// The faults that strike, instead of those that the seed draws.
-    pub kinds: Option<&'static [Kind]>,
+    pub kinds: Option<&'static [Fault]>,
     /// Disks may be wiped, damaged or rolled back.
     pub damages_disks: bool,
 }
