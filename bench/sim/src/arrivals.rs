@@ -1,10 +1,12 @@
 //! What arrives where: calls, packets, and connections that end.
 
-use crate::host::{Input, Link};
+use crate::host::Link;
 use crate::network::{CONNECT_TIMEOUT, Owner, Packet, Plane, USER_TIMEOUT};
+use crate::shell::input::Input;
+use crate::shell::receiver::Receiver;
 use crate::world::{Caller, What, World};
 use agency::ids::NodeId;
-use net::replication::message::{self, HEADER_BYTES};
+use net::replication::message;
 use net::seam::{ConnId, LinkId};
 
 /// Accepted links are numbered from here, connected ones by the core from 1.
@@ -97,14 +99,11 @@ impl World {
 
     fn unannounced_bytes(&mut self, connection: u64, side: usize, arrived: Vec<u8>) {
         let Some(known) = self.network.connections.get_mut(&connection) else { return };
-        let Owner::Unannounced { host, life, bytes } = &mut known.ends[side].owner else { return };
-        bytes.extend_from_slice(&arrived);
-        if bytes.len() < HEADER_BYTES {
-            return;
-        }
+        let Owner::Unannounced { host, life, receiver } = &mut known.ends[side].owner else { return };
+        receiver.arrive(arrived);
+        let Some(header) = receiver.first_header() else { return };
         let (host, life) = (*host, *life);
-        let rest = bytes.split_off(HEADER_BYTES);
-        let header = std::mem::take(bytes);
+        let receiver = std::mem::take(receiver);
         let Some(shard) = message::shard_of(&header) else { return self.hang_up(connection, side) };
         let shard = engine::ids::ShardId(shard.0);
         let Some(actor) =
@@ -114,7 +113,7 @@ impl World {
         };
         actor.next_accepted += 1;
         let link = LinkId(ACCEPTED | actor.next_accepted);
-        let entry = Link { connection: Some(connection), inbox: rest.into(), ..Link::default() };
+        let entry = Link { connection: Some(connection), receiver, ..Link::default() };
         actor.links.insert(link, entry);
         known.ends[side].owner = Owner::Link { host, life, shard, link };
         self.input(host, shard, Input::LinkAccepted { link, header });
@@ -175,7 +174,7 @@ impl World {
         }
         match caller {
             Caller::Link { host, life: caller_life, shard, link } => {
-                let guest = Owner::Unannounced { host: to, life, bytes: Vec::new() };
+                let guest = Owner::Unannounced { host: to, life, receiver: Receiver::default() };
                 let Some(node) = self.hosts[host].living(caller_life) else { return };
                 let Some(entry) = node.shards[usize::from(shard.0)].links.get_mut(&link) else { return };
                 if entry.closing {

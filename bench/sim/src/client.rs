@@ -42,11 +42,8 @@ pub struct Client {
     pub greeted: bool,
     /// To be sent again.
     pub again: Option<Again>,
-    /// Of a stale reader's connection: the newest LSN seen per shard.
-    pub seen: u64,
     /// Keys still to be read at the end.
     pub audit: Vec<Vec<u8>>,
-    pub answered: u64,
     pub answered_writes: Vec<u64>,
     /// When a request of each shard was last refused because nobody serves it.
     pub refused_at: Vec<u64>,
@@ -66,9 +63,7 @@ impl Client {
             http: scenario.is_http(number),
             greeted: false,
             again: None,
-            seen: 0,
             audit: Vec::new(),
-            answered: 0,
             answered_writes: vec![0; usize::from(scenario.shards)],
             refused_at: vec![0; usize::from(scenario.shards)],
         }

@@ -2,7 +2,7 @@
 
 use crate::checkers::rewinds;
 use crate::fault::Trap;
-use crate::host::Input;
+use crate::shell::input::Input;
 use crate::world::{What, World};
 use engine::disk::{DiskOp, DiskOpKind, ReadSpec};
 use engine::ids::ShardId;
@@ -22,7 +22,7 @@ impl World {
         let disk = &mut me.disks[usize::from(shard.0)];
         let verdict = match &op.kind {
             DiskOpKind::Cut { segment, offset, .. } if !disk.strange => {
-                rewinds::verdict(&disk.memory, *segment, *offset, reached)
+                rewinds::verdict(&disk.device.memory, *segment, *offset, reached)
             }
 
             _ => Ok(()),

@@ -2,10 +2,10 @@
 //! its contents is in `spoil`.
 
 use crate::fault::{Fault, Trap};
-use crate::host::Input;
 use crate::mutants::Mutant;
 use crate::nemesis::{MS, Nemesis, SECOND};
 use crate::network::{Owner, Plane};
+use crate::shell::input::Input;
 use crate::world::{What, World};
 use engine::ids::ShardId;
 
@@ -157,9 +157,9 @@ impl World {
                 self.say(host, format_args!("fault: {ppm} ppm of the reads of shard {shard} fail"));
             }
             _ => {
-                let files = disk.memory.files().count();
-                let full = disk.memory.max_segments != usize::MAX;
-                disk.memory.max_segments = if full { usize::MAX } else { files };
+                let files = disk.device.memory.files().count();
+                let full = disk.device.memory.max_segments != usize::MAX;
+                disk.device.memory.max_segments = if full { usize::MAX } else { files };
                 self.say(host, format_args!("fault: disk of shard {shard} full, or no longer"));
             }
         }

@@ -5,14 +5,13 @@
 
 use crate::clock::Clock;
 use crate::disk::{SimDisk, Snapshot};
+use crate::shell::input::Input;
+use crate::shell::receiver::Receiver;
 use agency::events::{ClusterView, Event as WardenEvent, ShardProgress, ShardRequest, ShardUpdate};
-use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
+use agency::ids::{Incarnation, MAX_MEMBERS, Nanos};
 use agency::overseer::Overseer;
-use engine::disk::DiskDone;
-use engine::log::BufferRange;
-use net::mail::Mail;
 use net::node::Node;
-use net::seam::{ConnId, Face, Landing, Lease, LinkId};
+use net::seam::{ConnId, Face, Lease, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -99,34 +98,11 @@ pub struct Actor {
 pub struct Link {
     /// `None` while connecting.
     pub connection: Option<u64>,
-    pub inbox: VecDeque<u8>,
-    pub wanted: Option<Landing>,
-    /// Bytes that have landed of what is wanted.
-    pub landed: usize,
+    pub receiver: Receiver,
     /// The core closed it, or the peer did: nothing more is delivered but `LinkClosed`.
     pub closing: bool,
     /// The kernel needs the log buffer for its sends until then.
     pub released_at: u64,
-}
-
-/// An event for a shard's core that owns its bytes.
-#[derive(Debug)]
-pub enum Input {
-    ClientOpened { conn: ConnId, face: Face, port: u16 },
-    ClientBytes { conn: ConnId, bytes: Vec<u8> },
-    ClientSent { conn: ConnId },
-    ClientClosed { conn: ConnId },
-    LinkAccepted { link: LinkId, header: Vec<u8> },
-    LinkConnected { link: LinkId },
-    LinkBytes { link: LinkId, bytes: Vec<u8> },
-    LinkLanded { link: LinkId },
-    LinkSentLog { link: LinkId, range: BufferRange },
-    LinkClosed { link: LinkId },
-    Disk(DiskDone),
-    ReadDone { ticket: u64, bytes: Option<Vec<u8>> },
-    Mail(Box<Mail>),
-    Handoff(Option<NodeId>),
-    Stop,
 }
 
 impl Page {

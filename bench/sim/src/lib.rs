@@ -4,6 +4,7 @@
 //! Reading order, from what needs nothing to what ties all together:
 //!
 //! * `random`, `trace`, `clock`, `fault` (kinds of faults), `mutants`, `scenario` (what a seed stands for);
+//! * [`shell`]: the virtual shell of a node, which the stories and the fuzz targets use as well;
 //! * `disk`, `network`, `host`, `client`, `nemesis`, `checkers` (one property a file): the parts of the world, each
 //!   by itself;
 //! * `world`: the clock, what is to happen, and the parts; it knows nothing of those who act in it;
@@ -34,11 +35,13 @@ pub mod mutants;
 mod nemesis;
 mod network;
 mod nodes;
+pub mod pair;
 mod post;
 mod random;
 mod requests;
 mod resp_clients;
 mod scenario;
+pub mod shell;
 mod spoil;
 mod strikes;
 mod targets;

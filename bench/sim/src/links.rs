@@ -1,12 +1,12 @@
 //! A node's replication connections: what it sends, what lands where, and how they end.
 
-use crate::host::Input;
 use crate::network::{Owner, Packet};
+use crate::shell::input::Input;
 use crate::world::{What, World};
 use engine::ids::ShardId;
 use engine::log::BufferRange;
 use net::replication::message;
-use net::seam::{Landing, LinkId};
+use net::seam::LinkId;
 
 /// The kernel needs sent bytes for up to this long.
 const RELEASE: u64 = 200_000;
@@ -98,7 +98,7 @@ impl World {
     pub fn link_bytes(&mut self, host: usize, shard: ShardId, link: LinkId, bytes: Vec<u8>) {
         let Some(node) = &mut self.hosts[host].node else { return };
         let Some(entry) = node.shards[usize::from(shard.0)].links.get_mut(&link) else { return };
-        entry.inbox.extend(bytes);
+        entry.receiver.arrive(bytes);
         self.fill(host, shard, link);
     }
 
@@ -107,26 +107,8 @@ impl World {
         let Some(node) = &mut self.hosts[host].node else { return };
         let actor = &mut node.shards[usize::from(shard.0)];
         let Some(entry) = actor.links.get_mut(&link) else { return };
-        match entry.wanted {
-            Some(Landing::Memory(len)) if entry.inbox.len() >= len && !entry.closing => {
-                entry.wanted = None;
-                let bytes: Vec<u8> = entry.inbox.drain(..len).collect();
-                self.input(host, shard, Input::LinkBytes { link, bytes });
-            }
-            Some(Landing::Log(range)) => {
-                let take = entry.inbox.len().min(range.len - entry.landed);
-                let bytes: Vec<u8> = entry.inbox.drain(..take).collect();
-                if let (Some(core), true) = (&mut actor.core, take > 0) {
-                    let start = range.start.advance(entry.landed as u64);
-                    core.fill_landing(BufferRange { start, len: take }, &bytes);
-                }
-                entry.landed += take;
-                if entry.landed == range.len && !entry.closing {
-                    entry.wanted = None;
-                    self.input(host, shard, Input::LinkLanded { link });
-                }
-            }
-            _ => {}
+        if let Some(input) = entry.receiver.fill(link, actor.core.as_deref_mut(), entry.closing) {
+            self.input(host, shard, input);
         }
     }
 }

@@ -3,13 +3,11 @@
 use crate::fault::Trap;
 use crate::network::Owner;
 use crate::post::TURN_SPREAD;
+use crate::shell::open;
 use crate::world::{What, World};
+use agency::ids::NodeId;
 use engine::error::RecoverError;
 use engine::ids::ShardId;
-use engine::io::buffers::MirrorBuffer;
-use engine::recover::recover;
-use engine::shard::ShardOptions;
-use net::node::{Node, NodeOptions};
 
 /// How long after its death a process's sockets are torn down.
 const TEAR_DOWN: (u64, u64) = (3_000_000, 12_000_000);
@@ -25,18 +23,9 @@ impl World {
         let incarnation = node.incarnation;
         let mut cores = Vec::new();
         for shard in (0..config.shards).map(ShardId) {
-            let options = ShardOptions {
-                segment_bytes: config.segment_bytes.0,
-                max_value_bytes: config.max_value_bytes.0 as usize,
-                cache_bytes: config.cache_bytes.0 as usize,
-                ..ShardOptions::new(config.group, shard)
-            };
-            let Ok(buffer) = MirrorBuffer::new(config.log_buffer_bytes.0 as usize) else {
-                return self.violated("memory", "no memory for a log buffer".into());
-            };
             let disk = &self.hosts[host].disks[usize::from(shard.0)];
             let readable = disk.read_errors_ppm == 0;
-            let core = match recover(&options, buffer, &disk.open(&mut self.dice)) {
+            let core = match open::engine(&config, shard, &disk.open(&mut self.dice)) {
                 Ok(core) => core,
                 Err(RecoverError::Read { .. }) if !readable => {
                     return self.kill_node(host, "it cannot read its log");
@@ -56,21 +45,13 @@ impl World {
                     core.damaged()
                 ),
             );
-            let options = NodeOptions {
-                me: agency::ids::NodeId(host as u8),
-                shard,
-                config: config.clone(),
-                incarnation,
-                pid: 1,
-                started_ms: self.now / 1_000_000,
-                secret: [0; 32],
-            };
             self.checkers.forget_node(host, shard);
             self.note_loss(host, shard, core.tail().0);
             if core.damaged() {
                 self.checkers.damage.found(host);
             }
-            cores.push(Box::new(Node::new(options, core)));
+            let me = NodeId(host as u8);
+            cores.push(Box::new(open::node(&config, me, incarnation, self.now / 1_000_000, core)));
         }
         let Some(node) = self.hosts[host].living(life) else { return };
         for (actor, core) in node.shards.iter_mut().zip(cores) {

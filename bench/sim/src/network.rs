@@ -5,6 +5,7 @@
 //! links and nodes' links have paths of their own: one may die while the other lives.
 
 use crate::random::Dice;
+use crate::shell::receiver::Receiver;
 use agency::codec::Message;
 use agency::ids::NodeId;
 use engine::ids::ShardId;
@@ -33,7 +34,7 @@ pub enum Owner {
     Unannounced {
         host: usize,
         life: u64,
-        bytes: Vec<u8>,
+        receiver: Receiver,
     },
     Link {
         host: usize,

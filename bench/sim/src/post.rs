@@ -1,6 +1,6 @@
 //! Hands events to the hosts' processes and wakes them: each has an inbox that it empties at its next turn.
 
-use crate::host::Input;
+use crate::shell::input::Input;
 use crate::world::{What, World};
 use agency::events::Event;
 use engine::ids::ShardId;

@@ -48,7 +48,6 @@ impl World {
         me.at = at;
         me.inbox.clear();
         me.greeted &= me.http;
-        me.seen = 0;
         let serial = me.serial;
         let caller = Caller::Client { client, serial, face: at.1, shard: at.2 };
         self.call(caller, self.scenario.members() + client, at.0);
@@ -162,7 +161,6 @@ impl World {
     ) {
         let shard = self.configs[0].shard_of_slot(slot_of(&asked[0].0));
         self.clients[client].again = None;
-        self.clients[client].answered += 1;
         if asked[0].1.writes() {
             self.clients[client].answered_writes[usize::from(shard.0)] += 1;
         }

@@ -143,11 +143,6 @@ impl Scenario {
         (late, dice.one_in(4).then(|| dice.below(3 * self.late_notices)))
     }
 
-    /// Whether this world makes shards fail for this reason.
-    pub fn expects_failure(&self, reason: &str) -> bool {
-        self.damages_disks && reason.starts_with("cannot read the log")
-    }
-
     /// The port of a shard, or of any key.
     pub fn port(&self, host: usize, face: Face, shard: ShardId) -> u16 {
         let member = self.member(host);

@@ -256,7 +256,7 @@ fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
     let Some(node) = &me.node else { return };
     let Some(core) = &node.shards[usize::from(shard.0)].core else { return };
     let engine = core.engine();
-    let disk = &me.disks[usize::from(shard.0)].memory;
+    let disk = &me.disks[usize::from(shard.0)].device.memory;
     let end = engine.committed().0.min(engine.durable().0);
     let mut at = engine.oldest().0;
     let mut verdict = Ok(());
@@ -285,7 +285,7 @@ fn check_index(world: &mut World, host: usize, shard: ShardId) {
     let damaged = world.checkers.damage.stands(host);
     let World { hosts, checkers, .. } = world;
     let me = &hosts[host];
-    let disk = &me.disks[usize::from(shard.0)].memory;
+    let disk = &me.disks[usize::from(shard.0)].device.memory;
     let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref()) else {
         return;
     };
