@@ -7,6 +7,7 @@
 
 use crate::mutants::Mutant;
 use crate::random::Dice;
+use crate::shell::device::{Device, EIO, Flight};
 use engine::disk::LogStorage;
 use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use engine::ids::SegmentId;
@@ -17,7 +18,7 @@ use engine::segment::{DATA_START, HeaderBlock, SegmentHeader};
 use engine::shard::Shard;
 use engine::testing::{Effect, MemoryDisk};
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 const HOT_LEAST: u64 = 15_000;
 const HOT_SPREAD: u64 = 60_000;
@@ -29,7 +30,6 @@ const FOR_EVER: u64 = u64::MAX / 4;
 const READ_STALL_MOST: u64 = 2_000_000_000;
 /// Writes a lying disk keeps to itself.
 const LIES_MOST: usize = 8;
-const EIO: i32 = 5;
 /// A misdirected write lands at least this many blocks behind its place.
 const MISDIRECTED_BLOCKS: u64 = 8;
 /// What may still be written to a segment, in bytes, before a node whose write was harmed is dead.
@@ -49,7 +49,7 @@ pub enum Harm {
 
 /// A disk as it once was.
 #[derive(Clone)]
-pub struct Copy {
+pub struct Snapshot {
     memory: MemoryDisk,
     synced_pulse: Option<Vec<u8>>,
 }
@@ -61,17 +61,9 @@ pub struct Opened<'a> {
     fails_in: Cell<u64>,
 }
 
-struct Flight {
-    op: DiskCommand,
-    stages: Vec<Vec<Effect>>,
-    fails: bool,
-}
-
 /// One shard's disk.
 pub struct SimDisk {
-    pub memory: MemoryDisk,
-    flights: BTreeMap<u64, Flight>,
-    next: u64,
+    pub device: Device,
     /// Operations submitted before this time take until then.
     pub stalled_until: u64,
     /// Chance in a million that a write fails, and that a read does.
@@ -93,9 +85,7 @@ pub struct SimDisk {
 impl SimDisk {
     pub fn new(segment_bytes: u64, mutant: Option<Mutant>) -> SimDisk {
         SimDisk {
-            memory: MemoryDisk::new(segment_bytes),
-            flights: BTreeMap::new(),
-            next: 0,
+            device: Device::new(MemoryDisk::new(segment_bytes)),
             stalled_until: 0,
             write_errors_ppm: 0,
             read_errors_ppm: 0,
@@ -110,16 +100,14 @@ impl SimDisk {
 
     /// Takes an operation. Returns its number and when it will be done.
     pub fn submit(&mut self, op: DiskCommand, shard: &Shard, now: u64, dice: &mut Dice) -> (u64, u64) {
-        let stages = self.memory.stages(&op, shard);
         let takes = if op.work.is_cold() {
             COLD_LEAST + dice.below(COLD_SPREAD)
         } else {
             HOT_LEAST + dice.below(HOT_SPREAD)
         };
         let fails = dice.below(1_000_000) < self.write_errors_ppm;
-        self.next += 1;
-        self.flights.insert(self.next, Flight { op, stages, fails });
-        (self.next, now.max(self.stalled_until).saturating_add(takes).min(FOR_EVER))
+        let flight = self.device.submit(op, shard, fails);
+        (flight, now.max(self.stalled_until).saturating_add(takes).min(FOR_EVER))
     }
 
     /// Hangs whatever is submitted from now on.
@@ -135,7 +123,7 @@ impl SimDisk {
     /// Whether no failure is set.
     pub fn works(&self, now: u64) -> bool {
         let errors = self.write_errors_ppm + self.read_errors_ppm;
-        self.stalled_until <= now && errors == 0 && self.memory.max_segments == usize::MAX
+        self.stalled_until <= now && errors == 0 && self.device.memory.max_segments == usize::MAX
     }
 
     /// It works from now on, unless it hangs: that is for the warden to notice.
@@ -145,7 +133,7 @@ impl SimDisk {
         }
         self.write_errors_ppm = 0;
         self.read_errors_ppm = 0;
-        self.memory.max_segments = usize::MAX;
+        self.device.memory.max_segments = usize::MAX;
         self.harm = None;
     }
 
@@ -157,12 +145,12 @@ impl SimDisk {
 
     /// The operations that have not been answered.
     pub fn under_way(&self) -> Vec<u64> {
-        self.flights.keys().copied().collect()
+        self.device.under_way()
     }
 
     /// The operation is over.
     pub fn finish(&mut self, flight: u64, dice: &mut Dice) -> Option<DiskDone> {
-        let Flight { op, stages, fails } = self.flights.remove(&flight)?;
+        let Flight { op, stages, fails } = self.device.take(flight)?;
         if self.mutant == Some(Mutant::IgnoresFailedWrites) && fails {
             self.apply_part(&op, &stages, dice);
             return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
@@ -190,12 +178,12 @@ impl SimDisk {
             return Some(DiskDone { ticket: op.ticket, result: Err(DiskError::Failed { errno: EIO }) });
         }
         self.note_synced(&op, &stages);
-        Some(self.memory.finish(&op, &stages))
+        Some(self.device.memory.finish(&op, &stages))
     }
 
     /// Whether a segment written up to `end` is not about to be sealed: a footer would vouch for what is lost.
     fn stays_open(&self, segment: SegmentId, end: u64) -> bool {
-        self.memory.files().any(|(id, file)| id == segment && end + SEALS_WITHIN < file.len() as u64)
+        self.device.memory.files().any(|(id, file)| id == segment && end + SEALS_WITHIN < file.len() as u64)
     }
 
     /// A log write lands behind its place, where nothing has been written yet: what it destroys elsewhere
@@ -206,54 +194,54 @@ impl SimDisk {
         for effect in stages.iter().flatten() {
             let Effect::Write { segment, offset, bytes } = effect else { continue };
             let place = offset + aside + BLOCK * MISDIRECTED_BLOCKS;
-            let room = self.memory.files().any(|(id, file)| {
+            let room = self.device.memory.files().any(|(id, file)| {
                 id == *segment && place as usize + bytes.len() <= file.len() - BLOCK as usize
             });
             if room {
                 let bytes = bytes.clone();
-                self.memory.apply(&Effect::Write { segment: *segment, offset: place, bytes });
+                self.device.memory.apply(&Effect::Write { segment: *segment, offset: place, bytes });
             }
         }
     }
 
     /// The blocks that a read asks for; `None` if it fails.
     pub fn read(&self, spec: ReadSpec, dice: &mut Dice) -> Option<Vec<u8>> {
-        (dice.below(1_000_000) >= self.read_errors_ppm).then(|| self.memory.read_blocks(spec))
+        (dice.below(1_000_000) >= self.read_errors_ppm).then(|| self.device.read(spec)).flatten()
     }
 
     /// The disk for a recovery.
     pub fn open(&self, dice: &mut Dice) -> Opened<'_> {
         let fails = dice.below(RECOVERY_ERROR_ODDS) < self.read_errors_ppm;
         let fails_in = Cell::new(if fails { 1 + dice.below(RECOVERY_READS) } else { 0 });
-        Opened { memory: &self.memory, fails_in }
+        Opened { memory: &self.device.memory, fails_in }
     }
 
     /// What is on the device now.
-    pub fn copy(&self) -> Copy {
-        Copy { memory: self.memory.clone(), synced_pulse: self.synced_pulse.clone() }
+    pub fn copy(&self) -> Snapshot {
+        Snapshot { memory: self.device.memory.clone(), synced_pulse: self.synced_pulse.clone() }
     }
 
     /// The device is what it once was.
-    pub fn roll_back(&mut self, to: Copy) {
-        let max_segments = self.memory.max_segments;
+    pub fn roll_back(&mut self, to: Snapshot) {
+        let max_segments = self.device.memory.max_segments;
         self.strange = true;
-        self.memory = to.memory;
-        self.memory.max_segments = max_segments;
+        self.device.memory = to.memory;
+        self.device.memory.max_segments = max_segments;
         self.synced_pulse = to.synced_pulse;
     }
 
     fn write_oldest(&mut self) -> bool {
         let Some(stages) = self.unwritten.pop_front() else { return false };
-        stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
+        stages.iter().flatten().for_each(|effect| self.device.memory.apply(effect));
         true
     }
 
     /// Whoever waited for operations is gone: each of them happened wholly, in part, or not at all.
     pub fn abandon(&mut self, dice: &mut Dice) {
         self.unwritten.clear();
-        for (_, flight) in std::mem::take(&mut self.flights) {
+        for flight in self.device.take_all() {
             let creates = matches!(flight.op.work, DiskWork::PrepareSegment { .. });
-            if creates && self.memory.files().count() >= self.memory.max_segments {
+            if creates && self.device.memory.files().count() >= self.device.memory.max_segments {
                 continue;
             }
             self.apply_part(&flight.op, &flight.stages, dice);
@@ -264,9 +252,9 @@ impl SimDisk {
     pub fn lose_power(&mut self, dice: &mut Dice) {
         self.abandon(dice);
         if dice.one_in(2) {
-            self.memory.lose_pulse();
+            self.device.memory.lose_pulse();
             if let Some(bytes) = self.synced_pulse.clone() {
-                self.memory.apply(&Effect::Pulse { bytes });
+                self.device.memory.apply(&Effect::Pulse { bytes });
             }
         }
     }
@@ -284,15 +272,15 @@ impl SimDisk {
             0 => {}
             1 => {
                 self.note_synced(op, stages);
-                stages.iter().flatten().for_each(|effect| self.memory.apply(effect));
+                stages.iter().flatten().for_each(|effect| self.device.memory.apply(effect));
             }
             _ => {
                 let whole = dice.below(stages.len() as u64) as usize;
                 self.note_synced(op, &stages[..whole]);
-                stages[..whole].iter().flatten().for_each(|effect| self.memory.apply(effect));
+                stages[..whole].iter().flatten().for_each(|effect| self.device.memory.apply(effect));
                 for effect in stages.get(whole).into_iter().flatten() {
                     if dice.one_in(2) {
-                        self.memory.apply(effect);
+                        self.device.memory.apply(effect);
                     }
                 }
             }
@@ -306,11 +294,11 @@ impl SimDisk {
                 HeaderBlock::Valid(header) => Some((header.base.0, id)),
                 _ => None,
             };
-        let mut all: Vec<(u64, SegmentId)> = self.memory.files().filter_map(headed).collect();
+        let mut all: Vec<(u64, SegmentId)> = self.device.memory.files().filter_map(headed).collect();
         all.sort_unstable();
         all.pop();
         let (_, segment) = dice.pick(&all)?;
-        let file = self.memory.file_mut(segment)?;
+        let file = self.device.memory.file_mut(segment)?;
         let at = DATA_START + dice.below(file.len() as u64 / 2);
         file[at as usize] ^= 1 << dice.below(8);
         Some((segment, at))
@@ -319,7 +307,7 @@ impl SimDisk {
     /// Flips one bit of the newest segment, in what the pulse says is durable: there the damage must be seen
     /// when the shard is opened. Returns where.
     pub fn flip_durable_bit(&mut self, dice: &mut Dice) -> Option<(SegmentId, u64)> {
-        let block = self.memory.pulse().ok()??;
+        let block = self.device.memory.pulse().ok()??;
         let pulse = Pulse::from_block(block.as_slice())?;
         // What vouches for the damaged place is not lost as well: one fault at a time.
         self.synced_pulse = Some(block.as_slice().to_vec());
@@ -328,10 +316,10 @@ impl SimDisk {
                 HeaderBlock::Valid(header) => Some((header.base.0, id)),
                 _ => None,
             };
-        let (base, segment) = self.memory.files().filter_map(headed).max()?;
+        let (base, segment) = self.device.memory.files().filter_map(headed).max()?;
         let durable = pulse.durable.0.checked_sub(base).filter(|len| *len > 0)?;
         let at = DATA_START + dice.below(durable);
-        *self.memory.file_mut(segment)?.get_mut(at as usize)? ^= 1 << dice.below(8);
+        *self.device.memory.file_mut(segment)?.get_mut(at as usize)? ^= 1 << dice.below(8);
         Some((segment, at))
     }
 }

@@ -1,79 +1,80 @@
 //! What each kind of fault does to processes, links and clocks. A disk's failures are here too; what damages
 //! its contents is in `spoil`.
 
-use crate::host::Input;
+use crate::fault::{Fault, Trap};
 use crate::mutants::Mutant;
-use crate::nemesis::{Kind, MS, Nemesis, SECOND, Trap};
-use crate::network::Plane;
+use crate::nemesis::{MS, Nemesis, SECOND};
+use crate::network::{Owner, Plane};
+use crate::shell::input::Input;
 use crate::world::{What, World};
 use engine::ids::ShardId;
 
 impl World {
-    pub(super) fn inflict(&mut self, kind: Kind) {
+    pub fn inflict(&mut self, kind: Fault) {
         let data = self.dice.below(self.scenario.data_nodes as u64) as usize;
         let any = self.dice.below(self.hosts.len() as u64) as usize;
         let shard = ShardId(self.dice.below(u64::from(self.scenario.shards)) as u16);
         let span = Nemesis::span(&mut self.dice);
         match kind {
-            Kind::KillNode if !self.spared(data) => self.kill_node(data, "fault: killed"),
-            Kind::KillWarden if !self.spared(any) => self.crash_warden(any),
-            Kind::LosePower if !self.spared(any) => self.lose_power(any),
-            Kind::KillTwice if !self.spared(data) => {
+            Fault::KillNode if !self.spared(data) => self.kill_node(data, "fault: killed"),
+            Fault::KillWarden if !self.spared(any) => self.crash_warden(any),
+            Fault::LosePower if !self.spared(any) => self.lose_power(any),
+            Fault::KillTwice if !self.spared(data) => {
                 self.nemesis.traps.push((Trap::Recovery, Some(data)));
                 self.kill_node(data, "fault: killed, and again when it is back");
             }
-            Kind::KillNode | Kind::KillWarden | Kind::LosePower | Kind::KillTwice => {}
-            Kind::KillPromoted => self.nemesis.traps.push((Trap::Promotion, None)),
-            Kind::KillAdmitting => self.nemesis.traps.push((Trap::Admission, None)),
-            Kind::KillEvicting => self.nemesis.traps.push((Trap::Eviction, None)),
-            Kind::KillVoting => self.nemesis.traps.push((Trap::Vote, Some(any))),
-            Kind::Blackout if !self.checkers.damage.hidden() => {
+            Fault::KillNode | Fault::KillWarden | Fault::LosePower | Fault::KillTwice => {}
+            Fault::KillPromoted => self.nemesis.traps.push((Trap::Promotion, None)),
+            Fault::KillAdmitting => self.nemesis.traps.push((Trap::Admission, None)),
+            Fault::KillEvicting => self.nemesis.traps.push((Trap::Eviction, None)),
+            Fault::KillVoting => self.nemesis.traps.push((Trap::Vote, Some(any))),
+            Fault::Blackout if !self.checkers.damage.hidden() => {
                 (0..self.hosts.len()).for_each(|host| self.lose_power(host));
             }
-            Kind::Blackout => {}
-            Kind::KillRewinding => self.nemesis.traps.push((Trap::Rewind, None)),
-            Kind::RollingRestart => self.restart_all(),
-            Kind::PauseNode => self.pause_node(data, span),
-            Kind::PauseWarden => self.pause_warden(any, span),
-            Kind::PauseHost => {
+            Fault::Blackout => {}
+            Fault::KillRewinding => self.nemesis.traps.push((Trap::Rewind, None)),
+            Fault::RollingRestart => self.restart_all(),
+            Fault::PauseNode => self.pause_node(data, span),
+            Fault::PauseWarden => self.pause_warden(any, span),
+            Fault::PauseHost => {
                 self.pause_node(any, span);
                 self.pause_warden(any, span);
             }
-            Kind::Handoff => {
+            Fault::Handoff => {
                 self.say(data, format_args!("fault: handoff wanted for shard {}", shard.0));
                 self.input(data, shard, Input::Handoff(None));
             }
-            Kind::StopNode if !self.spared(data) => self.stop_node(data),
-            Kind::StopNode => {}
-            Kind::OldNotice => self.old_notice(data),
-            Kind::ChangeDrift => {
+            Fault::StopNode if !self.spared(data) => self.stop_node(data),
+            Fault::StopNode => {}
+            Fault::OldNotice => self.old_notice(data),
+            Fault::ChangeDrift => {
                 let drift = self.scenario.drift(&mut self.dice);
                 self.hosts[any].clock.set_drift(self.now, drift);
             }
-            Kind::LoseDisk
-            | Kind::FlipBit
-            | Kind::Rot
-            | Kind::LoseWrite
-            | Kind::MisdirectWrite
-            | Kind::RollBack => self.spoil(kind, data, shard),
-            Kind::StallDisk | Kind::HangDisk | Kind::WriteError | Kind::ReadError | Kind::FullDisk => {
+            Fault::LoseDisk
+            | Fault::FlipBit
+            | Fault::Rot
+            | Fault::LoseWrite
+            | Fault::MisdirectWrite
+            | Fault::RollBack => self.spoil(kind, data, shard),
+            Fault::StallDisk | Fault::HangDisk | Fault::WriteError | Fault::ReadError | Fault::FullDisk => {
                 self.fail_disk(kind, data, shard, span);
             }
             _ => self.cut_links(kind, any, data, span),
         }
     }
 
-    fn cut_links(&mut self, kind: Kind, any: usize, data: usize, span: u64) {
+    fn cut_links(&mut self, kind: Fault, any: usize, data: usize, span: u64) {
         let (hosts, places) = (self.hosts.len(), self.hosts.len() + self.clients.len());
         let to = self.dice.below(places as u64) as usize;
         let other = self.dice.below(hosts as u64) as usize;
         let until = self.now + span;
         match kind {
-            Kind::Block => {
+            Fault::Block => {
                 self.say(any, format_args!("fault: nothing gets from {any} to {to} for {} ms", span / MS));
                 self.block(any, to, span);
             }
-            Kind::BlockWardens => {
+            Fault::BlockWardens => {
                 let span = span / MS;
                 self.say(any, format_args!("fault: its warden does not reach that of {other} for {span} ms"));
                 self.network.block(Plane::Agency, any, other, until);
@@ -81,43 +82,43 @@ impl World {
                     self.network.block(Plane::Agency, other, any, until);
                 }
             }
-            Kind::BlockNodes => {
+            Fault::BlockNodes => {
                 self.say(any, format_args!("fault: its node does not reach {to} for {} ms", span / MS));
                 self.network.block(Plane::Data, any, to, until);
                 if self.dice.one_in(2) {
                     self.network.block(Plane::Data, to, any, until);
                 }
             }
-            Kind::Isolate => {
+            Fault::Isolate => {
                 self.say(any, format_args!("fault: cut off for {} ms", span / MS));
                 for other in 0..places {
                     self.block(any, other, span);
                     self.block(other, any, span);
                 }
             }
-            Kind::Estrange => {
+            Fault::Estrange => {
                 self.say(data, format_args!("fault: cut off from the other hosts for {} ms", span / MS));
                 for other in 0..hosts {
                     self.block(data, other, span);
                     self.block(other, data, span);
                 }
             }
-            Kind::Flap => {
+            Fault::Flap => {
                 self.say(any, format_args!("fault: short cut between {any} and {other}"));
                 let span = self.dice.magnitude(MS, 80 * MS);
                 self.block(any, other, span);
                 self.block(other, any, span);
             }
-            Kind::Slow => {
+            Fault::Slow => {
                 let by = self.dice.magnitude(MS / 10, 60 * MS);
                 let span = span / MS;
                 self.say(any, format_args!("fault: from {any} to {to} up to {by} ns slower for {span} ms"));
                 self.network.slow(any, to, by, until);
             }
-            Kind::Reset | Kind::HalfOpen => {
+            Fault::Reset | Fault::HalfOpen => {
                 let ends = self.ends_of(any);
                 let Some((connection, side)) = self.dice.pick(&ends) else { return };
-                if kind == Kind::Reset {
+                if kind == Fault::Reset {
                     self.say(any, format_args!("fault: a connection is reset"));
                     self.break_end(connection, side);
                 } else {
@@ -125,7 +126,7 @@ impl World {
                     self.forget_end(connection, side);
                 }
             }
-            Kind::LoseMessages => {
+            Fault::LoseMessages => {
                 self.say(any, format_args!("fault: the agency's messages suffer for {} ms", span / MS));
                 self.nemesis.noise_until = until;
             }
@@ -133,32 +134,32 @@ impl World {
         }
     }
 
-    fn fail_disk(&mut self, kind: Kind, host: usize, shard: ShardId, span: u64) {
+    fn fail_disk(&mut self, kind: Fault, host: usize, shard: ShardId, span: u64) {
         let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
         let shard = shard.0;
         match kind {
-            Kind::StallDisk => {
+            Fault::StallDisk => {
                 disk.stalled_until = disk.stalled_until.max(self.now + span);
                 self.say(host, format_args!("fault: disk of shard {shard} stalls for {} ms", span / MS));
             }
-            Kind::HangDisk => {
+            Fault::HangDisk => {
                 disk.hang();
                 self.say(host, format_args!("fault: disk of shard {shard} hangs"));
             }
-            Kind::WriteError => {
+            Fault::WriteError => {
                 let ppm = self.dice.pick(&[0, 0, 300, 20_000]).unwrap_or(0);
                 disk.write_errors_ppm = ppm;
                 self.say(host, format_args!("fault: {ppm} ppm of the writes of shard {shard} fail"));
             }
-            Kind::ReadError => {
+            Fault::ReadError => {
                 let ppm = self.dice.pick(&[0, 0, 1_000, 30_000]).unwrap_or(0);
                 disk.read_errors_ppm = ppm;
                 self.say(host, format_args!("fault: {ppm} ppm of the reads of shard {shard} fail"));
             }
             _ => {
-                let files = disk.memory.files().count();
-                let full = disk.memory.max_segments != usize::MAX;
-                disk.memory.max_segments = if full { usize::MAX } else { files };
+                let files = disk.device.memory.files().count();
+                let full = disk.device.memory.max_segments != usize::MAX;
+                disk.device.memory.max_segments = if full { usize::MAX } else { files };
                 self.say(host, format_args!("fault: disk of shard {shard} full, or no longer"));
             }
         }
@@ -209,7 +210,7 @@ impl World {
         }
     }
 
-    pub(super) fn restart_in_order(&mut self, host: usize) {
+    pub fn restart_in_order(&mut self, host: usize) {
         if self.nemesis.over || self.spared(host) {
             return;
         }
@@ -219,7 +220,7 @@ impl World {
         self.later(drained, What::CrashWarden { host });
     }
 
-    pub(super) fn crash_warden(&mut self, host: usize) {
+    pub fn crash_warden(&mut self, host: usize) {
         self.kill_warden(host, "fault: killed");
         let back = self.dice.magnitude(self.scenario.respawn.0, self.scenario.respawn.1);
         self.later(back, What::StartWarden { host });
@@ -237,5 +238,15 @@ impl World {
         }
         let back = self.dice.magnitude(50 * MS, 5 * SECOND);
         self.later(back, What::StartWarden { host });
+    }
+
+    /// Open ends of connections of this host's processes.
+    fn ends_of(&self, host: usize) -> Vec<(u64, usize)> {
+        self.network.ends_where(|port| match port {
+            Owner::Warden { host: h, .. } | Owner::Link { host: h, .. } | Owner::Served { host: h, .. } => {
+                *h == host
+            }
+            Owner::Unannounced { .. } | Owner::Client { .. } => false,
+        })
     }
 }

@@ -4,17 +4,16 @@
 //! share, links and their receive buffers.
 
 use crate::clock::Clock;
-use crate::disk::{Copy, SimDisk};
+use crate::disk::{SimDisk, Snapshot};
+use crate::shell::input::Input;
+use crate::shell::receiver::Receiver;
 use agency::events::Event as WardenEvent;
-use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
+use agency::ids::{Incarnation, MAX_MEMBERS, Nanos};
 use agency::overseer::Overseer;
 use agency::shard::{ShardProgress, ShardRequest, ShardUpdate};
 use agency::view::ClusterView;
-use engine::disk::DiskDone;
-use engine::log::BufferRange;
-use node::mail::Mail;
 use node::node::Node;
-use node::seam::{ConnId, Face, Landing, Lease, LinkId};
+use node::seam::{ConnId, Face, Lease, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ pub struct Host {
     pub disk_id: u128,
     pub disks: Vec<SimDisk>,
     /// The disks as they once were, for a fault that brings that back.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<Snapshot>,
     /// What the agent's store holds.
     pub image: Option<Vec<u8>>,
     /// The newest incarnation that is durable.
@@ -101,34 +100,11 @@ pub struct Actor {
 pub struct Link {
     /// `None` while connecting.
     pub connection: Option<u64>,
-    pub inbox: VecDeque<u8>,
-    pub wanted: Option<Landing>,
-    /// Bytes that have landed of what is wanted.
-    pub landed: usize,
+    pub receiver: Receiver,
     /// The core closed it, or the peer did: nothing more is delivered but `LinkClosed`.
     pub closing: bool,
     /// The kernel needs the log buffer for its sends until then.
     pub released_at: u64,
-}
-
-/// An event for a shard's core that owns its bytes.
-#[derive(Debug)]
-pub enum Input {
-    ClientOpened { conn: ConnId, face: Face, port: u16 },
-    ClientBytes { conn: ConnId, bytes: Vec<u8> },
-    ClientSent { conn: ConnId },
-    ClientClosed { conn: ConnId },
-    LinkAccepted { link: LinkId, header: Vec<u8> },
-    LinkConnected { link: LinkId },
-    LinkBytes { link: LinkId, bytes: Vec<u8> },
-    LinkLanded { link: LinkId },
-    LinkSentLog { link: LinkId, range: BufferRange },
-    LinkClosed { link: LinkId },
-    Disk(DiskDone),
-    ReadDone { ticket: u64, bytes: Option<Vec<u8>> },
-    Mail(Box<Mail>),
-    Handoff(Option<NodeId>),
-    Stop,
 }
 
 impl Page {

@@ -1,13 +1,15 @@
 //! How a virtual host is set up: what its node is told, and the sizes of what lies under it.
 
 use agency::ids::{NodeId, NodeSet};
-use node::settings::Settings;
-use std::ops::Deref;
-use std::sync::Arc;
+use agency::timing::Timing;
+use engine::ids::GroupId;
+use node::settings::{Ack, HttpSettings, Member, Settings};
+use std::ops::{Deref, DerefMut};
 
 /// One member of the group.
+#[derive(Clone)]
 pub struct HostConfig {
-    pub settings: Arc<Settings>,
+    pub settings: Settings,
     pub segment_bytes: u64,
     pub log_buffer_bytes: u64,
     pub cache_bytes: u64,
@@ -22,7 +24,36 @@ impl Deref for HostConfig {
     }
 }
 
+impl DerefMut for HostConfig {
+    fn deref_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+}
+
 impl HostConfig {
+    /// Member `me` of these, with small bounds everywhere: what a test does not set is of no interest to it.
+    pub fn new(group: GroupId, me: usize, members: Vec<Member>) -> HostConfig {
+        HostConfig {
+            settings: Settings {
+                group,
+                name: members[me].name.clone(),
+                shards: 1,
+                ack: Ack::Durable,
+                auth: false,
+                root_password_hash: None,
+                max_value_bytes: 32 << 10,
+                max_clients: 10_000,
+                evict_after: Timing::default().evict_after,
+                http: HttpSettings::default(),
+                members,
+            },
+            segment_bytes: 1 << 20,
+            log_buffer_bytes: 1 << 20,
+            cache_bytes: 64 << 10,
+            active_active: false,
+        }
+    }
+
     /// Everybody with an agent: all members.
     pub fn agents(&self) -> NodeSet {
         NodeSet::of(&(0..self.members.len() as u8).map(NodeId).collect::<Vec<_>>())

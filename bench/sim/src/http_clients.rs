@@ -4,7 +4,7 @@
 //! answered: to the history it is one request, so that applying it twice would show.
 
 use crate::checkers::history::{Asked, Told};
-use crate::clients::Again;
+use crate::client::Again;
 use crate::world::World;
 use engine::slot::slot_of;
 
@@ -73,7 +73,7 @@ impl Response {
 }
 
 impl World {
-    pub(super) fn http_asks(&mut self, client: usize, connection: u64) {
+    pub fn http_asks(&mut self, client: usize, connection: u64) {
         if !self.clients[client].greeted {
             let made = request("POST", "/_api/collection", &format!("{{\"name\":\"{COLLECTION}\"}}"), None);
             return self.client_transmits(
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// More of a response has come.
-    pub(super) fn http_bytes(&mut self, client: usize, connection: u64) {
+    pub fn http_bytes(&mut self, client: usize, connection: u64) {
         let Some(response) = Response::parse(&self.clients[client].inbox) else { return };
         let Some((asked, since)) = self.client_is_answered(client, connection, &response.head) else {
             return;

@@ -3,7 +3,7 @@
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use sim::mutants::{self, Known};
-use sim::{Outcome, Scenario, Trace, simulate};
+use sim::{Report, Scenario, Trace, simulate};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
@@ -180,7 +180,7 @@ impl Campaign {
         }
     }
 
-    fn note(&self, outcome: &Outcome) {
+    fn note(&self, outcome: &Report) {
         let all = self.simulated.fetch_add(outcome.simulated_ns, Ordering::Relaxed);
         let speed = all as f64 / 1e9 / self.started.elapsed().as_secs_f64().max(0.001);
         self.bar.set_message(format!("{} simulated s, {speed:.0} per second", all / 1_000_000_000));

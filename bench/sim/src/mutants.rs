@@ -5,7 +5,7 @@
 //! are switches of the crates' `mutants` modules, which only a build with the feature `mutants` has. Each says
 //! which faults bring it to light, so that few seeds are enough.
 
-use crate::nemesis::Kind;
+use crate::fault::Fault;
 use node::replication::message::{HEADER_BYTES, Header, Kind as MessageKind};
 
 /// One defence less.
@@ -42,7 +42,7 @@ pub struct Known {
     /// The rule of the design whose defence is missing; 0: that a read shows the key's value goes without saying.
     pub rule: u8,
     /// The faults that strike in its runs; empty: those that the seed draws.
-    pub kinds: &'static [Kind],
+    pub kinds: &'static [Fault],
     /// How many clients its runs have.
     pub clients: usize,
     /// How many of them speak HTTP.
@@ -54,7 +54,7 @@ pub struct Known {
 /// So many seeds, from the first on, must be enough.
 pub const SEEDS: u64 = 60;
 
-const fn known(mutant: Mutant, rule: u8, kinds: &'static [Kind], clients: usize, first: u64) -> Known {
+const fn known(mutant: Mutant, rule: u8, kinds: &'static [Fault], clients: usize, first: u64) -> Known {
     Known { mutant, rule, kinds, clients, http_clients: 0, first }
 }
 
@@ -68,39 +68,41 @@ use engine::mutants::Mutant as E;
 use faces::mutants::Mutant as F;
 use node::mutants::Mutant as N;
 
-const CRASHES: &[Kind] = &[
-    Kind::KillNode,
-    Kind::LosePower,
-    Kind::Blackout,
-    Kind::KillPromoted,
-    Kind::KillRewinding,
-    Kind::KillTwice,
+const CRASHES: &[Fault] = &[
+    Fault::KillNode,
+    Fault::LosePower,
+    Fault::Blackout,
+    Fault::KillPromoted,
+    Fault::KillRewinding,
+    Fault::KillTwice,
 ];
-const CUTS: &[Kind] = &[Kind::KillNode, Kind::Estrange, Kind::Isolate, Kind::BlockNodes, Kind::BlockWardens];
-const DUELS: &[Kind] = &[
-    Kind::KillVoting,
-    Kind::KillEvicting,
-    Kind::KillEvicting,
-    Kind::Flap,
-    Kind::Estrange,
-    Kind::Isolate,
-    Kind::BlockWardens,
-    Kind::BlockNodes,
-    Kind::LoseMessages,
+const CUTS: &[Fault] =
+    &[Fault::KillNode, Fault::Estrange, Fault::Isolate, Fault::BlockNodes, Fault::BlockWardens];
+const DUELS: &[Fault] = &[
+    Fault::KillVoting,
+    Fault::KillEvicting,
+    Fault::KillEvicting,
+    Fault::Flap,
+    Fault::Estrange,
+    Fault::Isolate,
+    Fault::BlockWardens,
+    Fault::BlockNodes,
+    Fault::LoseMessages,
 ];
-const ADMISSIONS: &[Kind] = &[Kind::KillAdmitting, Kind::KillAdmitting, Kind::KillNode, Kind::BlockNodes];
-const STALLS: &[Kind] = &[Kind::StallDisk, Kind::StallDisk, Kind::Blackout];
-const STILL: &[Kind] = &[Kind::PauseHost];
-const LOST_DISKS: &[Kind] = &[Kind::LoseDisk, Kind::LosePower, Kind::KillNode, Kind::Blackout];
-const FLIPS: &[Kind] = &[Kind::FlipBit, Kind::FlipBit, Kind::KillNode, Kind::Blackout];
+const ADMISSIONS: &[Fault] =
+    &[Fault::KillAdmitting, Fault::KillAdmitting, Fault::KillNode, Fault::BlockNodes];
+const STALLS: &[Fault] = &[Fault::StallDisk, Fault::StallDisk, Fault::Blackout];
+const STILL: &[Fault] = &[Fault::PauseHost];
+const LOST_DISKS: &[Fault] = &[Fault::LoseDisk, Fault::LosePower, Fault::KillNode, Fault::Blackout];
+const FLIPS: &[Fault] = &[Fault::FlipBit, Fault::FlipBit, Fault::KillNode, Fault::Blackout];
 
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
-    known(Mutant::Node(N::MixesUpValues), 0, &[Kind::KillNode], 6, 8),
+    known(Mutant::Node(N::MixesUpValues), 0, &[Fault::KillNode], 6, 8),
     over_http(known(
         Mutant::Faces(F::ForgetsRepeats),
         0,
-        &[Kind::KillNode, Kind::KillNode, Kind::BlockNodes],
+        &[Fault::KillNode, Fault::KillNode, Fault::BlockNodes],
         6,
         1,
     )),
@@ -115,7 +117,7 @@ pub const ALL: &[Known] = &[
     known(Mutant::Node(N::StaysWithOldLeader), 3, CRASHES, 8, 4),
     known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 8, 62),
     known(Mutant::Node(N::AdmitsEarly), 6, ADMISSIONS, 8, 4),
-    known(Mutant::Node(N::StopsWithoutMajority), 7, &[Kind::KillNode], 8, 1),
+    known(Mutant::Node(N::StopsWithoutMajority), 7, &[Fault::KillNode], 8, 1),
     known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 48),
     known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 54),
     known(Mutant::Node(N::ReadsWithoutLease), 9, STILL, 8, 18),
@@ -127,10 +129,10 @@ pub const ALL: &[Known] = &[
     known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 23),
     known(Mutant::Node(N::LeadsDamaged), 12, FLIPS, 6, 23),
     known(Mutant::Engine(E::ThrowsAwayRewound), 13, CUTS, 6, 1),
-    known(Mutant::IgnoresFailedWrites, 14, &[Kind::WriteError, Kind::KillNode], 6, 1),
+    known(Mutant::IgnoresFailedWrites, 14, &[Fault::WriteError, Fault::KillNode], 6, 1),
     known(Mutant::FalseDeath, 15, STILL, 6, 1),
-    known(Mutant::Agency(A::NeverCallsHangs), 15, &[Kind::HangDisk], 6, 1),
-    known(Mutant::Agency(A::BelievesOneWay), 16, &[Kind::KillNode], 6, 1),
+    known(Mutant::Agency(A::NeverCallsHangs), 15, &[Fault::HangDisk], 6, 1),
+    known(Mutant::Agency(A::BelievesOneWay), 16, &[Fault::KillNode], 6, 1),
     known(Mutant::Node(N::CountsPendingEviction), 17, CUTS, 6, 1),
     known(Mutant::Node(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 121),
     known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),

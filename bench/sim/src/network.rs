@@ -5,6 +5,7 @@
 //! links and nodes' links have paths of their own: one may die while the other lives.
 
 use crate::random::Dice;
+use crate::shell::receiver::Receiver;
 use agency::ids::NodeId;
 use agency::message::Message;
 use engine::ids::ShardId;
@@ -23,17 +24,17 @@ const LATE: u64 = 2_000_000;
 
 /// What one end of a connection belongs to. A life that is over makes the end a dead one.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Port {
+pub enum Owner {
     Warden {
         host: usize,
         life: u64,
         peer: NodeId,
     },
     /// An accepted replication connection that has not said which shard it wants.
-    Guest {
+    Unannounced {
         host: usize,
         life: u64,
-        bytes: Vec<u8>,
+        receiver: Receiver,
     },
     Link {
         host: usize,
@@ -53,9 +54,9 @@ pub enum Port {
     },
 }
 
-impl Port {
+impl Owner {
     fn plane(&self) -> Plane {
-        if matches!(self, Port::Warden { .. }) { Plane::Agency } else { Plane::Data }
+        if matches!(self, Owner::Warden { .. }) { Plane::Agency } else { Plane::Data }
     }
 }
 
@@ -71,7 +72,7 @@ pub enum Packet {
 /// One side of a connection.
 #[derive(Clone, Debug)]
 pub struct End {
-    pub port: Port,
+    pub owner: Owner,
     pub place: usize,
     pub open: bool,
     /// Nothing sent later may arrive here before this.
@@ -172,9 +173,9 @@ impl Network {
     }
 
     /// A new connection.
-    pub fn open(&mut self, a: (usize, Port), b: (usize, Port)) -> u64 {
+    pub fn open(&mut self, a: (usize, Owner), b: (usize, Owner)) -> u64 {
         self.next += 1;
-        let end = |(place, port)| End { port, place, open: true, arrives: 0 };
+        let end = |(place, owner)| End { owner, place, open: true, arrives: 0 };
         self.connections.insert(self.next, Connection { ends: [end(a), end(b)] });
         self.next
     }
@@ -184,7 +185,7 @@ impl Network {
     pub fn send(&mut self, connection: u64, side: usize, now: u64, dice: &mut Dice) -> Option<(u64, bool)> {
         let ends = &self.connections.get(&connection)?.ends;
         let (from, to) = (ends[side].place, ends[1 - side].place);
-        let plane = ends[side].port.plane();
+        let plane = ends[side].owner.plane();
         let at = self.arrival(plane, from, to, now, dice);
         let given_up = self.dead_until(plane, from, to) > now + USER_TIMEOUT;
         let end = &mut self.connections.get_mut(&connection)?.ends[1 - side];
@@ -193,9 +194,9 @@ impl Network {
     }
 
     /// The side of `connection` that `port` is.
-    pub fn side(&self, connection: u64, is: impl Fn(&Port) -> bool) -> Option<usize> {
+    pub fn side(&self, connection: u64, is: impl Fn(&Owner) -> bool) -> Option<usize> {
         let ends = &self.connections.get(&connection)?.ends;
-        (0..2).find(|side| is(&ends[*side].port))
+        (0..2).find(|side| is(&ends[*side].owner))
     }
 
     /// One end is closed; a connection without open ends is forgotten.
@@ -209,9 +210,9 @@ impl Network {
     }
 
     /// Open ends whose port is of this kind.
-    pub fn ends_where(&self, is: impl Fn(&Port) -> bool) -> Vec<(u64, usize)> {
+    pub fn ends_where(&self, is: impl Fn(&Owner) -> bool) -> Vec<(u64, usize)> {
         let sides =
             self.connections.iter().flat_map(|(id, c)| (0..2).map(move |side| (*id, side, &c.ends[side])));
-        sides.filter(|(_, _, end)| end.open && is(&end.port)).map(|(id, side, _)| (id, side)).collect()
+        sides.filter(|(_, _, end)| end.open && is(&end.owner)).map(|(id, side, _)| (id, side)).collect()
     }
 }

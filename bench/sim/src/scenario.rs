@@ -1,13 +1,13 @@
 //! What one seed stands for: the group's shape, its load, and how hostile its world is.
 
+use crate::fault::Fault;
 use crate::host_config::HostConfig;
 use crate::mutants::{Known, Mutant};
-use crate::nemesis::Kind;
 use crate::random::Dice;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
 use node::seam::Face;
-use node::settings::{Ack, HttpSettings, Member, Settings};
+use node::settings::Member;
 use std::sync::Arc;
 
 const PORT_BASE: u16 = 7000;
@@ -47,7 +47,7 @@ pub struct Scenario {
     /// A defence that is taken away.
     pub mutant: Option<Mutant>,
     /// The faults that strike, instead of those that the seed draws.
-    pub kinds: Option<&'static [Kind]>,
+    pub kinds: Option<&'static [Fault]>,
     /// Disks may be wiped, damaged or rolled back.
     pub damages_disks: bool,
 }
@@ -144,11 +144,6 @@ impl Scenario {
         (late, dice.one_in(4).then(|| dice.below(3 * self.late_notices)))
     }
 
-    /// Whether this world makes shards fail for this reason.
-    pub fn expects_failure(&self, reason: &str) -> bool {
-        self.damages_disks && reason.starts_with("cannot read the log")
-    }
-
     /// The port of a shard, or of any key.
     pub fn port(&self, host: usize, face: Face, shard: ShardId) -> u16 {
         let member = self.member(host);
@@ -179,26 +174,14 @@ impl Scenario {
         let members: Vec<Member> = (0..self.members()).map(|host| self.member(host)).collect();
         let group = GroupId(u128::from(self.seed) << 64 | 0xba70);
         let config = |host: usize| {
-            let settings = Settings {
-                group,
-                name: format!("m{host}"),
-                shards: self.shards,
-                ack: Ack::Durable,
-                auth: false,
-                root_password_hash: None,
-                max_value_bytes: 32 << 10,
-                max_clients: 10_000,
-                evict_after: self.timing.evict_after,
-                http: HttpSettings::default(),
-                members: members.clone(),
-            };
-            Arc::new(HostConfig {
-                settings: Arc::new(settings),
-                segment_bytes: self.segment_bytes,
-                log_buffer_bytes: self.buffer_bytes,
-                cache_bytes: self.cache_bytes,
-                active_active: self.active_active,
-            })
+            let mut config = HostConfig::new(group, host, members.clone());
+            config.shards = self.shards;
+            config.evict_after = self.timing.evict_after;
+            config.active_active = self.active_active;
+            config.segment_bytes = self.segment_bytes;
+            config.log_buffer_bytes = self.buffer_bytes;
+            config.cache_bytes = self.cache_bytes;
+            Arc::new(config)
         };
         (0..self.members()).map(config).collect()
     }

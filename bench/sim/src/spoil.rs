@@ -8,69 +8,24 @@
 //! is a second copy lost. A leader's own disk is never rolled back for the same reason.
 
 use crate::disk::{Harm, SimDisk};
+use crate::fault::Fault;
 use crate::host::Host;
 use crate::mutants::Mutant;
-use crate::nemesis::{Kind, MS, SECOND};
+use crate::nemesis::{MS, SECOND};
 use crate::world::{What, World};
-use agency::ids::NodeId;
 use agency::register::Image;
 use engine::ids::ShardId;
 
 impl World {
-    pub(super) fn spoil(&mut self, kind: Kind, host: usize, shard: ShardId) {
+    pub fn spoil(&mut self, kind: Fault, host: usize, shard: ShardId) {
         match kind {
-            Kind::LoseDisk => self.lose_disk(host),
-            Kind::FlipBit => self.flip_bit(host, shard),
-            Kind::Rot => self.rot(host, shard),
-            Kind::LoseWrite => self.harm_write(host, shard, Harm::Lost),
-            Kind::MisdirectWrite => self.harm_write(host, shard, Harm::Misdirected),
+            Fault::LoseDisk => self.lose_disk(host),
+            Fault::FlipBit => self.flip_bit(host, shard),
+            Fault::Rot => self.rot(host, shard),
+            Fault::LoseWrite => self.harm_write(host, shard, Harm::Lost),
+            Fault::MisdirectWrite => self.harm_write(host, shard, Harm::Misdirected),
             _ => self.roll_back(host),
         }
-    }
-
-    /// Whether this host must not be taken away: another one's damage is still to be found out by comparing.
-    pub(super) fn spared(&self, host: usize) -> bool {
-        self.checkers.damage.spares(host)
-    }
-
-    /// Whether every shard has a whole copy in sync besides this host's, and nothing else is damaged.
-    fn dispensable(&self, host: usize) -> bool {
-        let node = NodeId(host as u8);
-        !self.checkers.damage.any_stands()
-            && (0..self.scenario.shards).all(|shard| {
-                self.checkers
-                    .configurations
-                    .newest(shard)
-                    .is_some_and(|c| !c.in_sync.without(node).is_empty())
-            })
-    }
-
-    /// Whether nothing is wrong right now: everybody is up and moves, and is reached.
-    pub(super) fn calm(&self) -> bool {
-        let still = |until: u64| until > self.now;
-        self.hosts.iter().enumerate().all(|(place, host)| {
-            let warden = host.warden.as_ref().is_some_and(|warden| !still(warden.paused_until));
-            let node = host.node.as_ref().is_some_and(|node| node.listens() && !still(node.paused_until));
-            warden
-                && (node || place >= self.scenario.data_nodes)
-                && host.disks.iter().all(|disk| disk.works(self.now))
-        }) && self.network.whole(self.hosts.len(), self.now)
-            && self.nemesis.noise_until < self.now
-            && self.nemesis.traps.is_empty()
-    }
-
-    /// Whether this host follows, in sync, in all shards, and its leaders are the nodes that run.
-    fn follows(&self, host: usize) -> bool {
-        let node = NodeId(host as u8);
-        self.calm()
-            && (0..self.scenario.shards).all(|shard| {
-                self.checkers.configurations.newest(shard).is_some_and(|c| {
-                    let leader = self.hosts[usize::from(c.leader.0)].node.as_ref();
-                    c.in_sync.contains(node)
-                        && c.leader != node
-                        && leader.is_some_and(|n| n.incarnation == c.leader_incarnation)
-                })
-            })
     }
 
     /// The host comes back with an empty disk.

@@ -16,7 +16,7 @@ const REPLACED_WITHIN: u64 = 400 * MS;
 
 impl World {
     /// Rule 7: without a majority of agents the whole in-sync set goes on writing.
-    pub(super) fn try_without_majority(&mut self) {
+    pub fn try_without_majority(&mut self) {
         if self.violation.is_some() || self.hosts.len() < 2 {
             return;
         }
@@ -40,7 +40,7 @@ impl World {
     }
 
     /// Rule 16: one direction dead is link dead.
-    pub(super) fn try_deaf_leader(&mut self) {
+    pub fn try_deaf_leader(&mut self) {
         let Some(before) = self.checkers.configurations.newest(0).copied() else { return };
         let leader = usize::from(before.leader.0);
         let others = self.hosts.len() - 1;

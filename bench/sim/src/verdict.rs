@@ -1,13 +1,13 @@
 //! One run from its founding to its verdict.
 
 use crate::checkers::{index, leaks, unavailable};
-use crate::clients::Again;
+use crate::client::Again;
 use crate::host::Host;
 use crate::http_clients;
 use crate::mutants::TakenAway;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::world::{START, World};
+use crate::world::{START, Violation, World};
 use engine::ids::{Lsn, ShardId};
 use engine::slot::slot_of;
 
@@ -24,19 +24,9 @@ const CALM_DOWN: u64 = 3 * SECOND;
 const AUDITED_WITHIN: u64 = 60 * SECOND;
 const READ_BYTES: usize = 256 << 10;
 
-/// A property that did not hold.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    /// Which checker noticed.
-    pub checker: &'static str,
-    pub what: String,
-    /// The true time, in ns.
-    pub at: u64,
-}
-
 /// What became of a run.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Report {
     pub seed: u64,
     /// Two runs of one seed have the same.
     pub hash: u64,
@@ -53,7 +43,7 @@ pub struct Outcome {
 }
 
 /// Runs a scenario to its verdict.
-pub fn simulate(scenario: Scenario, trace: Trace) -> Outcome {
+pub fn simulate(scenario: Scenario, trace: Trace) -> Report {
     let _taken_away = TakenAway::new(scenario.mutant);
     let mut world = World::new(scenario, trace);
     run(&mut world);
@@ -63,7 +53,7 @@ pub fn simulate(scenario: Scenario, trace: Trace) -> Outcome {
     let shards = world.scenario.shards;
     let newest = |shard| world.checkers.configurations.newest(shard).map_or(0, |c| c.version.0);
     let versions = (0..shards).map(newest).sum();
-    Outcome {
+    Report {
         seed: world.scenario.seed,
         hash: world.trace.hash(),
         simulated_ns: world.now - START,
@@ -266,7 +256,7 @@ fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
     let Some(node) = &me.node else { return };
     let Some(core) = &node.shards[usize::from(shard.0)].core else { return };
     let engine = core.engine();
-    let disk = &me.disks[usize::from(shard.0)].memory;
+    let disk = &me.disks[usize::from(shard.0)].device.memory;
     let end = engine.committed().0.min(engine.durable().0);
     let mut at = engine.oldest().0;
     let mut verdict = Ok(());
@@ -281,9 +271,9 @@ fn compare_disk(world: &mut World, host: usize, shard: ShardId) {
                 verdict = Err(format!("host {host} shard {shard}: no frame on disk at LSN {at} below {end}"));
                 break;
             }
-            Err(fault) => {
+            Err(flaw) => {
                 let on_disk = |what| format!("on disk of shard {}: {what}", shard.0);
-                verdict = fault.judged(damaged, any).map_err(on_disk);
+                verdict = flaw.judged(damaged, any).map_err(on_disk);
                 break;
             }
         }
@@ -295,7 +285,7 @@ fn check_index(world: &mut World, host: usize, shard: ShardId) {
     let damaged = world.checkers.damage.stands(host);
     let World { hosts, checkers, .. } = world;
     let me = &hosts[host];
-    let disk = &me.disks[usize::from(shard.0)].memory;
+    let disk = &me.disks[usize::from(shard.0)].device.memory;
     let Some(core) = me.node.as_ref().and_then(|node| node.shards[usize::from(shard.0)].core.as_ref()) else {
         return;
     };

@@ -1,10 +1,10 @@
 //! Drives the wardens' cores as the warden's shell does: one event at a time, commands in order.
 
 use crate::checkers::promotions;
+use crate::fault::Trap;
 use crate::host::{NodeProcess, Warden};
 use crate::mutants::Mutant;
-use crate::nemesis::Trap;
-use crate::network::{Packet, Port};
+use crate::network::{Owner, Packet};
 use crate::world::{What, World};
 use agency::configuration::{Configuration, Why};
 use agency::events::{Command, Event};
@@ -15,8 +15,6 @@ use node::seam::Lease;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-const WAKE_LEAST: u64 = 2_000;
-const WAKE_SPREAD: u64 = 15_000;
 const STORE_LEAST: u64 = 30_000;
 const STORE_SPREAD: u64 = 120_000;
 /// A link this long without a message is closed, counted in own ticks.
@@ -31,7 +29,7 @@ const NOISE_ONE_IN: u64 = 6;
 const NOISE_MOST: u64 = 400_000_000;
 
 impl World {
-    pub(super) fn start_warden(&mut self, host: usize) {
+    pub fn start_warden(&mut self, host: usize) {
         let now = self.now;
         let drift = self.scenario.drift(&mut self.dice);
         let me = &mut self.hosts[host];
@@ -87,33 +85,14 @@ impl World {
         }
     }
 
-    /// The next turn of this warden is at `at` or earlier.
-    fn wake_warden(&mut self, host: usize, at: u64) {
-        let life = self.hosts[host].warden_life;
-        if let Some(warden) = &mut self.hosts[host].warden
-            && at < warden.turn_at
-        {
-            warden.turn_at = at;
-            self.at(at, What::WardenTurn { host, life });
-        }
-    }
-
-    /// Hands an event to the warden at its next turn.
-    pub(super) fn tell_warden(&mut self, host: usize, event: Event) {
-        let Some(warden) = &mut self.hosts[host].warden else { return };
-        warden.inbox.push_back(event);
-        let wake = WAKE_LEAST + self.dice.below(WAKE_SPREAD);
-        self.wake_warden(host, self.now + wake);
-    }
-
-    pub(super) fn warden_hears(&mut self, host: usize, peer: NodeId, message: Message) {
+    pub fn warden_hears(&mut self, host: usize, peer: NodeId, message: Message) {
         if let Some(warden) = &mut self.hosts[host].warden {
             warden.silent[usize::from(peer.0)] = 0;
         }
         self.tell_warden(host, Event::Message(peer, message));
     }
 
-    pub(super) fn warden_link_up(&mut self, host: usize, peer: NodeId, connection: u64) {
+    pub fn warden_link_up(&mut self, host: usize, peer: NodeId, connection: u64) {
         if let Some(warden) = &mut self.hosts[host].warden {
             warden.links[usize::from(peer.0)] = Some(connection);
             warden.silent[usize::from(peer.0)] = 0;
@@ -121,7 +100,7 @@ impl World {
         }
     }
 
-    pub(super) fn warden_link_down(&mut self, host: usize, peer: NodeId, connection: u64) {
+    pub fn warden_link_down(&mut self, host: usize, peer: NodeId, connection: u64) {
         let life = self.hosts[host].warden_life;
         if let Some(warden) = &mut self.hosts[host].warden
             && warden.links[usize::from(peer.0)] == Some(connection)
@@ -134,7 +113,7 @@ impl World {
         }
     }
 
-    pub(super) fn warden_turn(&mut self, host: usize, life: u64) {
+    pub fn warden_turn(&mut self, host: usize, life: u64) {
         let now = self.now;
         let Some(warden) = self.hosts[host].watching(life) else { return };
         if warden.turn_at != now {
@@ -176,13 +155,16 @@ impl World {
         for peer in 0..MAX_MEMBERS {
             warden.silent[peer] += passed;
             if warden.links[peer].is_some() && warden.silent[peer] >= SILENT {
-                silent.extend(warden.links[peer]);
+                silent.extend(warden.links[peer].map(|connection| (NodeId(peer as u8), connection)));
             }
         }
-        for connection in silent {
-            let own = |port: &Port| matches!(port, Port::Warden { host: of, .. } if *of == host);
-            if let Some(side) = self.network.side(connection, own) {
-                self.break_end(connection, side);
+        for (peer, connection) in silent {
+            let own = |port: &Owner| matches!(port, Owner::Warden { host: of, .. } if *of == host);
+            if let Some(side) = self.network.side(connection, own)
+                && self.network.connections[&connection].ends[side].open
+            {
+                self.hang_up(connection, side);
+                self.warden_link_down(host, peer, connection);
             }
         }
     }
@@ -201,15 +183,6 @@ impl World {
         for (shard, request) in taken {
             self.say(host, format_args!("shard {} asks for {:?}", shard.0, request.change));
             self.warden_handle(host, Event::Request(shard, request));
-        }
-    }
-
-    /// The node rang the warden's bell.
-    pub(super) fn ring_warden(&mut self, host: usize) {
-        if let Some(warden) = &mut self.hosts[host].warden {
-            warden.tick_at = self.now;
-            let wake = WAKE_LEAST + self.dice.below(WAKE_SPREAD);
-            self.wake_warden(host, self.now + wake);
         }
     }
 
@@ -243,7 +216,7 @@ impl World {
                 }
                 let Some(warden) = &self.hosts[host].warden else { return };
                 let Some(connection) = warden.links[usize::from(to.0)] else { return };
-                let own = |port: &Port| matches!(port, Port::Warden { host: of, .. } if *of == host);
+                let own = |port: &Owner| matches!(port, Owner::Warden { host: of, .. } if *of == host);
                 if let Some(side) = self.network.side(connection, own) {
                     self.warden_sends(connection, side, message);
                 }
@@ -327,14 +300,14 @@ impl World {
         }
     }
 
-    pub(super) fn stored(&mut self, host: usize, life: u64) {
+    pub fn stored(&mut self, host: usize, life: u64) {
         let Some(warden) = self.hosts[host].watching(life) else { return };
         let Some((ticket, image)) = warden.storing.pop_front() else { return };
         self.hosts[host].image = Some(image);
         self.tell_warden(host, Event::Stored(ticket));
     }
 
-    pub(super) fn notice(&mut self, host: usize, life: u64, incarnation: Incarnation) {
+    pub fn notice(&mut self, host: usize, life: u64, incarnation: Incarnation) {
         if self.hosts[host].warden_life == life && self.hosts[host].warden.is_some() {
             self.say(host, format_args!("death notice of incarnation {}", incarnation.0));
             self.tell_warden(host, Event::NodeDied(incarnation));
@@ -342,7 +315,7 @@ impl World {
     }
 
     /// The warden's process ends, and its node with it; nobody is told but by the closing of the links.
-    pub(super) fn kill_warden(&mut self, host: usize, why: &str) {
+    pub fn kill_warden(&mut self, host: usize, why: &str) {
         if self.hosts[host].warden.is_none() {
             return;
         }
@@ -357,7 +330,7 @@ impl World {
         }
         let powered = me.up;
         for connection in warden.links.into_iter().flatten() {
-            let own = |port: &Port| matches!(port, Port::Warden { host: of, .. } if *of == host);
+            let own = |port: &Owner| matches!(port, Owner::Warden { host: of, .. } if *of == host);
             if let Some(side) = self.network.side(connection, own)
                 && powered
             {
@@ -369,7 +342,7 @@ impl World {
     }
 
     /// The warden starts its node's next incarnation.
-    pub(super) fn respawn(&mut self, host: usize, life: u64) {
+    pub fn respawn(&mut self, host: usize, life: u64) {
         let me = &mut self.hosts[host];
         if me.warden_life != life || me.warden.is_none() || me.node.is_some() {
             return;
@@ -389,10 +362,5 @@ impl World {
         self.tell_warden(host, Event::NodeStarted(incarnation, 1));
         let takes = self.dice.magnitude(RECOVERY.0, RECOVERY.1);
         self.later(takes, What::Recovered { host, life: node_life });
-    }
-
-    /// A line of the timeline about a host.
-    pub(super) fn say(&self, host: usize, what: std::fmt::Arguments<'_>) {
-        self.trace.say(self.now, format_args!("host {host}"), what);
     }
 }

@@ -3,9 +3,8 @@
 //! Promises that a run is a function of its scenario. Hosts' processes are driven by `wardens` and `nodes`,
 //! clients by `clients`; faults come from `nemesis`. This file only keeps time and hands events out.
 
-use crate::Violation;
 use crate::checkers::Checkers;
-use crate::clients::Client;
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::disk::SimDisk;
 use crate::host::Host;
@@ -24,8 +23,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-/// More events than this in one simulated second are a storm.
-const STORM: u64 = 3_000_000;
 /// Where true time starts: no clock shows zero.
 pub const START: u64 = 1_000_000_000;
 
@@ -58,7 +55,7 @@ pub enum What {
         peer: NodeId,
     },
     /// A warden's call reaches the other host.
-    Ring {
+    Reach {
         host: usize,
         life: u64,
         peer: NodeId,
@@ -159,6 +156,16 @@ pub enum Caller {
     Client { client: usize, serial: u64, face: Face, shard: ShardId },
 }
 
+/// A property that did not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which checker noticed.
+    pub checker: &'static str,
+    pub what: String,
+    /// The true time, in ns.
+    pub at: u64,
+}
+
 struct Due {
     at: u64,
     order: u64,
@@ -198,7 +205,8 @@ pub struct World {
     pub checkers: Checkers,
     pub trace: Trace,
     pub violation: Option<Violation>,
-    storm: (u64, u64),
+    /// The second that events are counted in, and how many it had.
+    pub storm: (u64, u64),
 }
 
 impl World {
@@ -267,6 +275,21 @@ impl World {
         self.queue.push(Reverse(Due { at: at.max(self.now), order: self.order, what }));
     }
 
+    /// Takes what is due next, if that is by `end`; the time goes on to it.
+    pub fn next_by(&mut self, end: u64) -> Option<What> {
+        if self.queue.peek().is_none_or(|Reverse(due)| due.at > end) {
+            return None;
+        }
+        let Reverse(due) = self.queue.pop()?;
+        self.now = due.at;
+        Some(due.what)
+    }
+
+    /// A line of the timeline about a host.
+    pub fn say(&self, host: usize, what: std::fmt::Arguments<'_>) {
+        self.trace.say(self.now, format_args!("host {host}"), what);
+    }
+
     /// A property does not hold. The first violation counts.
     pub fn violated(&mut self, checker: &'static str, what: String) {
         if self.violation.is_none() {
@@ -279,80 +302,6 @@ impl World {
     pub fn judge(&mut self, checker: &'static str, verdict: Result<(), String>) {
         if let Err(what) = verdict {
             self.violated(checker, what);
-        }
-    }
-
-    /// Runs until `end`, or until `done`, or until something is violated.
-    pub fn run_until(&mut self, end: u64, mut done: impl FnMut(&mut World) -> bool) -> bool {
-        while self.violation.is_none() {
-            match self.queue.peek() {
-                Some(Reverse(due)) if due.at <= end => {}
-                _ => {
-                    self.now = end;
-                    return done(self);
-                }
-            }
-            let Some(Reverse(due)) = self.queue.pop() else { break };
-            self.now = due.at;
-            self.events += 1;
-            self.trace.at_event(self.events);
-            if self.trace.stops() {
-                return false;
-            }
-            self.trace.mix(due.at);
-            self.count_storm();
-            self.happen(due.what);
-            if done(self) {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn count_storm(&mut self) {
-        let second = self.now / 1_000_000_000;
-        if self.storm.0 != second {
-            self.storm = (second, 0);
-        }
-        self.storm.1 += 1;
-        if self.storm.1 > STORM {
-            self.violated("storm", format!("more than {STORM} events in a second"));
-        }
-    }
-
-    fn happen(&mut self, what: What) {
-        match what {
-            What::WardenTurn { host, life } => self.warden_turn(host, life),
-            What::ShardTurn { host, life, shard } => self.shard_turn(host, life, shard),
-            What::Arrive { connection, side, packet } => self.arrive(connection, side, packet),
-            What::Break { connection, side } => self.break_end(connection, side),
-            What::Dial { host, life, peer } => self.dial(host, life, peer),
-            What::Ring { host, life, peer } => self.ring(host, life, peer),
-            What::Knock { caller, to } => self.knock(caller, to),
-            What::KnockFailed { caller } => self.knock_failed(caller),
-            What::Stored { host, life } => self.stored(host, life),
-            What::Disk { host, life, shard, flight } => self.disk_done(host, life, shard, flight),
-            What::Read { host, life, shard, ticket, spec } => self.read_done(host, life, shard, ticket, spec),
-            What::SentLog { host, life, shard, link, range, crc } => {
-                self.sent_log(host, life, shard, link, range, crc)
-            }
-            What::LinkGone { host, life, shard, link } => self.link_gone(host, life, shard, link),
-            What::Notice { host, life, incarnation } => self.notice(host, life, incarnation),
-            What::Kill { host, incarnation } => {
-                if self.hosts[host].node.as_ref().is_some_and(|node| node.incarnation == incarnation) {
-                    self.kill_node(host, "its warden killed it");
-                }
-            }
-            What::Respawn { host, life } => self.respawn(host, life),
-            What::Recovered { host, life } => self.recovered(host, life),
-            What::StartWarden { host } => self.start_warden(host),
-            What::Client { client, serial } => self.client_step(client, serial),
-            What::Nemesis => self.strike(),
-            What::Trapped { host, life } => self.trapped(host, life),
-            What::RestartInOrder { host } => self.restart_in_order(host),
-            What::CrashWarden { host } if self.nemesis.over || self.spared(host) => {}
-            What::Overdue { host, shard, times } => self.overdue(host, shard, times),
-            What::CrashWarden { host } => self.crash_warden(host),
         }
     }
 }

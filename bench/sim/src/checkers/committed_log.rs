@@ -33,7 +33,7 @@ pub struct Log {
 
 /// Why a stretch of a node's log is not as it should be.
 #[derive(Debug)]
-pub enum Fault {
+pub enum Flaw {
     /// No whole frame stands there.
     Damaged(String),
     /// Frames before it have not been seen on any node: the one that has them cannot be read there.
@@ -54,14 +54,14 @@ pub fn digest(value: &[u8]) -> u32 {
     crc32fast::hash(value)
 }
 
-impl Fault {
+impl Flaw {
     /// What a checker says of it. `damaged`: this host's copy is known to be, and may have no whole frame in a
     /// place. `any`: some host's is, so that not all of the log has been seen.
     pub fn judged(self, damaged: bool, any: bool) -> Result<(), String> {
         match self {
-            Fault::Damaged(_) if damaged => Ok(()),
-            Fault::Unseen(_) if any => Ok(()),
-            Fault::Damaged(what) | Fault::Unseen(what) | Fault::Wrong(what) => Err(what),
+            Flaw::Damaged(_) if damaged => Ok(()),
+            Flaw::Unseen(_) if any => Ok(()),
+            Flaw::Damaged(what) | Flaw::Unseen(what) | Flaw::Wrong(what) => Err(what),
         }
     }
 }
@@ -73,12 +73,12 @@ impl Log {
     }
 
     /// A committed frame of a node's log.
-    fn frame(&mut self, host: usize, lsn: u64, bytes: &[u8]) -> Result<(), Fault> {
+    fn frame(&mut self, host: usize, lsn: u64, bytes: &[u8]) -> Result<(), Flaw> {
         let Some(view) = FrameView::of(bytes) else {
-            return Err(Fault::Damaged(format!("host {host}: no frame at LSN {lsn}")));
+            return Err(Flaw::Damaged(format!("host {host}: no frame at LSN {lsn}")));
         };
         if !view.intact() {
-            return Err(Fault::Damaged(format!("host {host} committed a damaged frame at LSN {lsn}")));
+            return Err(Flaw::Damaged(format!("host {host} committed a damaged frame at LSN {lsn}")));
         }
         let header = view.header();
         let frame = Frame { lsn, len: header.len.get(), crc: header.crc.get(), epoch: header.epoch.get() };
@@ -87,19 +87,19 @@ impl Log {
             let known = at.map(|at| self.frames[at]);
             return match known {
                 Ok(known) if known == frame => Ok(()),
-                _ => Err(Fault::Wrong(format!(
+                _ => Err(Flaw::Wrong(format!(
                     "host {host} committed {frame:?} where {known:?} was committed before"
                 ))),
             };
         }
         if lsn > self.end {
             let known = self.end;
-            return Err(Fault::Unseen(format!(
+            return Err(Flaw::Unseen(format!(
                 "host {host} committed {frame:?}; the log is only known up to {known}"
             )));
         }
         if let Some(last) = self.frames.last().filter(|last| last.epoch > frame.epoch) {
-            return Err(Fault::Wrong(format!("host {host} committed {frame:?} after {last:?}")));
+            return Err(Flaw::Wrong(format!("host {host} committed {frame:?} after {last:?}")));
         }
         self.frames.push(frame);
         self.end = lsn + u64::from(frame.len);
@@ -129,7 +129,7 @@ impl CommittedLog {
         shard: ShardId,
         engine: &Shard,
         disk: &MemoryDisk,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Flaw> {
         let committed = engine.committed().0;
         // A life starts with what its disk says; the bytes below are compared when the run is over.
         let mut compared = *self.compared.entry((host, shard)).or_insert(committed);
@@ -144,7 +144,7 @@ impl CommittedLog {
                 self.compare(host, shard, compared, committed, &blocks[skip..skip + len])?
             };
             if next == compared {
-                return Err(Fault::Damaged(format!(
+                return Err(Flaw::Damaged(format!(
                     "host {host}: commits up to {committed}, but has no whole frame at {compared}"
                 )));
             }
@@ -162,7 +162,7 @@ impl CommittedLog {
         from: u64,
         to: u64,
         bytes: &[u8],
-    ) -> Result<u64, Fault> {
+    ) -> Result<u64, Flaw> {
         let log = &mut self.shards[usize::from(shard.0)];
         let mut at = 0usize;
         while let Some(header) = bytes.get(at..at + HEADER_BYTES).and_then(peek) {

@@ -30,7 +30,7 @@ pub fn of_host(place: usize, me: &Host, clients: usize, hosts: usize) -> Result<
         let engine = core.engine();
         let log = engine.tail().0 - engine.oldest().0;
         let files = log / (engine.options().segment_bytes / FILLED_TO) + FILES_BESIDES;
-        within("segment files", disk.memory.files().count(), files as usize)?;
+        within("segment files", disk.device.memory.files().count(), files as usize)?;
     }
     Ok(())
 }

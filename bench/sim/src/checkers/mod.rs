@@ -27,8 +27,6 @@ pub struct Checkers {
     pub history: history::History,
     pub stale_reads: stale_reads::StaleReads,
     pub damage: damage::Damage,
-    /// Shards that gave up because of their disks.
-    pub failures: u64,
 }
 
 impl Checkers {
@@ -42,7 +40,6 @@ impl Checkers {
             history: history::History::default(),
             stale_reads: stale_reads::StaleReads::default(),
             damage: damage::Damage::new(scenario.data_nodes, scenario.shards),
-            failures: 0,
         }
     }
 

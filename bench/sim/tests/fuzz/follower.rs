@@ -11,14 +11,16 @@ use agency::shard::{RequestStatus, ShardUpdate};
 use engine::history::EpochHistory;
 use engine::ids::{Epoch, GroupId, Lsn, ShardId};
 use engine::limits::BLOCK;
-use engine::memory::MirrorBuffer;
-use engine::recover::recover;
-use engine::shard::{Op, Shard, ShardOptions};
+use engine::shard::{Op, Shard};
 use engine::testing::MemoryDisk;
-use net::config::{ByteSize, Member, NodeConfig};
-use net::node::{Node, NodeOptions};
-use net::replication::message::{DAMAGED, EAGER, Header, Kind, encode_history, group_mark};
-use net::seam::{Action, ConnId, Event, Face, Landing, Lease, LinkId};
+use node::node::Node;
+use node::replication::message::{DAMAGED, EAGER, Header, Kind, encode_history, group_mark};
+use node::seam::{Action, ConnId, Face, Landing, Lease, LinkId};
+use sim::host_config::HostConfig;
+use sim::shell::device::Device;
+use sim::shell::input::Input;
+use sim::shell::open;
+use sim::shell::receiver::Receiver;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,36 +30,24 @@ const LEADER: NodeId = NodeId(1);
 const CLIENT: ConnId = ConnId(1 << 40);
 const SEGMENT_BYTES: u64 = 256 << 10;
 const KEYS: usize = 40;
-/// Largest body that this world's nodes have a use for: the longest frame and its neighbours' blocks.
+/// Largest body that this scene's nodes have a use for: the longest frame and its neighbours' blocks.
 const MOST_RECEIVED: usize = 160 << 10;
 
 fn value(key: usize) -> Vec<u8> {
     vec![b'a' + (key % 26) as u8; 100 + key * 211]
 }
 
-fn config() -> Arc<NodeConfig> {
-    let member = |name: &str, port_base| Member {
-        name: name.into(),
-        host: "127.0.0.1".into(),
-        port_base,
-        witness: false,
-    };
-    let members = vec![member("a", 7400), member("b", 7500)];
-    let mut config = NodeConfig::new(GROUP, "a", "/nowhere".into(), members);
-    config.segment_bytes = ByteSize(SEGMENT_BYTES);
-    config.max_value_bytes = ByteSize(16 << 10);
-    config.log_buffer_bytes = ByteSize(256 << 10);
+fn config() -> Arc<HostConfig> {
+    let mut config = open::config_of_two(GROUP);
+    config.segment_bytes = SEGMENT_BYTES;
+    config.max_value_bytes = 16 << 10;
+    config.log_buffer_bytes = 256 << 10;
+    config.cache_bytes = 16 << 10;
     config.into()
 }
 
-fn open(disk: &MemoryDisk) -> Shard {
-    let options = ShardOptions {
-        segment_bytes: SEGMENT_BYTES,
-        max_value_bytes: 16 << 10,
-        cache_bytes: 1 << 14,
-        ..ShardOptions::new(GROUP, ShardId(0))
-    };
-    recover(&options, MirrorBuffer::new(256 << 10).expect("memory"), disk).expect("a disk of our own")
+fn engine_over(disk: &MemoryDisk) -> Shard {
+    open::engine(&config(), ShardId(0), disk).expect("a disk of our own")
 }
 
 fn settle(shard: &mut Shard, disk: &mut MemoryDisk) {
@@ -70,7 +60,7 @@ fn settle(shard: &mut Shard, disk: &mut MemoryDisk) {
 /// The leader's log: its bytes, where its frames end, and a disk that holds its beginning.
 fn leaders_log(dice: &mut Dice) -> (Vec<u8>, Vec<usize>, MemoryDisk) {
     let mut disk = MemoryDisk::new(SEGMENT_BYTES);
-    let mut shard = open(&disk);
+    let mut shard = engine_over(&disk);
     settle(&mut shard, &mut disk);
     let (mut log, mut ends, mut kept) = (Vec::new(), vec![0], None);
     shard.begin_epoch(Epoch(1), 1).expect("room");
@@ -96,14 +86,14 @@ fn leaders_log(dice: &mut Dice) -> (Vec<u8>, Vec<usize>, MemoryDisk) {
     (log, ends, kept.unwrap_or(disk))
 }
 
-struct World {
+struct Scene {
     dice: Dice,
     node: Node,
-    disk: MemoryDisk,
+    disk: Device,
     now: u64,
     configuration: Configuration,
-    /// Open connections, with what the node receives on each.
-    links: BTreeMap<LinkId, Option<Landing>>,
+    /// Open connections.
+    links: BTreeMap<LinkId, Receiver>,
     /// Frames that the node asked for: the connection and the LSN.
     fetches: BTreeMap<LinkId, Lsn>,
     next_link: u64,
@@ -128,20 +118,11 @@ pub fn case(dice: &mut Dice) {
         why: Why::Founded,
         at_ms: 0,
     };
-    let options = NodeOptions {
-        me: ME,
-        shard: ShardId(0),
-        config: config(),
-        incarnation: Incarnation(1),
-        pid: 1,
-        started_ms: 0,
-        secret: [0; 32],
-    };
-    let node = Node::new(options, open(&disk));
-    let mut world = World {
+    let node = open::node(&config(), ME, Incarnation(1), 0, engine_over(&disk));
+    let mut scene = Scene {
         dice: Dice::new(dice.word()),
         node,
-        disk,
+        disk: Device::new(disk),
         now: 1_000_000,
         configuration,
         links: BTreeMap::new(),
@@ -153,28 +134,27 @@ pub fn case(dice: &mut Dice) {
         ends,
         hurt: false,
     };
-    let (peer, local) = ("127.0.0.1:1".into(), "127.0.0.1:7400".into());
-    world.handle(Event::ClientOpened { conn: CLIENT, face: Face::AnyKey, peer, local });
-    world.handle(Event::ClientBytes { conn: CLIENT, bytes: b"READONLY\r\n" });
-    world.publish();
-    world.replies.clear();
+    scene.handle(Input::ClientOpened { conn: CLIENT, face: Face::AnyKey, port: 7400 });
+    scene.handle(Input::ClientBytes { conn: CLIENT, bytes: b"READONLY\r\n".to_vec() });
+    scene.publish();
+    scene.replies.clear();
     for _ in 0..40 + dice.below(160) {
-        world.step();
-        if world.failed {
+        scene.step();
+        if scene.failed {
             break;
         }
     }
     if !leads {
-        world.check_log();
+        scene.check_log();
     }
 }
 
-impl World {
+impl Scene {
     fn publish(&mut self) {
         let configuration = self.configuration;
         let update =
             ShardUpdate { configuration, request: 0, outcome: RequestStatus::None, leader_lost: false };
-        self.handle(Event::Update(update));
+        self.handle(Input::Update(update));
     }
 
     fn step(&mut self) {
@@ -206,7 +186,7 @@ impl World {
     fn close(&mut self, link: LinkId) {
         self.links.remove(&link);
         self.fetches.remove(&link);
-        self.handle(Event::LinkClosed { link });
+        self.handle(Input::LinkClosed { link });
     }
 
     /// A peer connects.
@@ -215,8 +195,8 @@ impl World {
         let link = LinkId(self.next_link);
         let kind = if self.dice.one_in(2) { Kind::Fetch } else { Kind::Hello };
         let bytes = self.message(kind, Lsn(0));
-        self.links.insert(link, None);
-        self.handle(Event::LinkAccepted { link, header: &bytes });
+        self.links.insert(link, Receiver::default());
+        self.handle(Input::LinkAccepted { link, header: bytes });
     }
 
     /// A client reads.
@@ -225,13 +205,13 @@ impl World {
         let mut request = b"*2\r\n$3\r\nGET\r\n$8\r\n".to_vec();
         request.extend_from_slice(&key.to_le_bytes());
         request.extend_from_slice(b"\r\n");
-        self.handle(Event::ClientBytes { conn: CLIENT, bytes: &request });
+        self.handle(Input::ClientBytes { conn: CLIENT, bytes: request });
     }
 
     fn hurt(&mut self) {
-        let ids: Vec<_> = self.disk.files().map(|(id, _)| id).collect();
+        let ids: Vec<_> = self.disk.memory.files().map(|(id, _)| id).collect();
         let id = *self.dice.pick(&ids);
-        let file = self.disk.file_mut(id).expect("listed");
+        let file = self.disk.memory.file_mut(id).expect("listed");
         let used = file.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
         let at = self.dice.below(used);
         // Headers and footers are read when the node starts, and the last block is still being written.
@@ -244,13 +224,13 @@ impl World {
 
     /// Something arrives on a connection on which the node receives.
     fn talk(&mut self) {
-        let open: Vec<_> = self.links.iter().filter_map(|(link, into)| Some((*link, (*into)?))).collect();
+        let open: Vec<_> =
+            self.links.iter().filter_map(|(link, receiver)| Some((*link, receiver.wanted()?))).collect();
         if open.is_empty() {
             return;
         }
         let (link, into) = *self.dice.pick(&open);
-        self.links.insert(link, None);
-        match into {
+        let bytes = match into {
             Landing::Log(range) => {
                 let from = (range.start.0 as usize).min(self.log.len());
                 let mut bytes = self.log[from..(from + range.len).min(self.log.len())].to_vec();
@@ -259,8 +239,7 @@ impl World {
                     let at = self.dice.below(bytes.len());
                     bytes[at] ^= 1 << self.dice.below(8);
                 }
-                self.node.fill_landing(range, &bytes);
-                self.handle(Event::LinkLanded { link });
+                bytes
             }
             Landing::Memory(64) => {
                 let wanted = self.fetches.get(&link).copied();
@@ -270,14 +249,14 @@ impl World {
                     _ if self.dice.one_in(6) => *self.dice.pick(&KINDS),
                     _ => *self.dice.pick(&likely),
                 };
-                let bytes = self.message(kind, wanted.unwrap_or_default());
-                self.handle(Event::LinkBytes { link, bytes: &bytes });
+                self.message(kind, wanted.unwrap_or_default())
             }
-            Landing::Memory(len) => {
-                let bytes = self.body(link, len);
-                self.handle(Event::LinkBytes { link, bytes: &bytes });
-            }
-        }
+            Landing::Memory(len) => self.body(link, len),
+        };
+        let receiver = self.links.get_mut(&link).expect("open");
+        receiver.arrive(bytes);
+        let input = receiver.fill(link, Some(&mut self.node), false).expect("all that is wanted");
+        self.handle(input);
     }
 
     /// A body that was announced: the blocks of a frame, or a history.
@@ -359,12 +338,12 @@ impl World {
         bytes
     }
 
-    fn handle(&mut self, event: Event<'_>) {
+    fn handle(&mut self, input: Input) {
         if self.failed {
             return;
         }
         let mut actions = Vec::new();
-        self.node.handle(Nanos(self.now), event, &mut actions);
+        input.hand_to(&mut self.node, Nanos(self.now), &mut actions);
         self.turn(actions);
     }
 
@@ -384,18 +363,18 @@ impl World {
             Action::ClientSend { conn, bytes } => {
                 self.replies.extend_from_slice(&bytes);
                 self.check_reply();
-                self.handle(Event::ClientSent { conn });
+                self.handle(Input::ClientSent { conn });
             }
             Action::LinkConnect { link, .. } => {
-                self.links.insert(link, None);
-                self.handle(Event::LinkConnected { link });
+                self.links.insert(link, Receiver::default());
+                self.handle(Input::LinkConnected { link });
             }
             Action::LinkReceive { link, into } => {
                 if let Landing::Memory(len) = into {
                     assert!(len <= MOST_RECEIVED, "a peer makes the node receive {len} bytes");
                 }
-                if let Some(wanted) = self.links.get_mut(&link) {
-                    assert!(wanted.replace(into).is_none(), "one receive at a time");
+                if let Some(receiver) = self.links.get_mut(&link) {
+                    receiver.want(into);
                 }
             }
             Action::LinkSend { link, bytes } => {
@@ -405,17 +384,18 @@ impl World {
                     self.fetches.insert(link, header.lsn);
                 }
             }
-            Action::LinkSendLog { link, range, .. } => self.handle(Event::LinkSentLog { link, range }),
+            Action::LinkSendLog { link, range, .. } => self.handle(Input::LinkSentLog { link, range }),
             Action::LinkClose { link } if self.links.contains_key(&link) => self.close(link),
             Action::Disk(op) => {
-                let done = self.disk.run(&op, self.node.engine());
-                self.handle(Event::Disk(done));
+                let flight = self.disk.submit(op, self.node.engine(), false);
+                let done = self.disk.finish(flight).expect("just submitted");
+                self.handle(Input::Disk(done));
             }
             Action::Read { ticket, spec } => {
-                let bytes = self.disk.read_blocks(spec);
                 let fails = self.dice.one_in(24);
                 self.hurt |= fails;
-                self.handle(Event::ReadDone { ticket, bytes: (!fails).then_some(&bytes) });
+                let bytes = self.disk.read(spec).filter(|_| !fails);
+                self.handle(Input::ReadDone { ticket, bytes });
             }
             Action::Fail { .. } => self.failed = true,
             Action::LinkClose { .. }
@@ -456,7 +436,7 @@ impl World {
         let mut at = 0;
         while at < shard.durable().0 && !self.hurt && !shard.rewinding() {
             let (spec, skip, len) = shard.read_log(Lsn(at), 1 << 20);
-            let bytes = self.disk.read_blocks(spec);
+            let bytes = self.disk.memory.read_blocks(spec);
             let same = bytes[skip..skip + len] == self.log[at as usize..at as usize + len];
             assert!(same, "another log than the leader's at {at}");
             at += len as u64;

@@ -1,18 +1,17 @@
 //! Choices that follow from a seed, and the mutations that do not depend on what the bytes mean.
 
-/// A small generator (SplitMix64).
-pub struct Dice(u64);
+use bench::random::Random;
+
+/// A seeded generator with what the targets ask of it.
+pub struct Dice(Random);
 
 impl Dice {
     pub fn new(seed: u64) -> Dice {
-        Dice(seed)
+        Dice(Random::new(seed))
     }
 
     pub fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.bits()
     }
 
     /// Less than `bound`, which is not 0.

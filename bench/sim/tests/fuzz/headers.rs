@@ -4,7 +4,7 @@
 use crate::dice::Dice;
 use engine::history::EpochHistory;
 use engine::ids::{Epoch, Lsn, ShardId};
-use net::replication::message::{
+use node::replication::message::{
     HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, MAX_HISTORY, decode_history, encode_history, is_fetch,
     shard_of,
 };

@@ -1,23 +1,23 @@
-//! A world of a few nodes for tests: the real node and engine over memory disks, links and a register that
-//! decides at once, under one virtual clock. The test says who is up and what is delayed.
+//! Two nodes for stories: the real node and engine in virtual shells, links of one latency and a register that
+//! decides at once, under one virtual clock. The story says who is up and what is delayed.
 
+use crate::host_config::HostConfig;
+use crate::shell::device::Device;
+use crate::shell::input::Input;
+use crate::shell::open;
+use crate::shell::receiver::Receiver;
 use agency::configuration::{Change, Configuration, Why};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
-use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
-use engine::ids::{GroupId, SegmentId, ShardId};
-use engine::limits::BLOCK;
-use engine::memory::MirrorBuffer;
-use engine::recover::recover;
-use engine::shard::{Shard, ShardOptions};
-use engine::testing::{Effect, MemoryDisk};
-use net::auth::password::{self, Secret};
-use net::config::{ByteSize, Member, NodeConfig};
-use net::control;
-use net::control::job::Job;
-use net::node::{Node, NodeOptions};
-use net::seam::{Action, ConnId, Event, Face, Landing, Lease, LinkId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use engine::disk::{DiskCommand, DiskWork, ReadSpec};
+use engine::ids::{GroupId, ShardId};
+use engine::shard::Shard;
+use engine::testing::MemoryDisk;
+use faces::auth::password::{self, Secret};
+use node::job::Job;
+use node::node::Node;
+use node::seam::{Action, ConnId, Face, Lease, LinkId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub const A: NodeId = NodeId(0);
@@ -28,33 +28,33 @@ const LATENCY: u64 = 20_000;
 const IDLE_TURN: u64 = 5_000_000;
 /// How long the control threads take for a job, in ns.
 const JOB: u64 = 100_000;
-/// The password of `root` in a world with users.
+/// The password of `root` in a pair with users.
 pub const PASSWORD: &str = "swordfish";
 
 /// One end of a connection between two nodes.
 #[derive(Default)]
-struct End {
+struct LinkEnd {
     peer: Option<(usize, LinkId)>,
-    inbox: VecDeque<u8>,
-    wanted: Option<Landing>,
+    receiver: Receiver,
     /// The accepting side has not read the first header yet.
     unannounced: bool,
 }
 
+/// What comes to a host.
 enum Delivery {
-    Disk(usize, DiskCommand, Vec<Vec<Effect>>),
-    DiskFailed(usize, DiskDone),
-    Read(usize, u64, ReadSpec),
-    Bytes(usize, LinkId, Vec<u8>),
-    Closed(usize, LinkId),
-    Job(usize, u64, Job),
-    Turn(usize),
-    Stop(usize),
+    Flight(u64),
+    Read(u64, ReadSpec),
+    Bytes(LinkId, Vec<u8>),
+    Closed(LinkId),
+    Job(u64, Job),
+    Turn,
+    Stop,
 }
 
-pub struct Host {
+/// One of the two: its process, its disk, and what its clients were told.
+pub struct Half {
     pub node: Option<Node>,
-    pub disk: MemoryDisk,
+    pub disk: Device,
     pub incarnation: u64,
     pub replies: Vec<u8>,
     pub client_closed: bool,
@@ -73,17 +73,15 @@ pub struct Host {
     pub disk_delay: u64,
     /// Log writes fail from now on.
     pub disk_broken: bool,
-    /// Blocks (segment, offset) that the device cannot read before they are written again.
-    pub unreadable: BTreeSet<(SegmentId, u64)>,
     /// Until when the lease holds, in ns.
     pub lease_until: u64,
-    links: BTreeMap<LinkId, End>,
+    links: BTreeMap<LinkId, LinkEnd>,
     next_link: u64,
 }
 
-pub struct World {
+pub struct Pair {
     pub now: u64,
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<Half>,
     pub configuration: Configuration,
     /// The wardens hold the leader for lost; told with the next configuration.
     pub leader_lost: bool,
@@ -93,43 +91,37 @@ pub struct World {
     /// Jobs are done as they come; else they are kept here.
     pub works: bool,
     pub jobs: Vec<(usize, u64, Job)>,
-    queue: BTreeMap<(u64, u64), Delivery>,
+    /// What is to come, when, and to which host.
+    queue: BTreeMap<(u64, u64), (usize, Delivery)>,
     sequence: u64,
-    config: Arc<NodeConfig>,
+    config: Arc<HostConfig>,
 }
 
-impl World {
+impl Pair {
     /// Two nodes, `A` the leader, both in sync, both up.
-    pub fn new() -> World {
-        World::configured(|_| ())
+    pub fn up() -> Pair {
+        Pair::configured(|_| ())
     }
 
     /// The same, and who comes is asked for a password; `root` has [`PASSWORD`].
-    pub fn with_users() -> World {
-        let mut world = World::configured(|config| {
+    pub fn with_users() -> Pair {
+        let mut pair = Pair::configured(|config| {
             config.auth = true;
             config.root_password_hash = Some(password::hash(&Secret(PASSWORD.to_owned()), &[1; 16]));
         });
         let root = format!("AUTH {PASSWORD}");
-        world.run_until("the first user", |world| world.cursors(A).2 > 0);
-        assert_eq!(world.ask(A, &root), "+OK\r\n");
-        world
+        pair.run_until("the first user", |pair| pair.cursors(A).2 > 0);
+        assert_eq!(pair.ask(A, &root), "+OK\r\n");
+        pair
     }
 
-    fn configured(change: impl FnOnce(&mut NodeConfig)) -> World {
-        let member = |name: &str, port_base| Member {
-            name: name.into(),
-            host: "127.0.0.1".into(),
-            port_base,
-            witness: false,
-        };
-        let mut config =
-            NodeConfig::new(GROUP, "a", "/nowhere".into(), vec![member("a", 7400), member("b", 7500)]);
-        config.segment_bytes = ByteSize(256 << 10);
-        config.max_value_bytes = ByteSize(64 << 10);
-        config.log_buffer_bytes = ByteSize(512 << 10);
+    fn configured(change: impl FnOnce(&mut HostConfig)) -> Pair {
+        let mut config = open::config_of_two(GROUP);
+        config.segment_bytes = 256 << 10;
+        config.max_value_bytes = 64 << 10;
+        config.log_buffer_bytes = 512 << 10;
         // Values that were just read have often gone again when the next one comes from the disk.
-        config.cache_bytes = ByteSize(16 << 10);
+        config.cache_bytes = 16 << 10;
         change(&mut config);
         let configuration = Configuration {
             epoch: agency::ids::Epoch(1),
@@ -141,9 +133,9 @@ impl World {
             why: Why::Founded,
             at_ms: 0,
         };
-        let host = || Host {
+        let host = || Half {
             node: None,
-            disk: MemoryDisk::new(256 << 10),
+            disk: Device::new(MemoryDisk::new(256 << 10)),
             incarnation: 0,
             replies: Vec::new(),
             client_closed: false,
@@ -157,12 +149,11 @@ impl World {
             failed: None,
             disk_delay: 50_000,
             disk_broken: false,
-            unreadable: BTreeSet::new(),
             lease_until: u64::MAX,
             links: BTreeMap::new(),
             next_link: 0,
         };
-        let mut world = World {
+        let mut pair = Pair {
             now: 1_000_000,
             hosts: vec![host(), host()],
             configuration,
@@ -175,9 +166,9 @@ impl World {
             sequence: 0,
             config: Arc::new(config),
         };
-        world.start(A);
-        world.start(B);
-        world
+        pair.start(A);
+        pair.start(B);
+        pair
     }
 
     /// Starts a node's next incarnation over what its disk holds.
@@ -188,53 +179,29 @@ impl World {
         host.http_closed = true;
         host.unsent.clear();
         host.replies.clear();
-        let options = ShardOptions {
-            segment_bytes: self.config.segment_bytes.0,
-            max_value_bytes: self.config.max_value_bytes.0 as usize,
-            cache_bytes: self.config.cache_bytes.0 as usize,
-            ..ShardOptions::new(GROUP, ShardId(0))
-        };
-        let buffer = MirrorBuffer::new(self.config.log_buffer_bytes.0 as usize).unwrap();
-        let shard = recover(&options, buffer, &host.disk).unwrap();
-        let options = NodeOptions {
-            me: node,
-            shard: ShardId(0),
-            config: self.config.clone(),
-            incarnation: Incarnation(host.incarnation),
-            pid: 1,
-            started_ms: 0,
-            secret: [0; 32],
-        };
-        host.node = Some(Node::new(options, shard));
+        let engine = open::engine(&self.config, ShardId(0), &host.disk.memory).expect("a disk of our own");
+        let incarnation = Incarnation(host.incarnation);
+        host.node = Some(open::node(&self.config, node, incarnation, 0, engine));
         self.open_client(node);
         let update = self.update(0, RequestStatus::None);
-        self.deliver(node, Event::Update(update));
+        self.deliver(node, Input::Update(update));
     }
 
     /// Connects the RESP client, anew if it was closed.
     pub fn open_client(&mut self, node: NodeId) {
         self.hosts[node.0 as usize].client_closed = false;
-        let (peer, local) = ("127.0.0.1:1".into(), "127.0.0.1:7400".into());
-        self.deliver(node, Event::ClientOpened { conn: CLIENT, face: Face::AnyKey, peer, local });
+        self.deliver(node, Input::ClientOpened { conn: CLIENT, face: Face::AnyKey, port: 7400 });
     }
 
     /// Kills a node: all in memory is gone, writes in flight never happen, its links close.
     pub fn kill(&mut self, node: NodeId) {
         let place = node.0 as usize;
         self.hosts[place].node = None;
-        self.queue.retain(|_, delivery| match delivery {
-            Delivery::Disk(host, ..) | Delivery::DiskFailed(host, _) | Delivery::Read(host, ..) => {
-                *host != place
-            }
-            Delivery::Bytes(host, ..)
-            | Delivery::Closed(host, _)
-            | Delivery::Job(host, ..)
-            | Delivery::Turn(host)
-            | Delivery::Stop(host) => *host != place,
-        });
+        self.queue.retain(|_, (host, _)| *host != place);
+        drop(self.hosts[place].disk.take_all());
         for (_, end) in std::mem::take(&mut self.hosts[place].links) {
             if let Some((peer, link)) = end.peer {
-                self.later(LATENCY, Delivery::Closed(peer, link));
+                self.later(LATENCY, peer, Delivery::Closed(link));
             }
         }
     }
@@ -262,7 +229,7 @@ impl World {
 
     /// Asks a leader to hand over to its best follower.
     pub fn hand_off(&mut self, node: NodeId) {
-        self.deliver(node, Event::HandoffWanted(None));
+        self.deliver(node, Input::Handoff(None));
     }
 
     pub fn node(&self, node: NodeId) -> &Node {
@@ -275,10 +242,10 @@ impl World {
         (shard.tail().0, shard.durable().0, shard.committed().0)
     }
 
-    /// Sends a command and runs the world until its reply is there; panics after a virtual second.
+    /// Sends a command and runs the pair until its reply is there; panics after a virtual second.
     pub fn ask(&mut self, node: NodeId, command: &str) -> String {
         self.send(node, command);
-        self.run_until("a reply", |world| !world.hosts[node.0 as usize].replies.is_empty());
+        self.run_until("a reply", |pair| !pair.hosts[node.0 as usize].replies.is_empty());
         self.take_replies(node)
     }
 
@@ -287,13 +254,13 @@ impl World {
     }
 
     pub fn send_bytes(&mut self, node: NodeId, bytes: &[u8]) {
-        self.deliver(node, Event::ClientBytes { conn: CLIENT, bytes });
+        self.deliver(node, Input::ClientBytes { conn: CLIENT, bytes: bytes.to_vec() });
     }
 
     /// Has the jobs done that were kept.
     pub fn do_jobs(&mut self) {
         for (host, ticket, job) in std::mem::take(&mut self.jobs) {
-            self.later(JOB, Delivery::Job(host, ticket, job));
+            self.later(JOB, host, Delivery::Job(ticket, job));
         }
     }
 
@@ -304,8 +271,7 @@ impl World {
         let host = &mut self.hosts[node.0 as usize];
         (host.http, host.http_closed) = (conn, false);
         host.responses.clear();
-        let (peer, local) = ("127.0.0.1:1".into(), "127.0.0.1:7480".into());
-        self.deliver(node, Event::ClientOpened { conn, face: Face::Http, peer, local });
+        self.deliver(node, Input::ClientOpened { conn, face: Face::Http, port: 7480 });
         conn
     }
 
@@ -318,13 +284,13 @@ impl World {
     /// Sends bytes on the HTTP connection.
     pub fn send_http(&mut self, node: NodeId, bytes: &[u8]) {
         let conn = self.hosts[node.0 as usize].http;
-        self.deliver(node, Event::ClientBytes { conn, bytes });
+        self.deliver(node, Input::ClientBytes { conn, bytes: bytes.to_vec() });
     }
 
     /// The HTTP client is gone.
     pub fn close_http(&mut self, node: NodeId) {
         let conn = self.hosts[node.0 as usize].http;
-        self.deliver(node, Event::ClientClosed { conn });
+        self.deliver(node, Input::ClientClosed { conn });
     }
 
     /// HTTP clients read what was on its way to them.
@@ -334,7 +300,7 @@ impl World {
             if closing {
                 self.hosts[node.0 as usize].http_closed |= conn == self.hosts[node.0 as usize].http;
             } else {
-                self.deliver(node, Event::ClientSent { conn });
+                self.deliver(node, Input::ClientSent { conn });
             }
         }
     }
@@ -347,11 +313,11 @@ impl World {
         self.send_http(node, request.as_bytes());
     }
 
-    /// Sends a request on a connection of its own and runs the world until it is answered.
+    /// Sends a request on a connection of its own and runs the pair until it is answered.
     pub fn ask_http(&mut self, node: NodeId, line: &str, headers: &str, body: &str) -> String {
         self.open_http(node);
         self.request_http(node, line, headers, body);
-        self.run_until("a response", |world| !world.hosts[node.0 as usize].responses.is_empty());
+        self.run_until("a response", |pair| !pair.hosts[node.0 as usize].responses.is_empty());
         self.take_responses(node)
     }
 
@@ -364,7 +330,7 @@ impl World {
     }
 
     /// Runs until the condition holds; panics after a virtual second without it.
-    pub fn run_until(&mut self, what: &str, mut condition: impl FnMut(&World) -> bool) {
+    pub fn run_until(&mut self, what: &str, mut condition: impl FnMut(&Pair) -> bool) {
         let limit = self.now + 1_000_000_000;
         while !condition(self) {
             assert!(self.now < limit, "waited in vain for {what}");
@@ -381,58 +347,55 @@ impl World {
     }
 
     fn step(&mut self) {
-        let Some(((at, _), delivery)) = self.queue.pop_first() else { panic!("nothing will ever happen") };
+        let Some(((at, _), (host, delivery))) = self.queue.pop_first() else {
+            panic!("nothing will ever happen")
+        };
         self.now = self.now.max(at);
+        let node = NodeId(host as u8);
+        let me = &mut self.hosts[host];
         match delivery {
-            Delivery::Disk(host, op, stages) => {
-                let done = self.hosts[host].disk.finish(&op, &stages);
-                if let DiskWork::WriteBlocks { segment, offset, bytes } = &op.work {
-                    let written = |at: u64| (*offset..*offset + bytes.len() as u64).contains(&at);
-                    self.hosts[host].unreadable.retain(|(other, at)| other != segment || !written(*at));
+            Delivery::Flight(flight) => {
+                if let Some(done) = me.disk.finish(flight) {
+                    self.deliver(node, Input::Disk(done));
                 }
-                self.deliver(NodeId(host as u8), Event::Disk(done));
             }
-            Delivery::DiskFailed(host, done) => self.deliver(NodeId(host as u8), Event::Disk(done)),
-            Delivery::Read(host, ticket, spec) => {
-                let bytes = self.hosts[host].disk.read_blocks(spec);
-                let blocks = (spec.offset..spec.offset + u64::from(spec.len)).step_by(BLOCK as usize);
-                let bad = |at| self.hosts[host].unreadable.contains(&(spec.segment, at));
-                let whole = !blocks.into_iter().any(bad);
-                self.deliver(NodeId(host as u8), Event::ReadDone { ticket, bytes: whole.then_some(&bytes) });
+            Delivery::Read(ticket, spec) => {
+                let bytes = me.disk.read(spec);
+                self.deliver(node, Input::ReadDone { ticket, bytes });
             }
-            Delivery::Bytes(host, link, bytes) => {
-                if let Some(end) = self.hosts[host].links.get_mut(&link) {
-                    end.inbox.extend(bytes);
+            Delivery::Bytes(link, bytes) => {
+                if let Some(end) = me.links.get_mut(&link) {
+                    end.receiver.arrive(bytes);
                     self.receive(host, link);
                 }
             }
-            Delivery::Closed(host, link) => {
-                if self.hosts[host].links.remove(&link).is_some() && self.hosts[host].node.is_some() {
-                    self.deliver(NodeId(host as u8), Event::LinkClosed { link });
+            Delivery::Closed(link) => {
+                if me.links.remove(&link).is_some() && me.node.is_some() {
+                    self.deliver(node, Input::LinkClosed { link });
                 }
             }
-            Delivery::Job(host, ticket, job) => {
+            Delivery::Job(ticket, job) => {
                 self.sequence += 1;
                 let salt = [self.sequence as u8; password::SALT_BYTES];
-                let done = Box::new(control::compute(job, &self.config, &mut || salt));
-                self.deliver(NodeId(host as u8), Event::ControlDone { ticket, done });
+                let done = Box::new(job.compute(&self.config.settings, &mut || salt));
+                self.deliver(node, Input::ControlDone { ticket, done });
             }
-            Delivery::Turn(host) => self.turn(host, Vec::new()),
-            Delivery::Stop(host) => self.deliver(NodeId(host as u8), Event::StopWanted),
+            Delivery::Turn => self.turn(host, Vec::new()),
+            Delivery::Stop => self.deliver(node, Input::Stop),
         }
     }
 
-    fn later(&mut self, delay: u64, delivery: Delivery) {
+    fn later(&mut self, delay: u64, host: usize, delivery: Delivery) {
         self.sequence += 1;
-        self.queue.insert((self.now + delay, self.sequence), delivery);
+        self.queue.insert((self.now + delay, self.sequence), (host, delivery));
     }
 
-    fn deliver(&mut self, node: NodeId, event: Event<'_>) {
+    fn deliver(&mut self, node: NodeId, input: Input) {
         let host = node.0 as usize;
         let mut actions = Vec::new();
         let now = Nanos(self.now);
         let Some(node) = &mut self.hosts[host].node else { return };
-        node.handle(now, event, &mut actions);
+        input.hand_to(node, now, &mut actions);
         self.turn(host, actions);
     }
 
@@ -442,8 +405,8 @@ impl World {
         let Some(node) = &mut self.hosts[host].node else { return };
         node.finish_turn(now, self.now / 1_000_000, lease, &mut actions);
         let due = node.deadline().0.clamp(self.now + 1000, self.now + IDLE_TURN);
-        self.queue.retain(|_, delivery| !matches!(delivery, Delivery::Turn(other) if *other == host));
-        self.later(due - self.now, Delivery::Turn(host));
+        self.queue.retain(|_, (of, delivery)| *of != host || !matches!(delivery, Delivery::Turn));
+        self.later(due - self.now, host, Delivery::Turn);
         for action in actions {
             self.carry_out(host, action);
         }
@@ -461,7 +424,7 @@ impl World {
                     assert_eq!(self.hosts[host].unsent.insert(conn, false), None, "one send at a time");
                     return;
                 }
-                self.deliver(NodeId(host as u8), Event::ClientSent { conn });
+                self.deliver(NodeId(host as u8), Input::ClientSent { conn });
             }
             Action::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
             Action::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
@@ -478,16 +441,16 @@ impl World {
             }
             Action::Control { job, .. } if matches!(*job, Job::Status | Job::HandOver { .. }) => {}
             Action::Control { ticket, job } if self.works => {
-                self.later(JOB, Delivery::Job(host, ticket, *job));
+                self.later(JOB, host, Delivery::Job(ticket, *job));
             }
             Action::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
             Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped => {}
             Action::Warn { text } => self.hosts[host].warnings.push(text),
-            Action::StopNode => self.later(0, Delivery::Stop(host)),
+            Action::StopNode => self.later(0, host, Delivery::Stop),
             Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
             Action::LinkReceive { link, into } => {
                 if let Some(end) = self.hosts[host].links.get_mut(&link) {
-                    end.wanted = Some(into);
+                    end.receiver.want(into);
                     self.receive(host, link);
                 }
             }
@@ -496,20 +459,20 @@ impl World {
                 let Some(node) = &self.hosts[host].node else { return };
                 let bytes = [header.as_slice(), node.engine().bytes(range)].concat();
                 self.transmit(host, link, bytes);
-                self.deliver(NodeId(host as u8), Event::LinkSentLog { link, range });
+                self.deliver(NodeId(host as u8), Input::LinkSentLog { link, range });
             }
             Action::LinkClose { link } => {
                 if let Some(end) = self.hosts[host].links.get_mut(&link) {
                     if let Some((peer, peer_link)) = end.peer.take() {
-                        self.later(LATENCY, Delivery::Closed(peer, peer_link));
+                        self.later(LATENCY, peer, Delivery::Closed(peer_link));
                     }
-                    self.later(0, Delivery::Closed(host, link));
+                    self.later(0, host, Delivery::Closed(link));
                 }
             }
             Action::Disk(op) => self.disk(host, op),
             Action::Read { ticket, spec } => {
                 let delay = self.hosts[host].disk_delay;
-                self.later(delay, Delivery::Read(host, ticket, spec));
+                self.later(delay, host, Delivery::Read(ticket, spec));
             }
             Action::Request(request) => self.request(NodeId(host as u8), request),
             Action::Fail { reason } => self.hosts[host].failed = Some(reason),
@@ -517,65 +480,46 @@ impl World {
     }
 
     fn disk(&mut self, host: usize, op: DiskCommand) {
-        let delay = self.hosts[host].disk_delay;
-        let Some(node) = &self.hosts[host].node else { return };
-        let broken = self.hosts[host].disk_broken && matches!(op.work, DiskWork::WriteLog { .. });
-        let delivery = if broken {
-            let result = Err(DiskError::Failed { errno: 5 });
-            Delivery::DiskFailed(host, DiskDone { ticket: op.ticket, result })
-        } else {
-            let stages = self.hosts[host].disk.stages(&op, node.engine());
-            Delivery::Disk(host, op, stages)
-        };
-        self.later(delay, delivery);
+        let me = &mut self.hosts[host];
+        let Some(node) = &me.node else { return };
+        let fails = me.disk_broken && matches!(op.work, DiskWork::WriteLog { .. });
+        let flight = me.disk.submit(op, node.engine(), fails);
+        let delay = me.disk_delay;
+        self.later(delay, host, Delivery::Flight(flight));
     }
 
     fn connect(&mut self, host: usize, link: LinkId, to: usize) {
         if self.hosts[to].node.is_none() {
-            self.hosts[host].links.insert(link, End::default());
-            return self.later(LATENCY, Delivery::Closed(host, link));
+            self.hosts[host].links.insert(link, LinkEnd::default());
+            return self.later(LATENCY, host, Delivery::Closed(link));
         }
         self.hosts[to].next_link += 1;
         let accepted = LinkId(1 << 32 | self.hosts[to].next_link);
-        self.hosts[host].links.insert(link, End { peer: Some((to, accepted)), ..End::default() });
-        let unannounced = End { peer: Some((host, link)), unannounced: true, ..End::default() };
+        self.hosts[host].links.insert(link, LinkEnd { peer: Some((to, accepted)), ..LinkEnd::default() });
+        let unannounced = LinkEnd { peer: Some((host, link)), unannounced: true, ..LinkEnd::default() };
         self.hosts[to].links.insert(accepted, unannounced);
-        self.deliver(NodeId(host as u8), Event::LinkConnected { link });
+        self.deliver(NodeId(host as u8), Input::LinkConnected { link });
     }
 
     fn transmit(&mut self, host: usize, link: LinkId, bytes: Vec<u8>) {
         let Some(end) = self.hosts[host].links.get(&link) else { return };
         if let Some((peer, peer_link)) = end.peer {
-            self.later(LATENCY, Delivery::Bytes(peer, peer_link, bytes));
+            self.later(LATENCY, peer, Delivery::Bytes(peer_link, bytes));
         }
     }
 
     fn receive(&mut self, host: usize, link: LinkId) {
-        let Some(end) = self.hosts[host].links.get_mut(&link) else { return };
-        let header = net::replication::message::HEADER_BYTES;
-        if end.unannounced {
-            if end.inbox.len() >= header {
-                end.unannounced = false;
-                let bytes: Vec<u8> = end.inbox.drain(..header).collect();
-                self.deliver(NodeId(host as u8), Event::LinkAccepted { link, header: &bytes });
-            }
-            return;
-        }
-        match end.wanted {
-            Some(Landing::Memory(len)) if end.inbox.len() >= len => {
-                end.wanted = None;
-                let bytes: Vec<u8> = end.inbox.drain(..len).collect();
-                self.deliver(NodeId(host as u8), Event::LinkBytes { link, bytes: &bytes });
-            }
-            Some(Landing::Log(range)) if end.inbox.len() >= range.len => {
-                end.wanted = None;
-                let bytes: Vec<u8> = end.inbox.drain(..range.len).collect();
-                if let Some(node) = &mut self.hosts[host].node {
-                    node.fill_landing(range, &bytes);
-                }
-                self.deliver(NodeId(host as u8), Event::LinkLanded { link });
-            }
-            _ => {}
+        let me = &mut self.hosts[host];
+        let Some(end) = me.links.get_mut(&link) else { return };
+        let input = if end.unannounced {
+            let header = end.receiver.first_header();
+            end.unannounced = header.is_none();
+            header.map(|header| Input::LinkAccepted { link, header })
+        } else {
+            end.receiver.fill(link, me.node.as_mut(), false)
+        };
+        if let Some(input) = input {
+            self.deliver(NodeId(host as u8), input);
         }
     }
 
@@ -613,7 +557,7 @@ impl World {
                 Some((to, id)) if to == node => self.update(id, outcome),
                 _ => self.update(0, RequestStatus::None),
             };
-            self.deliver(node, Event::Update(update));
+            self.deliver(node, Input::Update(update));
         }
     }
 }

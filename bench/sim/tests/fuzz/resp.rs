@@ -3,7 +3,7 @@
 
 use crate::dice::Dice;
 use crate::meter;
-use net::resp::{Limits, ParseState, Parsed, Request, parse};
+use faces::resp::{Limits, ParseState, Parsed, Request, parse};
 
 const TOKENS: [&[u8]; 20] = [
     b"\r\n",

@@ -38,7 +38,7 @@ fn holds(target: &Target, seed: u64) -> bool {
     if !held {
         let name = target.name;
         eprintln!(
-            "{name} failed; again: BATON_FUZZ_TARGET={name} BATON_FUZZ_SEED={seed} cargo test -p baton-net --release --test fuzz"
+            "{name} failed; again: BATON_FUZZ_TARGET={name} BATON_FUZZ_SEED={seed} cargo test -p baton-sim --release --test fuzz"
         );
     }
     held

@@ -1,0 +1,61 @@
+//! The nemesis at work: one fault after the other, and peace in the end.
+
+use crate::nemesis::MS;
+use crate::world::{What, World};
+use engine::ids::ShardId;
+
+impl World {
+    /// The first fault is due.
+    pub fn unleash(&mut self) {
+        let first = self.dice.magnitude(self.nemesis.pace.0, self.nemesis.pace.1);
+        self.later(first, What::Nemesis);
+    }
+
+    pub fn strike(&mut self) {
+        if self.nemesis.over {
+            return;
+        }
+        let next = self.dice.magnitude(self.nemesis.pace.0, self.nemesis.pace.1);
+        self.later(next, What::Nemesis);
+        if self.checkers.damage.hidden() {
+            return;
+        }
+        if let Some(kind) = self.dice.pick(self.nemesis.kinds()) {
+            self.nemesis.strikes += 1;
+            self.inflict(kind);
+        }
+    }
+
+    /// Everything works from now on: paths, disks, clocks, processes. What hangs for ever still hangs: its
+    /// warden must notice.
+    pub fn make_peace(&mut self) {
+        self.nemesis.over = true;
+        self.nemesis.traps.clear();
+        self.network.heal();
+        for host in 0..self.hosts.len() {
+            let me = &mut self.hosts[host];
+            for disk in &mut me.disks {
+                disk.make_peace();
+            }
+            if let Some(node) = &mut me.node {
+                node.paused_until = 0;
+            }
+            if let Some(warden) = &mut me.warden {
+                warden.paused_until = 0;
+            }
+        }
+        for host in 0..self.hosts.len() {
+            let life = self.hosts[host].node_life;
+            for shard in (0..self.scenario.shards).map(ShardId) {
+                if host < self.scenario.data_nodes && !self.hosts[host].disks[usize::from(shard.0)].hangs() {
+                    for flight in self.hosts[host].disks[usize::from(shard.0)].under_way() {
+                        self.later(MS, What::Disk { host, life, shard, flight });
+                    }
+                }
+                self.wake_shard(host, shard, MS);
+            }
+            self.ring_warden(host);
+        }
+        self.trace.say(self.now, format_args!("peace"), format_args!("no more faults"));
+    }
+}
