@@ -61,7 +61,7 @@ pub struct ShardStatus {
 /// One node's copy of a shard. Positions are LSNs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaStatus {
-    pub role: Role,
+    pub role: ReplicaRole,
     pub written: u64,
     pub durable: u64,
     pub committed: u64,
@@ -75,7 +75,7 @@ pub struct ReplicaStatus {
 /// What a node is to a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ReplicaRole {
     Leader,
     /// In the in-sync set.
     Follower,
@@ -127,9 +127,9 @@ impl Status {
             let replica = |node: NodeId| {
                 let progress = progress_of(node, id as usize)?;
                 let role = match known {
-                    Some(c) if c.leader == node => Role::Leader,
-                    Some(c) if c.in_sync.contains(node) => Role::Follower,
-                    _ => Role::Learner,
+                    Some(c) if c.leader == node => ReplicaRole::Leader,
+                    Some(c) if c.in_sync.contains(node) => ReplicaRole::Follower,
+                    _ => ReplicaRole::Learner,
                 };
                 let end = leader.map_or(progress.written, |l| l.written);
                 let lag_bytes = end.saturating_sub(progress.durable);
@@ -266,9 +266,9 @@ mod tests {
         let status = Status::new(&settings, &view, &[fresh]);
         let shard = &status.shards[0];
         assert_eq!((shard.leader.as_deref(), shard.slots), (Some("a"), [0, 16_383]));
-        assert_eq!(shard.nodes["a"].role, Role::Leader);
+        assert_eq!(shard.nodes["a"].role, ReplicaRole::Leader);
         assert_eq!((shard.nodes["a"].written, shard.nodes["a"].lag_us), (96, Some(0)));
-        assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (Role::Learner, 48));
+        assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (ReplicaRole::Learner, 48));
         assert_eq!(status.history[0].why, "evicted");
         assert_eq!(status.nodes[1].http, "127.0.0.1:7580");
     }

@@ -2,8 +2,8 @@
 //!
 //! Pure, and free of the node, because a large request is sorted by the control threads.
 
-use crate::ledger::Entry;
-use crate::mail::Served;
+use super::Served;
+use crate::answer_budget::AnswerShare;
 use crate::settings::Settings;
 use engine::ids::ShardId;
 use faces::documents::{Batch, Done, Failure, Op, Plan, Render, ScanBatch};
@@ -74,7 +74,7 @@ pub struct Results {
     /// Thrown away together with this.
     spent: Vec<Vec<Op>>,
     /// What they weigh.
-    weights: Vec<Entry>,
+    weights: Vec<AnswerShare>,
 }
 
 impl Results {

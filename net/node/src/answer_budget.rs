@@ -1,8 +1,8 @@
 //! What the answers of one shard thread's HTTP connections weigh, wherever their bytes lie: in results on
 //! other shards, in the mail, with the control threads, in responses that are not out yet.
 //!
-//! Promises: an [`Entry`] counts as long as it lives, so that nothing has to be given back by hand, whatever
-//! becomes of a request. It refuses nothing itself: who makes answers asks [`Entry::is_full`] first.
+//! Promises: an [`AnswerShare`] counts as long as it lives, so that nothing has to be given back by hand, whatever
+//! becomes of a request. It refuses nothing itself: who makes answers asks [`AnswerShare::is_full`] first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +12,12 @@ pub const ALL_ANSWERS_BYTES: usize = 256 << 20;
 
 /// The sum of all entries.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(Arc<AtomicUsize>);
+pub struct AnswerBudget(Arc<AtomicUsize>);
 
-impl Ledger {
+impl AnswerBudget {
     /// An entry of no bytes.
-    pub fn open(&self) -> Entry {
-        Entry { ledger: self.clone(), bytes: 0 }
+    pub fn open(&self) -> AnswerShare {
+        AnswerShare { answer_budget: self.clone(), bytes: 0 }
     }
 
     /// Whether no more answers are to be made.
@@ -29,21 +29,21 @@ impl Ledger {
 
 /// The share of one answer.
 #[derive(Debug)]
-pub struct Entry {
-    ledger: Ledger,
+pub struct AnswerShare {
+    answer_budget: AnswerBudget,
     bytes: usize,
 }
 
-impl Entry {
+impl AnswerShare {
     /// It has grown.
     pub fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
-        self.ledger.0.fetch_add(bytes, Ordering::Relaxed);
+        self.answer_budget.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// It weighs this much now.
     pub fn set(&mut self, bytes: usize) {
-        self.ledger.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.answer_budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
         self.bytes = 0;
         self.add(bytes);
     }
@@ -52,13 +52,13 @@ impl Entry {
         self.bytes
     }
 
-    /// [`Ledger::is_full`]
+    /// [`AnswerBudget::is_full`]
     pub fn is_full(&self) -> bool {
-        self.ledger.is_full()
+        self.answer_budget.is_full()
     }
 }
 
-impl Drop for Entry {
+impl Drop for AnswerShare {
     fn drop(&mut self) {
         self.set(0);
     }

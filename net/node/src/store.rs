@@ -13,16 +13,16 @@ use faces::resp::store::{Fetch, Store, Write, WriteError};
 
 /// A value that was read from the disk for a blocked command.
 #[derive(Debug)]
-pub(super) struct Fetched {
-    pub(super) at: Location,
+pub(crate) struct ValueRead {
+    pub at: Location,
     /// All keys that one command wrote share a frame, and so its place.
-    pub(super) key: Box<[u8]>,
-    pub(super) found: FetchedValue,
+    pub key: Box<[u8]>,
+    pub found: FetchedValue,
 }
 
 /// What the disk held.
 #[derive(Debug)]
-pub(super) enum FetchedValue {
+pub(crate) enum FetchedValue {
     Value {
         value: Vec<u8>,
         expiry_ms: u64,
@@ -35,32 +35,45 @@ pub(super) enum FetchedValue {
 
 /// A value that must be read from the disk before a command can run.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) at: Location,
-    pub(super) spec: ReadSpec,
-    pub(super) key: Box<[u8]>,
+pub(crate) struct WantedRead {
+    pub at: Location,
+    pub spec: ReadSpec,
+    pub key: Box<[u8]>,
 }
 
 /// The data of a shard, for the time of one command.
-pub(super) struct Access<'n> {
-    pub(super) shard: &'n mut Shard,
-    pub(super) view: View,
-    pub(super) wall_ms: u64,
+pub(crate) struct ShardStore<'n> {
+    shard: &'n mut Shard,
+    view: View,
+    wall_ms: u64,
     /// Values read for this command when it was blocked before.
-    pub(super) fetched: &'n [Fetched],
+    fetched: &'n [ValueRead],
     /// Keys found to have expired; the leader deletes them at the turn's end.
-    pub(super) expired: &'n mut Vec<Box<[u8]>>,
+    expired: &'n mut Vec<Box<[u8]>>,
     /// What was missing; empty when the command ran to its end.
-    pub(super) wanted: Vec<Wanted>,
+    pub wanted: Vec<WantedRead>,
     /// The newest frame that the command read: what must be committed before the reply may leave.
-    pub(super) wait: Lsn,
+    pub wait: Lsn,
     /// The end of the newest frame that the command wrote.
-    pub(super) wrote: Option<Lsn>,
+    pub wrote: Option<Lsn>,
     /// The log buffer is full for the moment.
-    pub(super) no_room: bool,
+    pub no_room: bool,
 }
 
-impl Store for Access<'_> {
+impl<'n> ShardStore<'n> {
+    pub fn new(
+        shard: &'n mut Shard,
+        view: View,
+        wall_ms: u64,
+        fetched: &'n [ValueRead],
+        expired: &'n mut Vec<Box<[u8]>>,
+    ) -> ShardStore<'n> {
+        let (wanted, wait, wrote, no_room) = (Vec::new(), Lsn(0), None, false);
+        ShardStore { shard, view, wall_ms, fetched, expired, wanted, wait, wrote, no_room }
+    }
+}
+
+impl Store for ShardStore<'_> {
     fn fetch(&mut self, key: &[u8]) -> Fetch<'_> {
         let (value, expiry_ms, revision) = match self.shard.find(key, self.view) {
             Found::Missing { wait } => {
@@ -73,7 +86,7 @@ impl Store for Access<'_> {
             }
             Found::OnDisk { at, spec, wait } => {
                 self.wait = self.wait.max(wait);
-                let same = |fetched: &&Fetched| {
+                let same = |fetched: &&ValueRead| {
                     fetched.at == at && (*fetched.key == *key || lacks(Mutant::MixesUpValues))
                 };
                 match self.fetched.iter().find(same).map(|fetched| &fetched.found) {
@@ -83,7 +96,7 @@ impl Store for Access<'_> {
                     Some(FetchedValue::OtherKey) => return Fetch::Missing,
                     Some(FetchedValue::Failed(text)) => return Fetch::Failed(text),
                     None => {
-                        self.wanted.push(Wanted { at, spec, key: key.into() });
+                        self.wanted.push(WantedRead { at, spec, key: key.into() });
                         return Fetch::Pending;
                     }
                 }

@@ -1,37 +1,22 @@
 //! The seam between the pure node and everything that does I/O: the closed lists of what can happen to a
-//! shard of a node ([`Event`]) and of what it can want ([`Action`]).
+//! shard of a node ([`Event`]) and of what it can want ([`Command`]).
 //!
 //! The shard loop (`shard_loop`) drives it with an io_uring ring, the simulator with virtual devices. The
 //! driving contract: hand over any number of events with `Node::handle`, then call `Node::finish_turn`
-//! once; carry out the actions of both in order. Ranges of the log buffer named by an action stay
+//! once; carry out the commands of both in order. Ranges of the log buffer named by an command stay
 //! untouched until the event that answers it. All times are `Nanos` of `CLOCK_BOOTTIME` unless they say
 //! wall time.
 
+use crate::failure::Failure;
 use crate::job::{Job, JobDone};
 use agency::events::{ClusterView, ShardRequest, ShardUpdate};
 use agency::ids::{Epoch, Nanos, NodeId};
 use engine::disk::{DiskDone, DiskOp, ReadSpec};
 use engine::log::BufferRange;
+use faces::resp::Stats;
 use std::sync::Arc;
 
-/// A client connection of this shard; never reused in a process's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId(pub u64);
-
-/// A replication connection of this shard; never reused in a process's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkId(pub u64);
-
-/// Which port a client came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Face {
-    /// The port for any key: requests for other shards are forwarded between cores.
-    AnyKey,
-    /// The port of this shard: a node of a Redis Cluster that owns the shard's slots.
-    Shard,
-    /// The HTTP port: documents, and administration.
-    Http,
-}
+pub use crate::ids::{ConnId, Face, LinkId};
 
 /// The lease as read from the shared page: reads may be served as leader of `epoch` until `until`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,26 +25,55 @@ pub struct Lease {
     pub until: Nanos,
 }
 
+/// What the process and its host have and use, as the shell found it lately: for `INFO`, and for nobody's decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Memory of the process that is resident, in bytes.
+    pub resident_bytes: u64,
+    /// Memory of the host in bytes.
+    pub system_memory_bytes: u64,
+    /// CPU time of the process, in microseconds.
+    pub cpu_user_us: u64,
+    pub cpu_sys_us: u64,
+    /// Bytes of the medium that holds the data, and how many of them are free.
+    pub disk_total_bytes: u64,
+    pub disk_free_bytes: u64,
+    /// Connections that were refused because there were too many.
+    pub rejected_connections: u64,
+}
+
+impl Resources {
+    pub(crate) fn tell(self, stats: &mut Stats) {
+        stats.used_memory_bytes = self.resident_bytes;
+        stats.total_system_memory_bytes = self.system_memory_bytes;
+        stats.cpu_user_us = self.cpu_user_us;
+        stats.cpu_system_us = self.cpu_sys_us;
+        stats.disk_total_bytes = self.disk_total_bytes;
+        stats.disk_used_bytes = self.disk_total_bytes.saturating_sub(self.disk_free_bytes);
+        stats.rejected_connections = self.rejected_connections;
+    }
+}
+
 /// Something that happened.
 pub enum Event<'a> {
     /// A client connected. `peer` is its address for `CLIENT LIST`.
     ClientOpened { conn: ConnId, face: Face, peer: String, local: String },
     /// Bytes from a client.
     ClientBytes { conn: ConnId, bytes: &'a [u8] },
-    /// All bytes of the newest [`Action::ClientSend`] were taken by the kernel.
+    /// All bytes of the newest [`Command::ClientSend`] were taken by the kernel.
     ClientSent { conn: ConnId },
     /// The client is gone (or its socket failed). No event for it follows.
     ClientClosed { conn: ConnId },
 
     /// Another node connected to this shard and said this first (a whole header of `replication::message`).
     LinkAccepted { link: LinkId, header: &'a [u8] },
-    /// The answer to [`Action::LinkConnect`].
+    /// The answer to [`Command::LinkConnect`].
     LinkConnected { link: LinkId },
-    /// The answer to [`Action::LinkReceive`] into memory of the shell: all the bytes asked for.
+    /// The answer to [`Command::LinkReceive`] into memory of the shell: all the bytes asked for.
     LinkBytes { link: LinkId, bytes: &'a [u8] },
-    /// The answer to [`Action::LinkReceive`] into the log buffer: it is filled.
+    /// The answer to [`Command::LinkReceive`] into the log buffer: it is filled.
     LinkLanded { link: LinkId },
-    /// An earlier [`Action::LinkSendLog`] no longer needs its range of the log buffer.
+    /// An earlier [`Command::LinkSendLog`] no longer needs its range of the log buffer.
     LinkSentLog { link: LinkId, range: BufferRange },
     /// The connection is gone, or could not be made. No event for it follows but pending `LinkSentLog`s,
     /// all of which come before this.
@@ -67,7 +81,7 @@ pub enum Event<'a> {
 
     /// A disk operation ended.
     Disk(DiskDone),
-    /// The answer to [`Action::Read`]: the bytes, or `None` if the device failed.
+    /// The answer to [`Command::Read`]: the bytes, or `None` if the device failed.
     ReadDone { ticket: u64, bytes: Option<&'a [u8]> },
 
     /// The warden published something new for this shard.
@@ -76,11 +90,13 @@ pub enum Event<'a> {
     View(Arc<ClusterView>),
     /// A request or reply from another shard of this node.
     Mail(Box<crate::mail::Mail>),
-    /// The answer to [`Action::Control`].
+    /// The answer to [`Command::Control`].
     ControlDone { ticket: u64, done: Box<JobDone> },
+    /// The shell looked at what the process uses; about once a second.
+    Resources(Resources),
     /// An administrator asks to hand leadership to this node (`None`: to the best one).
     HandoffWanted(Option<NodeId>),
-    /// An orderly stop was asked for: hand over if leading, then [`Action::Stopped`].
+    /// An orderly stop was asked for: hand over if leading, then [`Command::Stopped`].
     StopWanted,
 }
 
@@ -95,7 +111,7 @@ pub enum Landing {
 
 /// Something to be done.
 #[derive(Debug)]
-pub enum Action {
+pub enum Command {
     /// Send these bytes; at most one is outstanding per connection (answered by `ClientSent`).
     ClientSend { conn: ConnId, bytes: Vec<u8> },
     /// Stop or go on receiving from this client (backpressure).
@@ -133,6 +149,7 @@ pub enum Action {
     Stopped,
     /// Ask every shard of this node to stop in order (a client said `SHUTDOWN`, or asked for it by HTTP).
     StopNode,
-    /// The disk failed (rule 14): say so and end the process, so that the warden reports it dead.
-    Fail { reason: String },
+    /// The node gives up (rule 14): say so and end the process, so that the warden reports it dead. Nothing that
+    /// was asked for before is sure to happen.
+    Fail { failure: Failure },
 }

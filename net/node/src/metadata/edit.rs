@@ -1,6 +1,6 @@
 //! Changes of the metadata: what each does, and what is answered.
 
-use crate::mail::{Edit, Work};
+use crate::subrequest::{Edit, Work};
 use faces::auth::{ROOT, User};
 use faces::documents::{self, Changed, Metadata};
 use faces::http::Response;
@@ -8,12 +8,12 @@ use faces::resp::store::Store;
 use serde_json::json;
 
 /// Whether it may be done although clients may only read.
-pub(super) fn is_always_allowed(work: &Work) -> bool {
+pub(crate) fn is_always_allowed(work: &Work) -> bool {
     matches!(work, Work::Edit(Edit::ReadOnly(_) | Edit::Users { then: None, .. } | Edit::FirstUser { .. }))
 }
 
 /// Makes a change, against the store of shard 0.
-pub(super) fn edit(edit: &Edit, store: &mut dyn Store) -> Changed {
+pub(crate) fn edit(edit: &Edit, store: &mut dyn Store) -> Changed {
     match edit {
         Edit::Documents(change) => documents::change(change, store),
         Edit::Users { users, then } => documents::with_users(users, then.as_ref(), store),
@@ -35,6 +35,6 @@ pub(super) fn edit(edit: &Edit, store: &mut dyn Store) -> Changed {
 }
 
 /// What `/_admin/server/mode` says.
-pub(super) fn mode(metadata: &Metadata) -> &'static str {
+pub(crate) fn mode(metadata: &Metadata) -> &'static str {
     if metadata.read_only { "readonly" } else { "default" }
 }

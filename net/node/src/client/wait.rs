@@ -1,18 +1,18 @@
-//! Why a client's next request is held back. Who looks at it again, and when, is `clients`' business.
+//! Why a client's next request is held back. Who looks at it again, and when, is `connection`'s business.
 
-use super::access::Fetched;
+use crate::store::ValueRead;
 use agency::ids::Nanos;
 use engine::ids::Lsn;
 
 /// Why a client's next request is not executed yet.
 #[derive(Debug, Default)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     #[default]
     No,
     /// Nobody can serve it at this moment.
     Parked { since: Nanos },
     /// Values are on their way from the disk.
-    Reads { outstanding: usize, fetched: Vec<Fetched> },
+    Reads { outstanding: usize, fetched: Vec<ValueRead> },
     /// It is not known yet who may connect, or a password is being judged; `seen` is what was known.
     Users { since: Nanos, seen: u64 },
     /// The log buffer is full.
@@ -25,7 +25,7 @@ pub(super) enum Wait {
 
 impl Wait {
     /// Since when it waits for what is known of users, if it does.
-    pub(super) fn for_users(&self) -> Option<Nanos> {
+    pub fn for_users(&self) -> Option<Nanos> {
         match self {
             Wait::Users { since, .. } => Some(*since),
             _ => None,

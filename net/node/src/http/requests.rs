@@ -1,15 +1,17 @@
 //! From a request to what is to be done, and to whom it is given.
 //!
-//! The path: who asks (`auth`) → what is to be done (`documents::plan`, or `admin`) → may the user → errands to
-//! the shards. A request that needs something that is not there yet keeps its place and begins again.
+//! The path: who asks (`auth`) → what is to be done (`documents::plan`, or `admin`) → may the user → sub-requests to
+//! the shards. A request that needs something that is not there yet keeps its slot and begins again.
 
-use super::places::{EXPECTED_READ_BYTES, EXPECTED_WRITE_BYTES, Gathering, Part, Place, State, Then};
-use super::{HttpClient, Node, RESPONSE_BACKLOG_BYTES};
+use super::slots::{EXPECTED_READ_BYTES, EXPECTED_WRITE_BYTES, Gathering, Part, Slot, SlotState, Then};
+use super::{Http, HttpClient, HttpContext, Local, RESPONSE_BACKLOG_BYTES, waiting};
+use crate::events::Command;
+use crate::ids::ConnId;
 use crate::job::{Job, Queue};
-use crate::mail::{Edit, Errand, Mail, Refusal, Staleness, Work};
-use crate::node::known::{KEEPER, is_over};
-use crate::node::shares::{Share, Wanted};
-use crate::seam::{Action, ConnId};
+use crate::mail::Mail;
+use crate::metadata::{KEEPER, is_over};
+use crate::subrequest::share::{Share, Wanted};
+use crate::subrequest::{Edit, NotServed, Staleness, SubRequest, Work};
 use crate::units::Span;
 use agency::ids::Nanos;
 use engine::ids::ShardId;
@@ -51,7 +53,7 @@ impl Intent {
         let dirty = headers.get("x-arango-allow-dirty-read").is_some_and(true_word);
         let at_most = match headers.get("x-baton-max-staleness").map(str::parse::<Span>) {
             None => None,
-            Some(Ok(span)) => Some(Nanos(span.0.as_nanos() as u64)),
+            Some(Ok(span)) => Some(span.0),
             Some(Err(_)) => return wrong("X-Baton-Max-Staleness takes a time such as 50ms"),
         };
         let ack = match headers.get("x-baton-ack") {
@@ -66,20 +68,20 @@ impl Intent {
     }
 }
 
-impl Node {
-    /// Takes a request: it gets its place, and is begun.
-    pub(super) fn http_request(
+impl Http {
+    /// Takes a request: it gets its slot, and is begun.
+    pub(super) fn request(
         &mut self,
         client: &mut HttpClient,
         request: Box<Request>,
-        out: &mut Vec<Action>,
+        cx: &mut HttpContext<'_>,
     ) {
-        self.clients.stats.commands_processed += 1;
-        let id = self.ticket();
+        cx.stats.commands_processed += 1;
+        let id = cx.tickets.ticket();
         let (head, keep_alive) = (request.method == Method::Head, request.keep_alive);
         let intent = if is_too_large(&request, request.body.len()) {
             Err(too_large())
-        } else if !self.options.settings.auth && is_of_another_site(&request) {
+        } else if !cx.options.settings.auth && is_of_another_site(&request) {
             let text = "without users, no web page of another site may change anything (Origin is not Host)";
             Err(Response::error(403, 11, text))
         } else {
@@ -87,124 +89,119 @@ impl Node {
         };
         match intent {
             Ok(intent) => {
-                client.places.push_back(Place::new(id, intent, request, self.http_waiting()));
-                self.http_begin(client, id, out);
+                client.slots.push_back(Slot::new(id, intent, request, waiting(cx)));
+                self.begin(client, id, cx);
             }
             Err(response) => {
                 let intent = Intent { head, keep_alive, ..Intent::default() };
-                let mut place = Place::new(id, intent, request, self.http_waiting());
-                place.answer(response);
-                client.places.push_back(place);
+                let mut slot = Slot::new(id, intent, request, waiting(cx));
+                slot.answer(response);
+                client.slots.push_back(slot);
             }
         }
     }
 
     /// Tries again what could not be begun.
-    pub(super) fn http_try_again(&mut self, client: &mut HttpClient, out: &mut Vec<Action>) {
+    pub(super) fn try_again(&mut self, client: &mut HttpClient, cx: &mut HttpContext<'_>) {
         let mut waiting: Vec<(u64, Nanos)> = Vec::new();
-        for place in &mut client.places {
-            if let State::Waiting { since, seen } = &mut place.state {
-                *seen = self.known.generation;
-                waiting.push((place.id, *since));
+        for slot in &mut client.slots {
+            if let SlotState::Waiting { since, seen } = &mut slot.state {
+                *seen = cx.metadata.generation;
+                waiting.push((slot.id, *since));
             }
         }
         for (id, since) in waiting {
-            if is_over(self.now, since) {
-                self.http_refuse(client, id, Refusal::NotNow);
+            if is_over(cx.clock.now, since) {
+                self.refuse(client, id, NotServed::NotNow, cx);
             } else {
-                self.http_begin(client, id, out);
+                self.begin(client, id, cx);
             }
         }
     }
 
     /// Begins a request, or leaves it waiting.
-    pub(super) fn http_begin(&mut self, client: &mut HttpClient, id: u64, out: &mut Vec<Action>) {
-        let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
-        let Some(metadata) = self.known.metadata.clone() else { return };
-        let Some(mut request) = place.request.take() else { return };
+    pub(super) fn begin(&mut self, client: &mut HttpClient, id: u64, cx: &mut HttpContext<'_>) {
+        let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) else { return };
+        let Some(metadata) = cx.metadata.current.clone() else { return };
+        let Some(mut request) = slot.request.take() else { return };
         let large = request.body.len() > LARGE_BODY_BYTES;
         let cost = REQUEST_COST + if large { 0 } else { request.body.len() };
-        if self.http.planned + cost > PLANNED_PER_TURN {
-            self.errands.hungry = true;
-            if let State::Waiting { seen, .. } = &mut place.state {
+        if self.planned + cost > PLANNED_PER_TURN {
+            self.hungry = true;
+            if let SlotState::Waiting { seen, .. } = &mut slot.state {
                 // Due in the next turn.
-                *seen = self.known.generation.wrapping_sub(1);
+                *seen = cx.metadata.generation.wrapping_sub(1);
             }
-            place.request = Some(request);
+            slot.request = Some(request);
             return;
         }
-        self.http.planned += cost;
-        if self.options.settings.auth {
-            match self.http_asker(client.conn, &request, out) {
+        self.planned += cost;
+        if cx.options.settings.auth {
+            match self.asker(client.conn, &request, cx) {
                 // Judged, or refused, when it is tried again.
-                None => return self.http_keep(client, id, request),
+                None => return self.keep(client, id, request),
                 // What takes long is not done for nobody.
                 Some(None) if !is_for_nobody(&request) => {
-                    return self.http_answer(client, id, unauthorized());
+                    return self.answer(client, id, unauthorized());
                 }
                 // Judged once and for all: a request that has been planned may have lost its body.
                 Some(asker) => {
-                    if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
-                        place.asker = asker;
+                    if let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) {
+                        slot.asker = asker;
                     }
                 }
             }
         }
-        let (seed, wall_ms) = (self.http.draw(), self.wall_ms);
+        let (seed, wall_ms) = (self.draw(), cx.clock.wall_ms);
         if large {
-            if self.http.jobs.is_full(Queue::Slow) {
-                return self.http_refuse(client, id, Refusal::Crowded);
+            if self.jobs.is_full(Queue::Slow) {
+                return self.refuse(client, id, NotServed::Crowded, cx);
             }
             let job = Job::Plan { request, metadata, seed, wall_ms, asker: client.asker() };
-            let ticket = self.hand_in(client.conn, job, out);
-            return self.http_state(client, id, State::Job(ticket));
+            let ticket = self.hand_in(client.conn, job, cx);
+            return self.state(client, id, SlotState::Job(ticket));
         }
         let plan = documents::plan(&request, &metadata, seed, wall_ms);
         match &plan {
             // Made while it was planned.
-            Plan::Reply(answer) => self.http.planned += answer.body.len(),
+            Plan::Reply(answer) => self.planned += answer.body.len(),
             Plan::NotMine => {}
             _ => request.body = Vec::new(),
         }
-        let wanted = Wanted::of(plan, &self.options.settings);
-        self.http_planned(client, id, request, wanted, out);
+        let wanted = Wanted::of(plan, &cx.options.settings);
+        self.planned(client, id, request, wanted, cx);
     }
 
-    pub(super) fn http_keep(&mut self, client: &mut HttpClient, id: u64, request: Box<Request>) {
-        if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
-            place.request = Some(request);
+    pub(super) fn keep(&mut self, client: &mut HttpClient, id: u64, request: Box<Request>) {
+        if let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) {
+            slot.request = Some(request);
         }
     }
 
-    pub(super) fn http_state(&mut self, client: &mut HttpClient, id: u64, state: State) {
-        if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
-            place.state = state;
+    pub(super) fn state(&mut self, client: &mut HttpClient, id: u64, state: SlotState) {
+        if let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) {
+            slot.state = state;
         }
     }
 
-    pub(super) fn http_answer(&mut self, client: &mut HttpClient, id: u64, response: Response) {
-        if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
-            place.answer(response);
+    pub(super) fn answer(&mut self, client: &mut HttpClient, id: u64, response: Response) {
+        if let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) {
+            slot.answer(response);
         }
     }
 
     /// Who asks: `Some(None)` is nobody, or one whose credentials are wrong; `None`: not known yet.
-    fn http_asker(
-        &mut self,
-        conn: ConnId,
-        request: &Request,
-        out: &mut Vec<Action>,
-    ) -> Option<Option<String>> {
-        let metadata = self.known.metadata.clone()?;
+    fn asker(&mut self, conn: ConnId, request: &Request, cx: &mut HttpContext<'_>) -> Option<Option<String>> {
+        let metadata = cx.metadata.current.clone()?;
         let token_key = metadata.token_key.as_deref().map(str::as_bytes);
-        let now_s = self.wall_ms / 1000;
+        let now_s = cx.clock.wall_ms / 1000;
         let header = request.headers.get("authorization");
-        let passwords = &mut self.known.passwords;
+        let passwords = &mut cx.metadata.passwords;
         match auth::authenticate(header, &metadata.users, token_key, passwords, now_s) {
             Gate::User(user) => Some(Some(user)),
             Gate::Nobody | Gate::Refused => Some(None),
             Gate::Judge(claim) => {
-                self.hand_in(conn, Job::Judge(claim), out);
+                self.hand_in(conn, Job::Judge(claim), cx);
                 None
             }
             Gate::Wait => None,
@@ -212,29 +209,29 @@ impl Node {
     }
 
     /// It is known what has to be done for a request: done, if the user may.
-    pub(super) fn http_planned(
+    pub(super) fn planned(
         &mut self,
         client: &mut HttpClient,
         id: u64,
         request: Box<Request>,
         mut wanted: Wanted,
-        out: &mut Vec<Action>,
+        cx: &mut HttpContext<'_>,
     ) {
         let Some((database, segments)) = database_of(&request) else {
-            return self.http_answer(
+            return self.answer(
                 client,
                 id,
                 Response::error(400, 400, "the path is not percent-encoded UTF-8"),
             );
         };
-        if self.options.settings.auth {
+        if cx.options.settings.auth {
             let reads = matches!(request.method, Method::Get | Method::Head | Method::Options)
                 || matches!(wanted, Wanted::Documents { .. } | Wanted::Other(Plan::EveryShard(_)))
                     && !wanted.writes();
             let path = format!("/{}", segments.join("/"));
             let needed = auth::requirement(request.method.as_str(), &path, reads);
-            let asker = client.places.iter().find(|place| place.id == id).and_then(|p| p.asker.clone());
-            let Some(metadata) = self.known.metadata.as_deref() else { return };
+            let asker = client.slots.iter().find(|slot| slot.id == id).and_then(|p| p.asker.clone());
+            let Some(metadata) = cx.metadata.current.as_deref() else { return };
             if auth::permitted(&metadata.users, asker.as_deref(), &database, &needed) {
                 if let Some(user) = &asker
                     && path == "/_api/database/user"
@@ -247,42 +244,42 @@ impl Node {
                     Some(_) => told(Answer::forbidden()),
                     None => unauthorized(),
                 };
-                self.http_answer(client, id, response);
-                return self.discard_plan(wanted, out);
+                self.answer(client, id, response);
+                return self.discard_plan(wanted, cx);
             }
         }
         match wanted {
-            Wanted::Other(Plan::NotMine) => self.http_administer(client, id, request, &segments, out),
+            Wanted::Other(Plan::NotMine) => self.administer(client, id, request, &segments, cx),
             wanted => {
                 // An answer may turn out to be made from outdated metadata.
-                self.http_keep(client, id, request);
-                self.http_carry_out(client, id, wanted, out);
+                self.keep(client, id, request);
+                self.carry_out(client, id, wanted, cx);
             }
         }
     }
 
-    /// Carries out a plan for a place.
-    pub(super) fn http_carry_out(
+    /// Carries out a plan for a slot.
+    pub(super) fn carry_out(
         &mut self,
         client: &mut HttpClient,
         id: u64,
         wanted: Wanted,
-        out: &mut Vec<Action>,
+        cx: &mut HttpContext<'_>,
     ) {
-        let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
-        let ack = place.intent.ack.unwrap_or(crate::node::serve::level(self.options.settings.ack));
+        let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) else { return };
+        let ack = slot.intent.ack.unwrap_or(crate::serving::level(cx.options.settings.ack));
         let brings = matches!(wanted, Wanted::Documents { .. } | Wanted::Other(Plan::EveryShard(_)));
         // What has begun is gone on with.
-        if brings && !place.served && self.http.answers.is_full() {
-            self.http_refuse(client, id, Refusal::Crowded);
-            return self.discard_plan(wanted, out);
+        if brings && !slot.served && self.answers.is_full() {
+            self.refuse(client, id, NotServed::Crowded, cx);
+            return self.discard_plan(wanted, cx);
         }
         match wanted {
-            Wanted::Other(Plan::Reply(response)) if place.served => place.answer(response),
+            Wanted::Other(Plan::Reply(response)) if slot.served => slot.answer(response),
             Wanted::Other(Plan::Reply(response)) => {
-                let version = self.known.version();
+                let version = cx.metadata.version();
                 let work = vec![(KEEPER, Work::Confirm { version }, Vec::new())];
-                self.http_send(client, id, work, Then::Answer(response), false, Ack::Durable, out);
+                self.send(client, id, work, Then::Answer(response), false, Ack::Durable, cx);
             }
             Wanted::Documents { write, wait_for_sync, render, count, shares } => {
                 let ack = if wait_for_sync { Ack::Durable } else { ack };
@@ -292,25 +289,27 @@ impl Node {
                     .collect();
                 let durable = ack == Ack::Durable;
                 let then = Then::Conclude { render, count, write, durable };
-                self.http_send(client, id, work, then, write, ack, out);
+                self.send(client, id, work, then, write, ack, cx);
             }
             // Refused as a whole, before a part of it is removed here.
-            Wanted::Other(Plan::EveryShard(ScanBatch { write: true, .. })) if self.topology.is_split() => {
-                self.http_refuse(client, id, Refusal::Split);
+            Wanted::Other(Plan::EveryShard(ScanBatch { write: true, .. }))
+                if cx.group.topology().is_split() =>
+            {
+                self.refuse(client, id, NotServed::Split, cx);
             }
             Wanted::Other(Plan::EveryShard(ScanBatch { write, wait_for_sync, scan, render })) => {
                 let ack = if wait_for_sync { Ack::Durable } else { ack };
-                place.barrier |= write;
-                let shards = (0..self.options.settings.shards).map(ShardId);
-                let count = usize::from(self.options.settings.shards);
+                slot.barrier |= write;
+                let shards = (0..cx.options.settings.shards).map(ShardId);
+                let count = usize::from(cx.options.settings.shards);
                 let work = shards.map(|shard| (shard, Work::Scan(scan.clone()), Vec::new())).collect();
                 let durable = ack == Ack::Durable;
                 let then = Then::Conclude { render, count, write, durable };
-                self.http_send(client, id, work, then, write, ack, out);
+                self.send(client, id, work, then, write, ack, cx);
             }
-            Wanted::Other(Plan::Metadata(change)) => self.http_edit(client, id, Edit::Documents(change), out),
+            Wanted::Other(Plan::Metadata(change)) => self.edit(client, id, Edit::Documents(change), cx),
             Wanted::Other(Plan::WithUsers { users, change }) => {
-                self.http_seal(client, id, users, Some(change), out);
+                self.seal(client, id, users, Some(change), cx);
             }
             Wanted::Other(Plan::NotMine | Plan::Documents(_)) => {
                 unreachable!("administration begins with a request, operations are sorted")
@@ -319,33 +318,33 @@ impl Node {
     }
 
     /// Has the passwords of users hashed; then the users are changed, and the rest with them.
-    fn http_seal(
+    fn seal(
         &mut self,
         client: &mut HttpClient,
         id: u64,
         users: Vec<api::Change>,
         then: Option<MetadataChange>,
-        out: &mut Vec<Action>,
+        cx: &mut HttpContext<'_>,
     ) {
-        if self.http.jobs.is_full(Queue::Secret) {
-            return self.http_refuse(client, id, Refusal::Crowded);
+        if self.jobs.is_full(Queue::Secret) {
+            return self.refuse(client, id, NotServed::Crowded, cx);
         }
-        let ticket = self.hand_in(client.conn, Job::Seal { users, then }, out);
-        self.http_state(client, id, State::Job(ticket));
+        let ticket = self.hand_in(client.conn, Job::Seal { users, then }, cx);
+        self.state(client, id, SlotState::Job(ticket));
     }
 
     /// Has the metadata changed; the answer is the response.
-    pub(super) fn http_edit(&mut self, client: &mut HttpClient, id: u64, edit: Edit, out: &mut Vec<Action>) {
-        if let Some(place) = client.places.iter_mut().find(|place| place.id == id) {
-            place.barrier = true;
+    pub(super) fn edit(&mut self, client: &mut HttpClient, id: u64, edit: Edit, cx: &mut HttpContext<'_>) {
+        if let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) {
+            slot.barrier = true;
         }
         let work = vec![(KEEPER, Work::Edit(edit), Vec::new())];
-        self.http_send(client, id, work, Then::Edited, true, Ack::Durable, out);
+        self.send(client, id, work, Then::Edited, true, Ack::Durable, cx);
     }
 
-    /// Sends errands to the shards.
-    #[expect(clippy::too_many_arguments, reason = "all of it goes into one errand")]
-    fn http_send(
+    /// Sends sub-requests to the shards.
+    #[expect(clippy::too_many_arguments, reason = "all of it goes into one subrequest")]
+    fn send(
         &mut self,
         client: &mut HttpClient,
         id: u64,
@@ -353,55 +352,50 @@ impl Node {
         then: Then,
         write: bool,
         ack: Ack,
-        out: &mut Vec<Action>,
+        cx: &mut HttpContext<'_>,
     ) {
-        let first = self.next_ticket + 1;
-        self.next_ticket += work.len() as u64;
-        let Some(place) = client.places.iter_mut().find(|place| place.id == id) else { return };
-        let asked = place.intent.stale.filter(|_| !write);
+        let first = cx.tickets.tickets(work.len());
+        let Some(slot) = client.slots.iter_mut().find(|slot| slot.id == id) else { return };
+        let asked = slot.intent.stale.filter(|_| !write);
         if !matches!(then, Then::Answer(_)) {
-            place.request = None;
+            slot.request = None;
         }
         let expected = work.iter().map(|(_, work, _)| expected_bytes(work, write)).sum();
         let mut parts = Vec::with_capacity(work.len());
-        let mut errands = Vec::with_capacity(work.len());
-        let (from, conn) = (self.options.shard, client.conn);
+        let mut subrequests = Vec::with_capacity(work.len());
+        let (from, conn) = (cx.options.shard, client.conn);
         for (ticket, (shard, work, order)) in (first..).zip(work) {
             parts.push(Part { order, report: None });
             // Where no node leads all shards, nobody could go through all of them otherwise.
-            let elsewhere = matches!(work, Work::Scan(_)) && !write && self.leads_first_but_not(shard);
+            let elsewhere = matches!(work, Work::Scan(_)) && !write && leads_first_but_not(shard, cx);
             let stale = asked.or(elsewhere.then_some(Staleness { at_most: None }));
-            let answer = self.http.answers.open();
-            errands.push((shard, Errand { from, conn, ticket, work, write, stale, ack, answer }));
+            let answer = self.answers.open();
+            subrequests.push((shard, SubRequest { from, conn, ticket, work, write, stale, ack, answer }));
         }
-        place.state = State::Gathering(Box::new(Gathering { first, parts, then, expected }));
-        for (shard, errand) in errands {
+        slot.state = SlotState::Gathering(Box::new(Gathering { first, parts, then, expected }));
+        for (shard, subrequest) in subrequests {
             if shard == from {
-                self.errand_came(errand, out);
+                self.local.push_back(Local::Begin(Box::new(subrequest)));
             } else {
-                client.forwarded = true;
-                out.push(Action::Mail { to: shard, mail: Box::new(Mail::Errand(Box::new(errand))) });
+                client.asked_others = true;
+                cx.out.push(Command::Mail {
+                    to: shard,
+                    mail: Box::new(Mail::SubRequest(Box::new(subrequest))),
+                });
             }
         }
     }
 
-    /// Whether this node leads shard 0, and another this one.
-    fn leads_first_but_not(&self, shard: ShardId) -> bool {
-        let leader = |shard: ShardId| self.topology.shards[usize::from(shard.0)].leader;
-        let me = Some(self.topology.me);
-        leader(KEEPER) == me && leader(shard).is_some_and(|_| leader(shard) != me)
-    }
-
     /// `/_open/auth` and `/_api/user`; `false`: it is about something else.
-    pub(super) fn http_users(
+    pub(super) fn users(
         &mut self,
         client: &mut HttpClient,
         id: u64,
         request: Box<Request>,
         segments: &[String],
-        out: &mut Vec<Action>,
+        cx: &mut HttpContext<'_>,
     ) -> Option<Box<Request>> {
-        let Some(metadata) = self.known.metadata.clone() else { return Some(request) };
+        let Some(metadata) = cx.metadata.current.clone() else { return Some(request) };
         let path: Vec<&str> = segments.iter().map(String::as_str).collect();
         let databases: Vec<&str> = metadata.databases.keys().map(String::as_str).collect();
         let full = request.parameter("full").is_some_and(|value| value == "true" || value == "1");
@@ -411,45 +405,52 @@ impl Node {
         };
         match planned {
             api::Plan::Answer(answer) if path.first() == Some(&"_open") => {
-                self.http_answer(client, id, told(answer));
+                self.answer(client, id, told(answer));
             }
             // Of the newest users, and only the leader knows these.
             api::Plan::Answer(answer) => {
-                self.http_keep(client, id, request);
-                self.http_carry_out(client, id, Wanted::Other(Plan::Reply(told(answer))), out);
+                self.keep(client, id, request);
+                self.carry_out(client, id, Wanted::Other(Plan::Reply(told(answer))), cx);
             }
-            api::Plan::Login { .. } if !self.options.settings.auth => {
+            api::Plan::Login { .. } if !cx.options.settings.auth => {
                 // Nobody is asked for a token, but drivers that were given a password ask for one. It must never
                 // become good, should the group have users later: its key ends with this process.
-                let key = token::derived_key(&self.options.secret, "a token for nobody");
-                let token = token::issue(&key, auth::ROOT, "", self.wall_ms / 1000);
-                self.http_answer(client, id, told(Answer::token(&token)));
+                let key = token::derived_key(&cx.options.secret, "a token for nobody");
+                let token = token::issue(&key, auth::ROOT, "", cx.clock.wall_ms / 1000);
+                self.answer(client, id, told(Answer::token(&token)));
             }
             api::Plan::Login { user, password } => {
-                match self.known.passwords.ask(&metadata.users, &user, &password) {
+                match cx.metadata.passwords.ask(&metadata.users, &user, &password) {
                     Asked::Right => match (&metadata.token_key, metadata.users.get(&user)) {
                         (Some(key), Some(found)) => {
-                            let now_s = self.wall_ms / 1000;
+                            let now_s = cx.clock.wall_ms / 1000;
                             let token = token::issue(key.as_bytes(), &user, &found.password, now_s);
-                            self.http_answer(client, id, told(Answer::token(&token)));
+                            self.answer(client, id, told(Answer::token(&token)));
                         }
                         // The leader is about to make the key.
-                        (None, _) | (_, None) => self.http_refuse(client, id, Refusal::NotNow),
+                        (None, _) | (_, None) => self.refuse(client, id, NotServed::NotNow, cx),
                     },
-                    Asked::Wrong => self.http_answer(client, id, told(Answer::wrong_credentials())),
+                    Asked::Wrong => self.answer(client, id, told(Answer::wrong_credentials())),
                     Asked::Judge(claim) => {
-                        self.hand_in(client.conn, Job::Judge(claim), out);
-                        self.http_keep(client, id, request);
+                        self.hand_in(client.conn, Job::Judge(claim), cx);
+                        self.keep(client, id, request);
                     }
-                    Asked::Wait => self.http_keep(client, id, request),
+                    Asked::Wait => self.keep(client, id, request),
                 }
             }
             api::Plan::Change(change) => {
-                self.http_seal(client, id, vec![change], None, out);
+                self.seal(client, id, vec![change], None, cx);
             }
         }
         None
     }
+}
+
+/// Whether this node leads shard 0, and another this one.
+fn leads_first_but_not(shard: ShardId, cx: &HttpContext<'_>) -> bool {
+    let leader = |shard: ShardId| cx.group.topology().shards[usize::from(shard.0)].leader;
+    let me = Some(cx.group.topology().me);
+    leader(KEEPER) == me && leader(shard).is_some_and(|_| leader(shard) != me)
 }
 
 /// What is expected to come of it.
