@@ -91,7 +91,15 @@ macro_rules! http_context {
 
 impl Node {
     /// A node over a recovered shard. It serves nothing until the warden publishes a configuration.
+    ///
+    /// # Panics
+    /// If the settings allow values that no follower could be sent.
     pub fn new(options: NodeOptions, shard: Shard) -> Node {
+        assert!(
+            options.settings.max_value_bytes <= message::MAX_REPLICATED_VALUE_BYTES,
+            "values of {} bytes cannot be replicated",
+            options.settings.max_value_bytes
+        );
         Node {
             replication: Replication::new(shard.damaged()),
             repairs: Repairs::default(),

@@ -28,7 +28,7 @@ impl Rates {
         }
         let (since, before) = self.samples[self.next];
         let span = now.since(since).as_millis() as u64;
-        if span == 0 { 0 } else { (count - before) * 1000 / span }
+        ((count - before) * 1000).checked_div(span).unwrap_or(0)
     }
 }
 

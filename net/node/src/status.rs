@@ -1,5 +1,5 @@
 //! What `baton status --json` prints and `GET /_admin/baton/status` answers: a stable, documented shape,
-//! shared by the node that makes it and the command line that shows it.
+//! shared by the node that makes it and the command line that shows it. Fields that a newer node adds are ignored.
 //!
 //! It is as fresh as what the wardens told each other, and good for people and monitors, never for safety.
 
@@ -119,40 +119,8 @@ impl Status {
             if node == me { own.get(shard).or(told) } else { told }.copied()
         };
         let shards = (0..settings.shards).map(|id| {
-            let (low, high) = settings.slots(ShardId(id));
-            let seen = view.shards.get(id as usize);
-            let known = seen.and_then(|shard| shard.configuration);
-            let lost = seen.is_none_or(|shard| shard.leader_lost);
-            let leader = known.and_then(|c| progress_of(c.leader, id as usize));
-            let replica = |node: NodeId| {
-                let progress = progress_of(node, id as usize)?;
-                let role = match known {
-                    Some(c) if c.leader == node => ReplicaRole::Leader,
-                    Some(c) if c.in_sync.contains(node) => ReplicaRole::Follower,
-                    _ => ReplicaRole::Learner,
-                };
-                let end = leader.map_or(progress.written, |l| l.written);
-                let lag_bytes = end.saturating_sub(progress.durable);
-                let replica = ReplicaStatus {
-                    role,
-                    written: progress.written,
-                    durable: progress.durable,
-                    committed: progress.committed,
-                    applied: progress.applied,
-                    lag_bytes,
-                    lag_us: (lag_bytes == 0).then_some(0),
-                };
-                Some((name(node), replica))
-            };
-            ShardStatus {
-                id,
-                slots: [low, high],
-                epoch: known.map_or(0, |c| c.epoch.0),
-                version: known.map_or(0, |c| c.version.0),
-                leader: known.filter(|_| !lost).map(|c| name(c.leader)),
-                in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
-                nodes: settings.data_nodes().iter().filter_map(replica).collect(),
-            }
+            let progress = |node| progress_of(node, usize::from(id));
+            ShardStatus::new(settings, view, ShardId(id), &name, &progress)
         });
         let history = view.history.iter().map(|(shard, c)| HistoryEntry {
             at: rfc3339(c.at_ms),
@@ -167,6 +135,82 @@ impl Status {
             shards: shards.collect(),
             history: history.collect(),
         }
+    }
+}
+
+impl ShardStatus {
+    fn new(
+        settings: &Settings,
+        view: &ClusterView,
+        id: ShardId,
+        name: &dyn Fn(NodeId) -> String,
+        progress_of: &dyn Fn(NodeId) -> Option<ShardProgress>,
+    ) -> ShardStatus {
+        let (low, high) = settings.slots(id);
+        let seen = view.shards.get(usize::from(id.0));
+        let known = seen.and_then(|shard| shard.configuration);
+        let lost = seen.is_none_or(|shard| shard.leader_lost);
+        let leader = known.and_then(|c| progress_of(c.leader));
+        let replica = |node: NodeId| {
+            let progress = progress_of(node)?;
+            let role = match known {
+                Some(c) if c.leader == node => ReplicaRole::Leader,
+                Some(c) if c.in_sync.contains(node) => ReplicaRole::Follower,
+                _ => ReplicaRole::Learner,
+            };
+            let end = leader.map_or(progress.written, |l| l.written);
+            let lag_bytes = end.saturating_sub(progress.durable);
+            let replica = ReplicaStatus {
+                role,
+                written: progress.written,
+                durable: progress.durable,
+                committed: progress.committed,
+                applied: progress.applied,
+                lag_bytes,
+                lag_us: (lag_bytes == 0).then_some(0),
+            };
+            Some((name(node), replica))
+        };
+        ShardStatus {
+            id: id.0,
+            slots: [low, high],
+            epoch: known.map_or(0, |c| c.epoch.0),
+            version: known.map_or(0, |c| c.version.0),
+            leader: known.filter(|_| !lost).map(|c| name(c.leader)),
+            in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
+            nodes: settings.data_nodes().iter().filter_map(replica).collect(),
+        }
+    }
+
+    /// The node that leads and itself says so.
+    pub fn serving_leader(&self) -> Option<&str> {
+        let leader = self.leader.as_deref()?;
+        (self.nodes.get(leader)?.role == ReplicaRole::Leader).then_some(leader)
+    }
+}
+
+impl Status {
+    /// What is not as it should be, in words; empty if all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for node in self.nodes.iter().filter(|n| !n.up) {
+            troubles.push(format!("node {} is down", node.name));
+        }
+        for agent in self.agents.iter().filter(|a| !a.up) {
+            troubles.push(format!("agent {} is down", agent.name));
+        }
+        for shard in &self.shards {
+            if shard.serving_leader().is_none() {
+                troubles.push(format!("shard {} has no leader that serves", shard.id));
+            }
+            for node in self.nodes.iter().filter(|n| !shard.in_sync.contains(&n.name)) {
+                troubles.push(format!("node {} is not in sync for shard {}", node.name, shard.id));
+            }
+        }
+        if self.shards.is_empty() {
+            troubles.push("no shards are known yet".to_owned());
+        }
+        troubles
     }
 }
 

@@ -1,24 +1,15 @@
 //! What is asked about this node: version, role, availability, mode; and what it is asked to do: hand over,
 //! stop. What is answered by every node, whoever leads, is answered here or in `group`.
 
+use super::group;
 use super::slots::SlotState;
-use super::{Http, HttpClient, HttpContext, endpoint};
+use super::{ARANGO_VERSION, Http, HttpClient, HttpContext, endpoint, fine};
 use crate::events::Command;
 use crate::job::{Job, Queue};
 use crate::metadata::edit::mode;
 use crate::subrequest::{Edit, NotServed};
 use faces::http::{Method, Request, Response};
 use serde_json::{Value, json};
-
-/// The ArangoDB whose behaviour is followed; drivers choose features by it.
-pub(super) const ARANGO_VERSION: &str = "3.11.0";
-
-/// A JSON object as an answer.
-pub(super) fn fine(mut body: Value) -> Response {
-    body["error"] = false.into();
-    body["code"] = 200.into();
-    Response::json(200, &body)
-}
 
 impl Http {
     /// Answers what is not about documents.
@@ -67,7 +58,7 @@ impl Http {
                 return self.state(client, id, SlotState::Job(ticket));
             }
             ["_api", "cluster", "endpoints"] if reads => endpoints(cx),
-            _ if reads && super::group::is_about_group(&path) => {
+            _ if reads && group::is_about_group(&path) => {
                 if self.jobs.is_full(Queue::Quick) {
                     return self.refuse(client, id, NotServed::Crowded, cx);
                 }

@@ -2,8 +2,7 @@
 //!
 //! As fresh as that is; good for people and monitors, never for safety.
 
-use super::admin::{ARANGO_VERSION, fine};
-use super::{Http, HttpClient, HttpContext};
+use super::{ARANGO_VERSION, Http, HttpClient, HttpContext, fine};
 use crate::status::{ReplicaRole, ReplicaStatus, Status};
 use faces::http::Response;
 use serde_json::{Map, Value, json};

@@ -7,10 +7,11 @@
 //! - `requests`: from a request to what is to be done, and to whom it is given.
 //! - `slots`: the slots of responses in their order; from reports to responses.
 //! - `jobs`: what the control threads do for connections.
-//! - `admin`: what is asked about this node; `group`: what is asked about the group.
+//! - `intent`: how a request wants to be answered. `admin`: what is asked about this node; `group`: what is asked about the group.
 
 mod admin;
 mod group;
+mod intent;
 mod jobs;
 mod requests;
 mod slots;
@@ -30,12 +31,15 @@ use engine::ids::ShardId;
 use faces::http::{HttpLimits, Parser, Progress, Response};
 use faces::resp::Stats;
 use jobs::Jobs;
+use serde_json::Value;
 use slots::{Slot, SlotState};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The ArangoDB whose behaviour is followed; drivers choose features by it.
+const ARANGO_VERSION: &str = "3.11.0";
 /// Most requests of one connection that are under way; further ones wait unread.
 const MAX_UNDER_WAY: usize = 32;
 /// Bytes of responses of a connection, unsent or expected, above which its further requests wait.
@@ -485,7 +489,7 @@ impl Http {
         let first = cx.clock.turns as usize % active.len().max(1);
         active.rotate_left(first);
         for conn in active {
-            let due = |slot: &Slot| slot.is_due(cx.clock.now, &cx.metadata);
+            let due = |slot: &Slot| slot.is_due(cx.clock.now, cx.metadata);
             if self.clients.get(&conn).is_some_and(|client| client.slots.iter().any(due))
                 && let Some(mut client) = self.clients.remove(&conn)
             {
@@ -587,4 +591,11 @@ fn endpoint(scheme: &str, node: usize, cx: &HttpContext<'_>) -> String {
             false => format!("{scheme}://{host}:{port}"),
         }
     })
+}
+
+/// A JSON object as an answer.
+fn fine(mut body: Value) -> Response {
+    body["error"] = false.into();
+    body["code"] = 200.into();
+    Response::json(200, &body)
 }

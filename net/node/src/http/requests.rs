@@ -3,6 +3,7 @@
 //! The path: who asks (`auth`) → what is to be done (`documents::plan`, or `admin`) → may the user → sub-requests to
 //! the shards. A request that needs something that is not there yet keeps its slot and begins again.
 
+use super::intent::Intent;
 use super::slots::{EXPECTED_READ_BYTES, EXPECTED_WRITE_BYTES, Gathering, Part, Slot, SlotState, Then};
 use super::{Http, HttpClient, HttpContext, Local, RESPONSE_BACKLOG_BYTES, waiting};
 use crate::events::Command;
@@ -12,7 +13,6 @@ use crate::mail::Mail;
 use crate::metadata::{KEEPER, is_over};
 use crate::subrequest::share::{Share, Wanted};
 use crate::subrequest::{Edit, NotServed, Staleness, SubRequest, Work};
-use crate::units::Span;
 use agency::ids::Nanos;
 use engine::ids::ShardId;
 use faces::auth::api::{self, Answer};
@@ -33,40 +33,6 @@ const _: () = assert!(MAX_ADMINISTRATION_BODY_BYTES <= LARGE_BODY_BYTES);
 const PLANNED_PER_TURN: usize = 32 << 10;
 /// What a request costs besides its body, in bytes of bodies.
 const REQUEST_COST: usize = 128;
-
-/// What a request's header says about how it is to be answered.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Intent {
-    pub(super) head: bool,
-    pub(super) keep_alive: bool,
-    pub(super) stale: Option<Staleness>,
-    pub(super) ack: Option<Ack>,
-}
-
-impl Intent {
-    /// # Errors
-    /// A header of Baton's own that cannot be understood.
-    fn of(request: &Request) -> Result<Intent, Response> {
-        let wrong = |what: &str| Err(Response::error(400, 10, what));
-        let headers = &request.headers;
-        let true_word = |text: &str| text.trim().eq_ignore_ascii_case("true");
-        let dirty = headers.get("x-arango-allow-dirty-read").is_some_and(true_word);
-        let at_most = match headers.get("x-baton-max-staleness").map(str::parse::<Span>) {
-            None => None,
-            Some(Ok(span)) => Some(span.0),
-            Some(Err(_)) => return wrong("X-Baton-Max-Staleness takes a time such as 50ms"),
-        };
-        let ack = match headers.get("x-baton-ack") {
-            None => None,
-            Some("durable") => Some(Ack::Durable),
-            Some("received") => Some(Ack::Received),
-            Some("local") => Some(Ack::Local),
-            Some(_) => return wrong("X-Baton-Ack takes durable, received or local"),
-        };
-        let stale = (dirty || at_most.is_some()).then_some(Staleness { at_most });
-        Ok(Intent { head: request.method == Method::Head, keep_alive: request.keep_alive, stale, ack })
-    }
-}
 
 impl Http {
     /// Takes a request: it gets its slot, and is begun.

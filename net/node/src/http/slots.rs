@@ -1,6 +1,6 @@
 //! The slots of responses in their order, and how reports become the response of a slot.
 
-use super::requests::Intent;
+use super::intent::Intent;
 use super::{Http, HttpClient, HttpContext, endpoint, waiting};
 use crate::ids::ConnId;
 use crate::job::Job;
