@@ -3,7 +3,7 @@
 //!
 //! The shard loop (`shard_loop`) drives it with an io_uring ring, the simulator with virtual devices. The
 //! driving contract: hand over any number of events with `Node::handle`, then call `Node::finish_turn`
-//! once; carry out the commands of both in order. Ranges of the log buffer named by an command stay
+//! once; carry out the commands of both in order. Ranges of the log buffer named by a command stay
 //! untouched until the event that answers it. All times are `Nanos` of `CLOCK_BOOTTIME` unless they say
 //! wall time.
 
@@ -112,42 +112,53 @@ pub enum Landing {
 /// Something to be done.
 #[derive(Debug)]
 pub enum Command {
-    /// Send these bytes; at most one is outstanding per connection (answered by `ClientSent`).
+    /// Replies may leave: what they depend on holds. At most one is outstanding per connection (answered by
+    /// `ClientSent`), so that a client that does not read is seen.
     ClientSend { conn: ConnId, bytes: Vec<u8> },
-    /// Stop or go on receiving from this client (backpressure).
+    /// A client sends more than can be executed now, or it reads its replies too slowly: stop receiving from it, or go
+    /// on.
     ClientPause { conn: ConnId, paused: bool },
-    /// Close after what was handed over for sending is out. No event for it follows.
+    /// The last reply is handed over (`QUIT`, an error of the protocol, a lost leadership): close when it is out. No
+    /// event for it follows.
     ClientClose { conn: ConnId },
-    /// Close at once; what is not out yet is thrown away. No event for it follows.
+    /// A client does not read what was sent to it: close at once; what is not out yet is thrown away. No event for it
+    /// follows.
     ClientReset { conn: ConnId },
 
-    /// Connect to another node's replication address.
+    /// A follower calls its leader, or a node that found damage another member: connect to its replication address.
     LinkConnect { link: LinkId, to: NodeId },
-    /// Receive; one is outstanding per link.
+    /// The next header or body of a message is expected; one receive is outstanding per link. Frames go into the log
+    /// buffer itself, and only when that has room: TCP holds the leader back until then.
     LinkReceive { link: LinkId, into: Landing },
-    /// Send bytes in order with everything else on the link.
+    /// A message without frames of the log buffer (hello, welcome, acknowledgement, a sign of life, what was read from
+    /// the disk): send it in order with everything else on the link.
     LinkSend { link: LinkId, bytes: Vec<u8> },
-    /// Send a header, then a range of the log buffer, zero-copy if large.
+    /// A wave of frames for a follower: send a header, then a range of the log buffer, zero-copy if large.
     LinkSendLog { link: LinkId, header: Vec<u8>, range: BufferRange },
-    /// Close at once. `LinkSentLog` still comes for each outstanding range, then `LinkClosed`.
+    /// What came is no message of this epoch, or nothing came for too long: close at once. `LinkSentLog` still comes
+    /// for each outstanding range, then `LinkClosed`.
     LinkClose { link: LinkId },
 
-    /// A disk operation; answered by [`Event::Disk`].
+    /// A turn gathered frames, a segment is to be prepared, a tail is to be cut: a disk operation; answered by
+    /// [`Event::Disk`].
     Disk(DiskOp),
-    /// Read blocks of a segment; answered by [`Event::ReadDone`].
+    /// A value, a scan, a follower that is behind or a repair needs blocks of a segment; answered by
+    /// [`Event::ReadDone`].
     Read { ticket: u64, spec: ReadSpec },
 
-    /// Write this request into the shared page and wake the warden.
+    /// A follower is lost, has caught up, or is to take over: write this request into the shared page and wake the
+    /// warden. The answer comes with an [`Event::Update`].
     Request(ShardRequest),
-    /// Give this to another shard of this node.
+    /// A client's request, or a part of one, is for another shard of this node, or its reply is: give it to that.
     Mail { to: engine::ids::ShardId, mail: Box<crate::mail::Mail> },
-    /// Have the control threads do this; answered by [`Event::ControlDone`].
+    /// A password is to be judged, a large request planned, the group asked: have the control threads do this;
+    /// answered by [`Event::ControlDone`].
     Control { ticket: u64, job: Box<Job> },
-    /// Write this to the log: somebody should know.
+    /// A browser was made to attack: write this to the log, somebody should know.
     Warn { text: String },
     /// The shard stopped in order: everything is durable and the leadership handed over if it could be.
     Stopped,
-    /// Ask every shard of this node to stop in order (a client said `SHUTDOWN`, or asked for it by HTTP).
+    /// A client said `SHUTDOWN`, or asked for it by HTTP: ask every shard of this node to stop in order.
     StopNode,
     /// The node gives up (rule 14): say so and end the process, so that the warden reports it dead. Nothing that
     /// was asked for before is sure to happen.

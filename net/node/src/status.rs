@@ -83,6 +83,17 @@ pub enum ReplicaRole {
     Learner,
 }
 
+impl ReplicaRole {
+    /// As people and the document say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReplicaRole::Leader => "leader",
+            ReplicaRole::Follower => "follower",
+            ReplicaRole::Learner => "learner",
+        }
+    }
+}
+
 /// A decided configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEntry {
@@ -315,5 +326,41 @@ mod tests {
         assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (ReplicaRole::Learner, 48));
         assert_eq!(status.history[0].why, "evicted");
         assert_eq!(status.nodes[1].http, "127.0.0.1:7580");
+    }
+
+    /// A whole group of two nodes and a witness, from a node that tells more than this one knows of.
+    const SAMPLE: &str = r#"{
+        "nodes": [
+            {"name":"a","pid":11,"warden_pid":10,"incarnation":1,"up":true,
+             "resp":"127.0.0.1:7400","http":"127.0.0.1:7480"},
+            {"name":"b","pid":21,"warden_pid":20,"incarnation":3,"up":true,
+             "resp":"127.0.0.1:7500","http":"127.0.0.1:7580"}],
+        "agents": [{"name":"a","up":true},{"name":"b","up":true},{"name":"w","up":true}],
+        "shards": [{"id":0,"slots":[0,16383],"epoch":4,"version":9,"newer":true,"leader":"a","in_sync":["a","b"],
+            "nodes":{
+                "a":{"role":"leader","written":800,"durable":800,"committed":800,"applied":800,
+                     "lag_bytes":0,"lag_us":0},
+                "b":{"role":"follower","written":800,"durable":800,"committed":760,"applied":760,
+                     "lag_bytes":40,"lag_us":12}}}],
+        "history": [{"at":"2023-11-14T22:13:20.123Z","shard":0,"epoch":4,"leader":"a","why":"leader-died"}]
+    }"#;
+
+    #[test]
+    fn the_promised_document_is_read_and_is_fine() {
+        let status: Status = serde_json::from_str(SAMPLE).unwrap();
+        assert_eq!(status.troubles(), Vec::<String>::new());
+        assert_eq!(status.shards[0].serving_leader(), Some("a"));
+    }
+
+    #[test]
+    fn troubles_name_what_is_wrong() {
+        let mut status: Status = serde_json::from_str(SAMPLE).unwrap();
+        status.nodes[1].up = false;
+        status.shards[0].in_sync.pop();
+        status.shards[0].leader = Some("b".to_owned());
+        let troubles = status.troubles().join("; ");
+        for part in ["node b is down", "no leader that serves", "node b is not in sync"] {
+            assert!(troubles.contains(part), "{troubles}");
+        }
     }
 }

@@ -89,8 +89,7 @@ impl Clients {
     pub fn opened(&mut self, conn: ConnId, face: Face, peer: String, local: String, at: &mut Serving<'_>) {
         let session = Session::new(conn.0, peer, local, at.cx.clock.wall_ms);
         at.cx.stats.connections_received += 1;
-        let before = self.map.insert(conn, Client::new(conn, session, face, None));
-        assert!(before.is_none(), "{conn:?} was given twice");
+        self.map.insert(conn, Client::new(conn, session, face, None));
     }
 
     /// Bytes from a client.
@@ -231,7 +230,12 @@ impl Clients {
                 at.cx.out.push(Command::ClientSend { conn, bytes });
             }
             if client.closing && client.replies.is_empty() {
-                at.cx.close_client(conn);
+                match &client.forwarded {
+                    Some(origin) => {
+                        self.forwarded.remove(&(origin.from, origin.conn));
+                    }
+                    None => at.cx.close_client(conn),
+                }
                 self.tell_gone(&client, at);
                 continue;
             }

@@ -420,7 +420,13 @@ impl Leader {
             return;
         }
         let least = self.least_copy(cx.shard.durable(), |cursors| cursors.durable, cx);
+        let before = cx.shard.committed();
         cx.shard.commit_to(least);
+        let committed = cx.shard.committed();
+        assert!(
+            committed == before || committed <= least,
+            "{committed} is committed, of {least} that all hold"
+        );
         if let LeaderPhase::Starting { until } = self.phase
             && cx.shard.committed() >= until
         {

@@ -242,7 +242,8 @@ impl SubRequests {
 mod tests {
     use super::*;
     use crate::answer_budget::AnswerBudget;
-    use engine::ids::ShardId;
+    use engine::ids::{Revision, ShardId};
+    use faces::documents::Body;
 
     #[test]
     fn the_bytes_of_an_answer_count_once() {
@@ -258,8 +259,9 @@ mod tests {
             answer: budget.open(),
         };
         let mut running = Running::new(1, subrequest);
-        let body = Body::of(&json!({ "text": "x".repeat(5000) })).expect("it is an object");
-        let done = Done::Written(Written { key: "k".into(), new: Some(body), ..Written::default() });
+        let text = format!("{{\"text\":\"{}\"}}", "x".repeat(5000));
+        let body = Body::from_map(&serde_json::from_str(&text).expect("it is an object"));
+        let done = Done::Read { key: "k".into(), revision: Revision::default(), body };
         let bytes = done.bytes();
         assert!(bytes >= 5000);
         running.note(done);
