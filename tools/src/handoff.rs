@@ -2,8 +2,8 @@
 
 use crate::cli::HandoffOptions;
 use crate::failure::{Failure, not_fine};
-use crate::status::model::Status;
 use crate::{http_client, status};
+use node::status::Status;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ mod tests {
     use crate::cli::{Ask, AskAs};
 
     fn asked(to: Option<&str>, shard: Option<u16>) -> Result<Vec<(String, String)>, Failure> {
-        let status = serde_json::from_str(crate::status::model::tests::SAMPLE).unwrap();
+        let status = serde_json::from_str(crate::status::sample::SAMPLE).unwrap();
         let (ask, ask_as) = (Ask::default(), AskAs::default());
         requests(&status, &HandoffOptions { ask, ask_as, to: to.map(str::to_owned), shard })
     }

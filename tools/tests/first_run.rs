@@ -56,7 +56,7 @@ fn a_killed_leader_is_replaced_and_rejoins() {
             s.shards[0].leader.as_deref() == Some("b") && s.troubles().is_empty()
         })
         .unwrap();
-    let newest = status.history.iter().find(|c| c.leader.as_deref() == Some("b")).expect("b's promotion");
+    let newest = status.history.iter().find(|c| c.leader == "b").expect("b's promotion");
     assert!(!newest.why.is_empty());
     assert!(status.shards[0].epoch > 1);
     group.wait_whole();

@@ -6,8 +6,8 @@ use crate::shell::input::Input;
 use crate::shell::receiver::Receiver;
 use crate::world::{Caller, What, World};
 use agency::ids::NodeId;
+use node::events::{ConnId, LinkId};
 use node::replication::message;
-use node::seam::{ConnId, LinkId};
 
 /// Accepted links are numbered from here, connected ones by the core from 1.
 const ACCEPTED: u64 = 1 << 63;

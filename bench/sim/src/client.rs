@@ -3,7 +3,7 @@
 use crate::checkers::history::Asked;
 use crate::scenario::Scenario;
 use engine::ids::ShardId;
-use node::seam::Face;
+use node::events::Face;
 
 /// What a request asks of each of its keys.
 pub type Questions = Vec<(Vec<u8>, Asked)>;

@@ -12,8 +12,8 @@ use agency::ids::{Incarnation, MAX_MEMBERS, Nanos};
 use agency::overseer::Overseer;
 use agency::shard::{ShardProgress, ShardRequest, ShardUpdate};
 use agency::view::ClusterView;
-use node::node::Node;
-use node::seam::{ConnId, Face, Lease, LinkId};
+use node::Node;
+use node::events::{ConnId, Face, Lease, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

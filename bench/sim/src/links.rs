@@ -5,8 +5,8 @@ use crate::shell::input::Input;
 use crate::world::{What, World};
 use engine::ids::ShardId;
 use engine::log::BufferRange;
+use node::events::LinkId;
 use node::replication::message;
-use node::seam::LinkId;
 
 /// The kernel needs sent bytes for up to this long.
 const RELEASE: u64 = 200_000;

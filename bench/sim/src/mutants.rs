@@ -6,7 +6,7 @@
 //! which faults bring it to light, so that few seeds are enough.
 
 use crate::fault::Fault;
-use node::replication::message::{HEADER_BYTES, Header, Kind as MessageKind};
+use node::replication::message::{HEADER_BYTES, MessageKind, RawHeader};
 
 /// One defence less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +196,8 @@ fn take_away(engine: Option<E>, agency: Option<A>, faces: Option<F>, node: Optio
 impl Mutant {
     /// What it makes of bytes that a node sends to another.
     pub fn distort(self, bytes: &mut [u8], group: u64) {
-        let Some(Ok(mut header)) = bytes.get(..HEADER_BYTES).map(|head| Header::decode(head, group)) else {
+        let Some(Ok(mut header)) = bytes.get(..HEADER_BYTES).map(|head| RawHeader::decode(head, group))
+        else {
             return;
         };
         match (self, header.kind) {

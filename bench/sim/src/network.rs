@@ -9,7 +9,7 @@ use crate::shell::receiver::Receiver;
 use agency::ids::NodeId;
 use agency::message::Message;
 use engine::ids::ShardId;
-use node::seam::{ConnId, LinkId};
+use node::events::{ConnId, LinkId};
 use std::collections::BTreeMap;
 
 /// Given up when sent bytes stay unacknowledged this long.

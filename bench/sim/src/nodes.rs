@@ -7,7 +7,7 @@ use crate::network::{Owner, Packet};
 use crate::shell::input::Input;
 use crate::world::{Caller, What, World};
 use engine::ids::ShardId;
-use node::seam::{Action, Face};
+use node::events::{Command, Face};
 
 /// The longest time between two turns of an idle shard.
 const IDLE_TURN: u64 = 5_000_000;
@@ -80,13 +80,13 @@ impl World {
         self.judge("committed log", log.or_else(|flaw| flaw.judged(damaged, any)));
     }
 
-    fn carry_out(&mut self, host: usize, shard: ShardId, action: Action) {
+    fn carry_out(&mut self, host: usize, shard: ShardId, action: Command) {
         let place = usize::from(shard.0);
         let life = self.hosts[host].node_life;
         let Some(node) = &mut self.hosts[host].node else { return };
         let actor = &mut node.shards[place];
         match action {
-            Action::ClientSend { conn, bytes } => {
+            Command::ClientSend { conn, bytes } => {
                 if let Some((connection, face)) = actor.conns.get(&conn).copied() {
                     if face == Face::Shard && !bytes.starts_with(b"-") {
                         self.note_answer(host, shard, connection);
@@ -95,7 +95,7 @@ impl World {
                 }
                 self.input(host, shard, Input::ClientSent { conn });
             }
-            Action::ClientClose { conn } | Action::ClientReset { conn } => {
+            Command::ClientClose { conn } | Command::ClientReset { conn } => {
                 if let Some((connection, _)) = actor.conns.remove(&conn) {
                     let served = |port: &Owner| matches!(port, Owner::Served { .. });
                     if let Some(side) = self.network.side(connection, served) {
@@ -103,45 +103,45 @@ impl World {
                     }
                 }
             }
-            Action::ClientPause { .. } => {}
-            Action::LinkConnect { link, to } => {
+            Command::ClientPause { .. } => {}
+            Command::LinkConnect { link, to } => {
                 actor.links.insert(link, Link::default());
                 self.call(Caller::Link { host, life, shard, link }, host, usize::from(to.0));
             }
-            Action::LinkReceive { link, into } => {
+            Command::LinkReceive { link, into } => {
                 if let Some(entry) = actor.links.get_mut(&link) {
                     entry.receiver.want(into);
                     self.fill(host, shard, link);
                 }
             }
-            Action::LinkSend { link, bytes } => self.link_send(host, shard, link, bytes),
-            Action::LinkSendLog { link, header, range } => {
+            Command::LinkSend { link, bytes } => self.link_send(host, shard, link, bytes),
+            Command::LinkSendLog { link, header, range } => {
                 self.link_send_log(host, shard, link, header, range);
             }
-            Action::LinkClose { link } => self.link_ends(host, shard, link),
-            Action::Disk(op) => self.submit(host, shard, op),
-            Action::Read { ticket, spec } => {
+            Command::LinkClose { link } => self.link_ends(host, shard, link),
+            Command::Disk(op) => self.submit(host, shard, op),
+            Command::Read { ticket, spec } => {
                 let at = self.hosts[host].disks[place].read_done_at(self.now, &mut self.dice);
                 self.at(at, What::Read { host, life, shard, ticket, spec });
             }
-            Action::Request(request) => {
+            Command::Request(request) => {
                 let slot = &mut node.page.requests[place];
                 *slot = (slot.0 + 1, Some(request));
                 self.ring_warden(host);
             }
-            Action::Mail { to, mail } => self.input(host, to, Input::Mail(mail)),
-            Action::Stopped => {
+            Command::Mail { to, mail } => self.input(host, to, Input::Mail(mail)),
+            Command::Stopped => {
                 node.stopped += 1;
                 if node.stopped == node.shards.len() {
                     self.kill_node(host, "it stopped in order");
                 }
             }
-            Action::StopNode | Action::Control { .. } | Action::Warn { .. } => {}
-            Action::Fail { reason } => {
-                self.say(host, format_args!("shard {} fails: {reason}", shard.0));
+            Command::StopNode | Command::Control { .. } | Command::Warn { .. } => {}
+            Command::Fail { failure } => {
+                self.say(host, format_args!("shard {} fails: {failure}", shard.0));
                 // Anything else would be a bug of our own.
-                if !reason.starts_with("the disk failed") {
-                    self.violated("failure", format!("host {host} shard {}: {reason}", shard.0));
+                if !failure.is_of_disk() {
+                    self.violated("failure", format!("host {host} shard {}: {failure}", shard.0));
                 }
                 self.kill_node(host, "its shard failed");
             }

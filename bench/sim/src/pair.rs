@@ -14,9 +14,9 @@ use engine::ids::{GroupId, ShardId};
 use engine::shard::Shard;
 use engine::testing::MemoryDisk;
 use faces::auth::password::{self, Secret};
+use node::Node;
+use node::events::{Command, ConnId, Face, Lease, LinkId};
 use node::job::Job;
-use node::node::Node;
-use node::seam::{Action, ConnId, Face, Lease, LinkId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ pub struct Half {
     pub nobody_reads: bool,
     /// HTTP connections whose bytes are not out; `true`: to be closed then.
     unsent: BTreeMap<ConnId, bool>,
-    pub failed: Option<String>,
+    pub failed: Option<node::failure::Failure>,
     /// Disk operations take this long, in ns.
     pub disk_delay: u64,
     /// Log writes fail from now on.
@@ -399,7 +399,7 @@ impl Pair {
         self.turn(host, actions);
     }
 
-    fn turn(&mut self, host: usize, mut actions: Vec<Action>) {
+    fn turn(&mut self, host: usize, mut actions: Vec<Command>) {
         let now = Nanos(self.now);
         let lease = Lease { epoch: self.configuration.epoch, until: Nanos(self.hosts[host].lease_until) };
         let Some(node) = &mut self.hosts[host].node else { return };
@@ -412,9 +412,9 @@ impl Pair {
         }
     }
 
-    fn carry_out(&mut self, host: usize, action: Action) {
+    fn carry_out(&mut self, host: usize, action: Command) {
         match action {
-            Action::ClientSend { conn, bytes } => {
+            Command::ClientSend { conn, bytes } => {
                 if conn == CLIENT {
                     self.hosts[host].replies.extend_from_slice(&bytes);
                 } else if conn == self.hosts[host].http {
@@ -426,42 +426,42 @@ impl Pair {
                 }
                 self.deliver(NodeId(host as u8), Input::ClientSent { conn });
             }
-            Action::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
-            Action::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
+            Command::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
+            Command::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
                 Some(closing) => *closing = true,
                 None => self.hosts[host].http_closed |= conn == self.hosts[host].http,
             },
-            Action::ClientReset { conn: CLIENT } => self.hosts[host].client_closed = true,
-            Action::ClientReset { conn } => {
+            Command::ClientReset { conn: CLIENT } => self.hosts[host].client_closed = true,
+            Command::ClientReset { conn } => {
                 self.hosts[host].unsent.remove(&conn);
                 self.hosts[host].http_closed |= conn == self.hosts[host].http;
             }
-            Action::ClientPause { conn, paused } if conn == CLIENT => {
+            Command::ClientPause { conn, paused } if conn == CLIENT => {
                 self.hosts[host].client_paused = paused;
             }
-            Action::Control { job, .. } if matches!(*job, Job::Status | Job::HandOver { .. }) => {}
-            Action::Control { ticket, job } if self.works => {
+            Command::Control { job, .. } if matches!(*job, Job::Status | Job::HandOver { .. }) => {}
+            Command::Control { ticket, job } if self.works => {
                 self.later(JOB, host, Delivery::Job(ticket, *job));
             }
-            Action::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
-            Action::ClientPause { .. } | Action::Mail { .. } | Action::Stopped => {}
-            Action::Warn { text } => self.hosts[host].warnings.push(text),
-            Action::StopNode => self.later(0, host, Delivery::Stop),
-            Action::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
-            Action::LinkReceive { link, into } => {
+            Command::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
+            Command::ClientPause { .. } | Command::Mail { .. } | Command::Stopped => {}
+            Command::Warn { text } => self.hosts[host].warnings.push(text),
+            Command::StopNode => self.later(0, host, Delivery::Stop),
+            Command::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
+            Command::LinkReceive { link, into } => {
                 if let Some(end) = self.hosts[host].links.get_mut(&link) {
                     end.receiver.want(into);
                     self.receive(host, link);
                 }
             }
-            Action::LinkSend { link, bytes } => self.transmit(host, link, bytes),
-            Action::LinkSendLog { link, header, range } => {
+            Command::LinkSend { link, bytes } => self.transmit(host, link, bytes),
+            Command::LinkSendLog { link, header, range } => {
                 let Some(node) = &self.hosts[host].node else { return };
                 let bytes = [header.as_slice(), node.engine().bytes(range)].concat();
                 self.transmit(host, link, bytes);
                 self.deliver(NodeId(host as u8), Input::LinkSentLog { link, range });
             }
-            Action::LinkClose { link } => {
+            Command::LinkClose { link } => {
                 if let Some(end) = self.hosts[host].links.get_mut(&link) {
                     if let Some((peer, peer_link)) = end.peer.take() {
                         self.later(LATENCY, peer, Delivery::Closed(peer_link));
@@ -469,13 +469,13 @@ impl Pair {
                     self.later(0, host, Delivery::Closed(link));
                 }
             }
-            Action::Disk(op) => self.disk(host, op),
-            Action::Read { ticket, spec } => {
+            Command::Disk(op) => self.disk(host, op),
+            Command::Read { ticket, spec } => {
                 let delay = self.hosts[host].disk_delay;
                 self.later(delay, host, Delivery::Read(ticket, spec));
             }
-            Action::Request(request) => self.request(NodeId(host as u8), request),
-            Action::Fail { reason } => self.hosts[host].failed = Some(reason),
+            Command::Request(request) => self.request(NodeId(host as u8), request),
+            Command::Fail { failure } => self.hosts[host].failed = Some(failure),
         }
     }
 

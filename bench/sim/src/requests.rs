@@ -7,7 +7,7 @@ use crate::network::{Owner, Packet};
 use crate::world::{Caller, What, World};
 use engine::ids::ShardId;
 use engine::slot::slot_of;
-use node::seam::Face;
+use node::events::Face;
 
 /// A request unanswered for this long is given up.
 const PATIENCE: (u64, u64) = (300_000_000, 1_500_000_000);

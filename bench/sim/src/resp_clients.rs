@@ -8,7 +8,7 @@ use crate::client::Questions;
 use crate::requests::told_of;
 use crate::world::World;
 use engine::slot::slot_of;
-use node::seam::Face;
+use node::events::Face;
 
 /// Keys in use at a time, of each kind.
 const KEYS: u64 = 4;

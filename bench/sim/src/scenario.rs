@@ -6,7 +6,7 @@ use crate::mutants::{Known, Mutant};
 use crate::random::Dice;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
-use node::seam::Face;
+use node::events::Face;
 use node::settings::Member;
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use agency::events::{Command, Event};
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos, NodeId};
 use agency::message::Message;
 use agency::overseer::{Overseer, OverseerOptions};
-use node::seam::Lease;
+use node::events::Lease;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ use agency::ids::{Incarnation, NodeId};
 use engine::disk::ReadSpec;
 use engine::ids::ShardId;
 use engine::log::BufferRange;
-use node::seam::{Face, LinkId};
+use node::events::{Face, LinkId};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;

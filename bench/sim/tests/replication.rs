@@ -281,7 +281,7 @@ fn a_failed_write_ends_the_node() {
     pair.hosts[0].disk_broken = true;
     pair.send(A, "SET k w");
     pair.run_ms(5);
-    assert!(pair.hosts[0].failed.as_ref().is_some_and(|reason| reason.contains("disk failed")));
+    assert!(pair.hosts[0].failed.as_ref().is_some_and(|failure| failure.is_of_disk()));
     assert_eq!(pair.take_replies(A), "");
 }
 

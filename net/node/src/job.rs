@@ -1,8 +1,8 @@
 //! What the shard threads ask of the control threads, and what they are told.
 
-use crate::node::shares::{Results, Wanted};
 use crate::settings::Settings;
 use crate::status::Status;
+use crate::subrequest::share::{Results, Wanted};
 use faces::auth::Claim;
 use faces::auth::api::{Sealed, UserChange};
 use faces::auth::password::Salt;

@@ -1,17 +1,36 @@
 //! One shard of one node: replication, clients and leadership as a pure state machine.
 //!
-//! `seam` lists what can happen to a shard and what it can want; `node` is the state machine between the two,
-//! over `faces` (what clients say) and `replication` (what followers are told). `mail` is what the shards of a
-//! node say to each other, `job` what they ask of the control threads; `ledger` says what answers weigh;
-//! `status` is what is told about a group; `settings` what a node knows of its configuration.
+//! `events` lists what can happen to a shard and what it can want; `node` is the state machine between the two. Its
+//! parts, each a type of its own: `client` (RESP), `http`, `subrequest` (what HTTP wants of each shard), `metadata`
+//! (databases, collections, users), `replication` (leader, follower, repair). They stand on `shared`; `serving` is
+//! what the execution of requests sees. `mail` is what the shards of a node say to each other, `job` what they ask
+//! of the control threads; `answer_budget` says what answers weigh; `status` is what is told about a group;
+//! `settings` what a node knows of its configuration.
 
+pub mod answer_budget;
+mod client;
+mod disk;
+pub mod events;
+pub mod failure;
+mod group;
+mod http;
+pub mod ids;
 pub mod job;
-pub mod ledger;
 pub mod mail;
+mod metadata;
 pub mod mutants;
-pub mod node;
+mod node;
+mod options;
+mod rates;
+mod reads;
 pub mod replication;
-pub mod seam;
+mod serving;
 pub mod settings;
+mod shared;
 pub mod status;
+mod store;
+pub mod subrequest;
 pub mod units;
+
+pub use node::Node;
+pub use options::NodeOptions;

@@ -1,5 +1,5 @@
 //! What `baton status --json` prints and `GET /_admin/baton/status` answers: a stable, documented shape,
-//! shared by the node that makes it and the command line that shows it.
+//! shared by the node that makes it and the command line that shows it. Fields that a newer node adds are ignored.
 //!
 //! It is as fresh as what the wardens told each other, and good for people and monitors, never for safety.
 
@@ -62,7 +62,7 @@ pub struct ShardStatus {
 /// One node's copy of a shard. Positions are LSNs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaStatus {
-    pub role: Role,
+    pub role: ReplicaRole,
     pub written: u64,
     pub durable: u64,
     pub committed: u64,
@@ -76,12 +76,23 @@ pub struct ReplicaStatus {
 /// What a node is to a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Role {
+pub enum ReplicaRole {
     Leader,
     /// In the in-sync set.
     Follower,
     /// Catching up.
     Learner,
+}
+
+impl ReplicaRole {
+    /// As people and the document say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReplicaRole::Leader => "leader",
+            ReplicaRole::Follower => "follower",
+            ReplicaRole::Learner => "learner",
+        }
+    }
 }
 
 /// A decided configuration.
@@ -120,40 +131,8 @@ impl Status {
             if node == me { own.get(shard).or(told) } else { told }.copied()
         };
         let shards = (0..settings.shards).map(|id| {
-            let (low, high) = settings.slots(ShardId(id));
-            let seen = view.shards.get(id as usize);
-            let known = seen.and_then(|shard| shard.configuration);
-            let lost = seen.is_none_or(|shard| shard.leader_lost);
-            let leader = known.and_then(|c| progress_of(c.leader, id as usize));
-            let replica = |node: NodeId| {
-                let progress = progress_of(node, id as usize)?;
-                let role = match known {
-                    Some(c) if c.leader == node => Role::Leader,
-                    Some(c) if c.in_sync.contains(node) => Role::Follower,
-                    _ => Role::Learner,
-                };
-                let end = leader.map_or(progress.written, |l| l.written);
-                let lag_bytes = end.saturating_sub(progress.durable);
-                let replica = ReplicaStatus {
-                    role,
-                    written: progress.written,
-                    durable: progress.durable,
-                    committed: progress.committed,
-                    applied: progress.applied,
-                    lag_bytes,
-                    lag_us: (lag_bytes == 0).then_some(0),
-                };
-                Some((name(node), replica))
-            };
-            ShardStatus {
-                id,
-                slots: [low, high],
-                epoch: known.map_or(0, |c| c.epoch.0),
-                version: known.map_or(0, |c| c.version.0),
-                leader: known.filter(|_| !lost).map(|c| name(c.leader)),
-                in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
-                nodes: settings.data_nodes().iter().filter_map(replica).collect(),
-            }
+            let progress = |node| progress_of(node, usize::from(id));
+            ShardStatus::new(settings, view, ShardId(id), &name, &progress)
         });
         let history = view.history.iter().map(|(shard, c)| HistoryEntry {
             at: rfc3339(c.at_ms),
@@ -168,6 +147,82 @@ impl Status {
             shards: shards.collect(),
             history: history.collect(),
         }
+    }
+}
+
+impl ShardStatus {
+    fn new(
+        settings: &Settings,
+        view: &ClusterView,
+        id: ShardId,
+        name: &dyn Fn(NodeId) -> String,
+        progress_of: &dyn Fn(NodeId) -> Option<ShardProgress>,
+    ) -> ShardStatus {
+        let (low, high) = settings.slots(id);
+        let seen = view.shards.get(usize::from(id.0));
+        let known = seen.and_then(|shard| shard.configuration);
+        let lost = seen.is_none_or(|shard| shard.leader_lost);
+        let leader = known.and_then(|c| progress_of(c.leader));
+        let replica = |node: NodeId| {
+            let progress = progress_of(node)?;
+            let role = match known {
+                Some(c) if c.leader == node => ReplicaRole::Leader,
+                Some(c) if c.in_sync.contains(node) => ReplicaRole::Follower,
+                _ => ReplicaRole::Learner,
+            };
+            let end = leader.map_or(progress.written, |l| l.written);
+            let lag_bytes = end.saturating_sub(progress.durable);
+            let replica = ReplicaStatus {
+                role,
+                written: progress.written,
+                durable: progress.durable,
+                committed: progress.committed,
+                applied: progress.applied,
+                lag_bytes,
+                lag_us: (lag_bytes == 0).then_some(0),
+            };
+            Some((name(node), replica))
+        };
+        ShardStatus {
+            id: id.0,
+            slots: [low, high],
+            epoch: known.map_or(0, |c| c.epoch.0),
+            version: known.map_or(0, |c| c.version.0),
+            leader: known.filter(|_| !lost).map(|c| name(c.leader)),
+            in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
+            nodes: settings.data_nodes().iter().filter_map(replica).collect(),
+        }
+    }
+
+    /// The node that leads and itself says so.
+    pub fn serving_leader(&self) -> Option<&str> {
+        let leader = self.leader.as_deref()?;
+        (self.nodes.get(leader)?.role == ReplicaRole::Leader).then_some(leader)
+    }
+}
+
+impl Status {
+    /// What is not as it should be, in words; empty if all is well.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for node in self.nodes.iter().filter(|n| !n.up) {
+            troubles.push(format!("node {} is down", node.name));
+        }
+        for agent in self.agents.iter().filter(|a| !a.up) {
+            troubles.push(format!("agent {} is down", agent.name));
+        }
+        for shard in &self.shards {
+            if shard.serving_leader().is_none() {
+                troubles.push(format!("shard {} has no leader that serves", shard.id));
+            }
+            for node in self.nodes.iter().filter(|n| !shard.in_sync.contains(&n.name)) {
+                troubles.push(format!("node {} is not in sync for shard {}", node.name, shard.id));
+            }
+        }
+        if self.shards.is_empty() {
+            troubles.push("no shards are known yet".to_owned());
+        }
+        troubles
     }
 }
 
@@ -261,10 +316,46 @@ mod tests {
         let status = Status::new(&settings, &view, &[fresh]);
         let shard = &status.shards[0];
         assert_eq!((shard.leader.as_deref(), shard.slots), (Some("a"), [0, 16_383]));
-        assert_eq!(shard.nodes["a"].role, Role::Leader);
+        assert_eq!(shard.nodes["a"].role, ReplicaRole::Leader);
         assert_eq!((shard.nodes["a"].written, shard.nodes["a"].lag_us), (96, Some(0)));
-        assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (Role::Learner, 48));
+        assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (ReplicaRole::Learner, 48));
         assert_eq!(status.history[0].why, "evicted");
         assert_eq!(status.nodes[1].http, "127.0.0.1:7580");
+    }
+
+    /// A whole group of two nodes and a witness, from a node that tells more than this one knows of.
+    const SAMPLE: &str = r#"{
+        "nodes": [
+            {"name":"a","pid":11,"warden_pid":10,"incarnation":1,"up":true,
+             "resp":"127.0.0.1:7400","http":"127.0.0.1:7480"},
+            {"name":"b","pid":21,"warden_pid":20,"incarnation":3,"up":true,
+             "resp":"127.0.0.1:7500","http":"127.0.0.1:7580"}],
+        "agents": [{"name":"a","up":true},{"name":"b","up":true},{"name":"w","up":true}],
+        "shards": [{"id":0,"slots":[0,16383],"epoch":4,"version":9,"newer":true,"leader":"a","in_sync":["a","b"],
+            "nodes":{
+                "a":{"role":"leader","written":800,"durable":800,"committed":800,"applied":800,
+                     "lag_bytes":0,"lag_us":0},
+                "b":{"role":"follower","written":800,"durable":800,"committed":760,"applied":760,
+                     "lag_bytes":40,"lag_us":12}}}],
+        "history": [{"at":"2023-11-14T22:13:20.123Z","shard":0,"epoch":4,"leader":"a","why":"leader-died"}]
+    }"#;
+
+    #[test]
+    fn the_promised_document_is_read_and_is_fine() {
+        let status: Status = serde_json::from_str(SAMPLE).unwrap();
+        assert_eq!(status.troubles(), Vec::<String>::new());
+        assert_eq!(status.shards[0].serving_leader(), Some("a"));
+    }
+
+    #[test]
+    fn troubles_name_what_is_wrong() {
+        let mut status: Status = serde_json::from_str(SAMPLE).unwrap();
+        status.nodes[1].up = false;
+        status.shards[0].in_sync.pop();
+        status.shards[0].leader = Some("b".to_owned());
+        let troubles = status.troubles().join("; ");
+        for part in ["node b is down", "no leader that serves", "node b is not in sync"] {
+            assert!(troubles.contains(part), "{troubles}");
+        }
     }
 }

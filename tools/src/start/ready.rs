@@ -5,9 +5,9 @@ use crate::serve::CANNOT_RUN;
 use crate::start::layout::MemberFile;
 use crate::start::supervise::Wardens;
 use crate::status;
-use crate::status::model::Status;
 use faces::auth::password::Secret;
 use indicatif::{ProgressBar, ProgressStyle};
+use node::status::Status;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -133,7 +133,7 @@ pub fn announcement(
         let known = status.nodes.iter().find(|n| n.name == own.name);
         ReadyNode {
             name: own.name.clone(),
-            pid: known.and_then(|n| n.pid).unwrap_or_default(),
+            pid: known.map_or(0, |n| n.pid),
             warden_pid: pid_of_warden(member),
             resp: format!("{}:{}", own.host, own.any_key_port()),
             http: http_address(member),

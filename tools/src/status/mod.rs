@@ -1,12 +1,13 @@
 //! `baton status`: asks a node of the group how everything stands.
 
-pub mod model;
+#[cfg(test)]
+pub mod sample;
 mod table;
 
 use crate::cli::{Ask, StatusOptions};
 use crate::failure::{Failure, not_fine};
 use crate::http_client;
-use model::Status;
+use node::status::Status;
 use std::time::Duration;
 
 /// The HTTP ports of the nodes of a group started by `baton start` with its default ports.

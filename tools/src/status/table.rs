@@ -1,6 +1,6 @@
 //! The status document as a person reads it.
 
-use crate::status::model::{Change, Status};
+use node::status::Status;
 use std::fmt::Write;
 
 /// Changes shown, newest first.
@@ -11,7 +11,7 @@ pub fn table(status: &Status) -> String {
     let mut out = String::new();
     let up = |up: bool| if up { "up" } else { "DOWN" };
     let rows = status.nodes.iter().map(|n| {
-        let pid = |pid: Option<u32>| pid.filter(|p| *p != 0).map_or("-".to_owned(), |p| p.to_string());
+        let pid = |pid: u32| if pid == 0 { "-".to_owned() } else { pid.to_string() };
         vec![
             n.name.clone(),
             up(n.up).to_owned(),
@@ -32,12 +32,12 @@ pub fn table(status: &Status) -> String {
                 format!("{}-{}", s.slots[0], s.slots[1]),
                 s.epoch.to_string(),
                 name.clone(),
-                place.role.clone(),
+                place.role.name().to_owned(),
                 if s.in_sync.contains(name) { "in sync" } else { "OUT OF SYNC" }.to_owned(),
                 place.durable.to_string(),
                 place.applied.to_string(),
-                format!("{} B", place.lag_bytes.unwrap_or(0)),
-                format!("{:.0} µs", place.lag_us.unwrap_or(0.0)),
+                format!("{} B", place.lag_bytes),
+                place.lag_us.map_or("?".to_owned(), |us| format!("{us} µs")),
             ]
         })
     });
@@ -46,23 +46,11 @@ pub fn table(status: &Status) -> String {
     if !status.history.is_empty() {
         out.push('\n');
         let rows = status.history.iter().rev().take(HISTORY_SHOWN).map(|c| {
-            let leader = c.leader.clone().unwrap_or_else(|| "-".to_owned());
-            vec![when(c), c.shard.to_string(), c.epoch.to_string(), leader, c.why.clone()]
+            vec![c.at.clone(), c.shard.to_string(), c.epoch.to_string(), c.leader.clone(), c.why.clone()]
         });
         columns(&mut out, &["when (UTC)", "shard", "epoch", "leader", "why"], rows);
     }
     out
-}
-
-/// The time of day of a change.
-fn when(change: &Change) -> String {
-    match change.at.as_u64() {
-        Some(ms) => {
-            let (s, ms) = (ms / 1000, ms % 1000);
-            format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600 % 24, s / 60 % 60, s % 60)
-        }
-        None => change.at.as_str().map_or_else(|| change.at.to_string(), str::to_owned),
-    }
 }
 
 fn columns(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
@@ -84,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_nodes_shards_and_history() {
-        let status: Status = serde_json::from_str(crate::status::model::tests::SAMPLE).unwrap();
+        let status: Status = serde_json::from_str(crate::status::sample::SAMPLE).unwrap();
         let table = table(&status);
         for part in ["127.0.0.1:7580", "agents: a up, b up, w up", "follower", "40 B", "22:13:20.123"] {
             assert!(table.contains(part), "{part} is missing in\n{table}");

@@ -5,10 +5,10 @@ use agency::shard::ShardUpdate;
 use agency::view::ClusterView;
 use engine::disk::DiskDone;
 use engine::log::BufferRange;
+use node::Node;
+use node::events::{Command, ConnId, Event, Face, LinkId};
 use node::job::JobDone;
 use node::mail::Mail;
-use node::node::Node;
-use node::seam::{Action, ConnId, Event, Face, LinkId};
 use std::sync::Arc;
 
 /// What a client's address looks like.
@@ -41,7 +41,7 @@ pub enum Input {
 
 impl Input {
     /// Has the core handle it.
-    pub fn hand_to(self, core: &mut Node, now: Nanos, out: &mut Vec<Action>) {
+    pub fn hand_to(self, core: &mut Node, now: Nanos, out: &mut Vec<Command>) {
         let event = match &self {
             Input::ClientOpened { conn, face, port } => Event::ClientOpened {
                 conn: *conn,

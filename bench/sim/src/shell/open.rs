@@ -8,8 +8,8 @@ use engine::ids::{GroupId, ShardId};
 use engine::memory::MirrorBuffer;
 use engine::recover::recover;
 use engine::shard::{Shard, ShardOptions};
-use node::node::{Node, NodeOptions};
 use node::settings::Member;
+use node::{Node, NodeOptions};
 use std::sync::Arc;
 
 /// The configuration of the first of two data nodes on the loopback, with ports from 7400 and from 7500 on.

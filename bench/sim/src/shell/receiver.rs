@@ -3,9 +3,9 @@
 
 use super::input::Input;
 use engine::log::BufferRange;
-use node::node::Node;
+use node::Node;
+use node::events::{Landing, LinkId};
 use node::replication::message::HEADER_BYTES;
-use node::seam::{Landing, LinkId};
 use std::collections::VecDeque;
 
 /// See the module.

@@ -13,9 +13,9 @@ use engine::ids::{Epoch, GroupId, Lsn, ShardId};
 use engine::limits::BLOCK;
 use engine::shard::{Op, Shard};
 use engine::testing::MemoryDisk;
-use node::node::Node;
-use node::replication::message::{DAMAGED, EAGER, Header, Kind, encode_history, group_mark};
-use node::seam::{Action, ConnId, Face, Landing, Lease, LinkId};
+use node::Node;
+use node::events::{Command, ConnId, Face, Landing, Lease, LinkId};
+use node::replication::message::{DAMAGED, EAGER, MessageKind, RawHeader, encode_history, group_mark};
 use sim::host_config::HostConfig;
 use sim::shell::device::Device;
 use sim::shell::input::Input;
@@ -193,7 +193,7 @@ impl Scene {
     fn call(&mut self) {
         self.next_link += 1;
         let link = LinkId(self.next_link);
-        let kind = if self.dice.one_in(2) { Kind::Fetch } else { Kind::Hello };
+        let kind = if self.dice.one_in(2) { MessageKind::Fetch } else { MessageKind::Hello };
         let bytes = self.message(kind, Lsn(0));
         self.links.insert(link, Receiver::default());
         self.handle(Input::LinkAccepted { link, header: bytes });
@@ -243,9 +243,10 @@ impl Scene {
             }
             Landing::Memory(64) => {
                 let wanted = self.fetches.get(&link).copied();
-                let likely = [Kind::Welcome, Kind::Append, Kind::Append, Kind::Ack];
+                let likely =
+                    [MessageKind::Welcome, MessageKind::Append, MessageKind::Append, MessageKind::Ack];
                 let kind = match wanted {
-                    Some(_) if !self.dice.one_in(6) => Kind::Fetched,
+                    Some(_) if !self.dice.one_in(6) => MessageKind::Fetched,
                     _ if self.dice.one_in(6) => *self.dice.pick(&KINDS),
                     _ => *self.dice.pick(&likely),
                 };
@@ -280,41 +281,41 @@ impl Scene {
     }
 
     /// A header that makes sense, or nearly so.
-    fn message(&mut self, kind: Kind, wanted: Lsn) -> Vec<u8> {
+    fn message(&mut self, kind: MessageKind, wanted: Lsn) -> Vec<u8> {
         let shard = self.node.engine();
         let (tail, durable) = (shard.tail(), shard.durable());
         let epoch = Epoch(self.configuration.epoch.0);
         let (mut lsn, mut a, mut b, mut body) = (tail, durable.0, 0, 0);
         match kind {
-            Kind::Hello => {
+            MessageKind::Hello => {
                 lsn = Lsn(self.ends[self.dice.below(self.ends.len())] as u64);
                 body = if self.dice.one_in(4) { self.dice.below(1 << 22) } else { 16 * self.dice.below(3) };
             }
-            Kind::Append => {
+            MessageKind::Append => {
                 let at = self.ends.partition_point(|end| (*end as u64) < tail.0);
                 let next = self.ends.get(at + 1 + self.dice.below(4)).copied();
                 body = next.unwrap_or(self.log.len()).saturating_sub(tail.0 as usize);
                 a = self.dice.below(tail.0 as usize + 1) as u64;
             }
-            Kind::Ack => b = durable.0.min(a),
-            Kind::Fetch => {
+            MessageKind::Ack => b = durable.0.min(a),
+            MessageKind::Fetch => {
                 lsn = Lsn(self.ends[self.dice.below(self.ends.len())] as u64);
                 a = 1 + self.dice.below(2) as u64;
                 b = self.dice.below(9) as u64;
             }
-            Kind::Fetched => {
+            MessageKind::Fetched => {
                 lsn = wanted;
                 let end =
                     self.ends.iter().find(|end| **end as u64 > lsn.0).copied().unwrap_or_default() as u64;
                 body = end.next_multiple_of(BLOCK).saturating_sub(lsn.0 / BLOCK * BLOCK) as usize;
                 a = self.dice.below(self.log.len()) as u64;
             }
-            Kind::Welcome | Kind::Refuse => {}
+            MessageKind::Welcome | MessageKind::Refuse => {}
         }
         let group = group_mark(GROUP);
         let flags = *self.dice.pick(&[0, 0, EAGER, DAMAGED]);
         let header =
-            Header { kind, shard: ShardId(0), from: 1, flags, body_bytes: body, epoch, lsn, a, b, group };
+            RawHeader { kind, shard: ShardId(0), from: 1, flags, body_bytes: body, epoch, lsn, a, b, group };
         let mut bytes = header.encode();
         match self.dice.below(12) {
             0 => {
@@ -324,7 +325,7 @@ impl Scene {
             1 | 2 => {
                 let field = 8 * (1 + self.dice.below(5));
                 // Where a follower rewinds to is a frame's end: it takes its leader's word for that.
-                let rewind = kind == Kind::Welcome && field == 24;
+                let rewind = kind == MessageKind::Welcome && field == 24;
                 let word = if !rewind && self.dice.one_in(2) {
                     self.dice.odd_number()
                 } else {
@@ -347,7 +348,7 @@ impl Scene {
         self.turn(actions);
     }
 
-    fn turn(&mut self, mut actions: Vec<Action>) {
+    fn turn(&mut self, mut actions: Vec<Command>) {
         if self.failed {
             return;
         }
@@ -358,18 +359,18 @@ impl Scene {
         }
     }
 
-    fn carry_out(&mut self, action: Action) {
+    fn carry_out(&mut self, action: Command) {
         match action {
-            Action::ClientSend { conn, bytes } => {
+            Command::ClientSend { conn, bytes } => {
                 self.replies.extend_from_slice(&bytes);
                 self.check_reply();
                 self.handle(Input::ClientSent { conn });
             }
-            Action::LinkConnect { link, .. } => {
+            Command::LinkConnect { link, .. } => {
                 self.links.insert(link, Receiver::default());
                 self.handle(Input::LinkConnected { link });
             }
-            Action::LinkReceive { link, into } => {
+            Command::LinkReceive { link, into } => {
                 if let Landing::Memory(len) = into {
                     assert!(len <= MOST_RECEIVED, "a peer makes the node receive {len} bytes");
                 }
@@ -377,37 +378,37 @@ impl Scene {
                     receiver.want(into);
                 }
             }
-            Action::LinkSend { link, bytes } => {
-                if let Ok(header) = Header::decode(&bytes[..64], group_mark(GROUP))
-                    && header.kind == Kind::Fetch
+            Command::LinkSend { link, bytes } => {
+                if let Ok(header) = RawHeader::decode(&bytes[..64], group_mark(GROUP))
+                    && header.kind == MessageKind::Fetch
                 {
                     self.fetches.insert(link, header.lsn);
                 }
             }
-            Action::LinkSendLog { link, range, .. } => self.handle(Input::LinkSentLog { link, range }),
-            Action::LinkClose { link } if self.links.contains_key(&link) => self.close(link),
-            Action::Disk(op) => {
+            Command::LinkSendLog { link, range, .. } => self.handle(Input::LinkSentLog { link, range }),
+            Command::LinkClose { link } if self.links.contains_key(&link) => self.close(link),
+            Command::Disk(op) => {
                 let flight = self.disk.submit(op, self.node.engine(), false);
                 let done = self.disk.finish(flight).expect("just submitted");
                 self.handle(Input::Disk(done));
             }
-            Action::Read { ticket, spec } => {
+            Command::Read { ticket, spec } => {
                 let fails = self.dice.one_in(24);
                 self.hurt |= fails;
                 let bytes = self.disk.read(spec).filter(|_| !fails);
                 self.handle(Input::ReadDone { ticket, bytes });
             }
-            Action::Fail { .. } => self.failed = true,
-            Action::LinkClose { .. }
-            | Action::ClientPause { .. }
-            | Action::ClientClose { .. }
-            | Action::ClientReset { .. }
-            | Action::Request(_)
-            | Action::Mail { .. }
-            | Action::Stopped
-            | Action::StopNode
-            | Action::Warn { .. }
-            | Action::Control { .. } => {}
+            Command::Fail { .. } => self.failed = true,
+            Command::LinkClose { .. }
+            | Command::ClientPause { .. }
+            | Command::ClientClose { .. }
+            | Command::ClientReset { .. }
+            | Command::Request(_)
+            | Command::Mail { .. }
+            | Command::Stopped
+            | Command::StopNode
+            | Command::Warn { .. }
+            | Command::Control { .. } => {}
         }
     }
 

@@ -5,12 +5,19 @@ use crate::dice::Dice;
 use engine::history::EpochHistory;
 use engine::ids::{Epoch, Lsn, ShardId};
 use node::replication::message::{
-    HEADER_BYTES, Header, Kind, MAX_BODY_BYTES, MAX_HISTORY, decode_history, encode_history, is_fetch,
-    shard_of,
+    HEADER_BYTES, MAX_BODY_BYTES, MAX_HISTORY, MessageKind, RawHeader, decode_history, encode_history,
+    is_fetch, shard_of,
 };
 
-pub const KINDS: [Kind; 7] =
-    [Kind::Hello, Kind::Welcome, Kind::Refuse, Kind::Append, Kind::Ack, Kind::Fetch, Kind::Fetched];
+pub const KINDS: [MessageKind; 7] = [
+    MessageKind::Hello,
+    MessageKind::Welcome,
+    MessageKind::Refuse,
+    MessageKind::Append,
+    MessageKind::Ack,
+    MessageKind::Fetch,
+    MessageKind::Fetched,
+];
 
 /// Where the checksum stands, and what it covers.
 const CHECKSUM_AT: usize = 60;
@@ -23,8 +30,8 @@ pub fn seal(header: &mut [u8]) {
     }
 }
 
-fn header(dice: &mut Dice) -> Header {
-    Header {
+fn header(dice: &mut Dice) -> RawHeader {
+    RawHeader {
         kind: *dice.pick(&KINDS),
         shard: ShardId(dice.word() as u16),
         from: dice.word() as u8,
@@ -41,24 +48,24 @@ fn header(dice: &mut Dice) -> Header {
 pub fn case(dice: &mut Dice) {
     let header = header(dice);
     let mut bytes = header.encode();
-    assert_eq!(Header::decode(&bytes, header.group), Ok(header));
+    assert_eq!(RawHeader::decode(&bytes, header.group), Ok(header));
     assert_eq!(shard_of(&bytes), Some(header.shard));
-    assert_eq!(is_fetch(&bytes), header.kind == Kind::Fetch);
-    assert!(Header::decode(&bytes, header.group ^ 1).is_err());
+    assert_eq!(is_fetch(&bytes), header.kind == MessageKind::Fetch);
+    assert!(RawHeader::decode(&bytes, header.group ^ 1).is_err());
 
     let before = bytes.clone();
     for _ in 0..1 + dice.below(4) {
         dice.mutate(&mut bytes, &[b"BTNR", &[0; 8], &[0xff; 8]]);
     }
     if bytes != before {
-        assert!(Header::decode(&bytes, header.group).is_err(), "a damaged header is noticed");
+        assert!(RawHeader::decode(&bytes, header.group).is_err(), "a damaged header is noticed");
     }
     seal(&mut bytes);
     let group = bytes.get(48..56).map_or(0, |group| u64::from_le_bytes(group.try_into().expect("8 bytes")));
-    if let Ok(decoded) = Header::decode(&bytes, group) {
+    if let Ok(decoded) = RawHeader::decode(&bytes, group) {
         assert!(decoded.body_bytes <= MAX_BODY_BYTES);
         let again = decoded.encode();
-        assert_eq!(Header::decode(&again, group), Ok(decoded));
+        assert_eq!(RawHeader::decode(&again, group), Ok(decoded));
         assert_eq!((&again[..10], &again[12..56]), (&bytes[..10], &bytes[12..56]), "it says what was there");
     }
     histories(dice);

@@ -1,17 +1,24 @@
-//! The bytes of the replication protocol: the 64-byte header and the body of a hello.
+//! The messages of the replication protocol: a struct for each kind, the 64-byte header that all of them have in
+//! common, and the body of a hello.
 //!
 //! Promises: decoding never panics and accepts only what is whole and checksummed. Knows nothing of
 //! connections or of what a message leads to.
 
+use super::peer::Cursors;
 use engine::history::EpochHistory;
 use engine::ids::{Epoch, GroupId, Lsn, ShardId};
+use engine::limits::{BLOCK, DEFAULT_MAX_VALUE_BYTES, block_ceil, max_frame_bytes};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of every header.
 pub const HEADER_BYTES: usize = 64;
-/// Largest body: one frame of the largest value and its neighbours.
+/// Largest body: one frame of the largest value that is given to a node unless its configuration says more, and the
+/// blocks around it.
 pub const MAX_BODY_BYTES: usize = 32 << 20;
+/// The largest value whose frame, with the blocks around it, is a body. A node that is configured for more could
+/// write frames that no follower takes.
+pub const MAX_REPLICATED_VALUE_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
 /// Most (epoch, start) pairs in a hello.
 pub const MAX_HISTORY: usize = 4096;
 
@@ -22,6 +29,14 @@ const HISTORY_ENTRY_BYTES: usize = 16;
 /// Longest body of a hello.
 pub const MAX_HISTORY_BYTES: usize = MAX_HISTORY * HISTORY_ENTRY_BYTES;
 
+const _: () = assert!(MAX_HISTORY_BYTES <= MAX_BODY_BYTES);
+// A frame as it is fetched: with the rest of the first block, of the last, and one more where it was cut.
+const _: () = assert!(
+    block_ceil(max_frame_bytes(MAX_REPLICATED_VALUE_BYTES)) + 2 * BLOCK <= MAX_BODY_BYTES as u64,
+    "a frame of the largest value is a body"
+);
+const _: () = assert!(DEFAULT_MAX_VALUE_BYTES <= MAX_REPLICATED_VALUE_BYTES);
+
 /// Flag of an append: the leader wants receipts, not only durability, acknowledged.
 pub const EAGER: u8 = 1;
 /// Flag of a hello: the follower found corruption before its durable mark.
@@ -30,7 +45,7 @@ pub const DAMAGED: u8 = 2;
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum MessageKind {
     Hello = 1,
     Welcome = 2,
     Refuse = 3,
@@ -45,15 +60,16 @@ pub enum Kind {
 /// Why a leader refuses a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Refusal {
+pub enum RefusalReason {
     NotLeader = 1,
     LogGone = 2,
 }
 
-/// A decoded header. What `lsn`, `a` and `b` mean depends on the kind: see the page.
+/// The fixed header as it lies on the wire. What `lsn`, `a` and `b` mean depends on the kind ([`Message`] knows). For
+/// this module, and for tests that forge what no node says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    pub kind: Kind,
+pub struct RawHeader {
+    pub kind: MessageKind,
     pub shard: ShardId,
     pub from: u8,
     pub flags: u8,
@@ -80,6 +96,181 @@ pub enum HeaderError {
     Body(u32),
     #[error("another group's node")]
     Group,
+    #[error("unknown reason {0} of a refusal")]
+    Reason(u64),
+}
+
+/// A follower presents itself: its log, and what follows as the body ([`encode_history`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The end of its log.
+    pub end: Lsn,
+    /// The end of what is on its disk.
+    pub durable: Lsn,
+    /// The epoch of its last frame.
+    pub last_epoch: Epoch,
+    /// It found corruption before its durable mark.
+    pub damaged: bool,
+    pub history_bytes: usize,
+}
+
+/// The leader takes a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The last point that both logs share: streaming starts here.
+    pub common: Lsn,
+    pub committed: Lsn,
+}
+
+/// Whoever was called does not take the follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refuse {
+    pub reason: RefusalReason,
+}
+
+/// Whole frames follow as the body; without any it is a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The place of the first frame.
+    pub at: Lsn,
+    pub committed: Lsn,
+    /// Receipts are to be acknowledged, not only durability.
+    pub eager: bool,
+    pub frames_bytes: usize,
+}
+
+/// Asks for one frame by its name; on a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub at: Lsn,
+    /// The epoch of the frame.
+    pub frame_epoch: Epoch,
+    /// How many blocks it touches, as `engine::mend::FrameName` counts them.
+    pub blocks: u8,
+}
+
+/// The blocks that hold the frame follow as the body, or nothing: it is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    pub at: Lsn,
+    pub committed: Lsn,
+    pub blocks_bytes: usize,
+}
+
+/// What one node says to another about a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    Hello(Hello),
+    Welcome(Welcome),
+    Refuse(Refuse),
+    Append(Append),
+    /// How far the follower is.
+    Ack(Cursors),
+    Fetch(Fetch),
+    Fetched(Fetched),
+}
+
+/// Who says it, of which shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    pub shard: ShardId,
+    /// The sender's number among the members.
+    pub from: u8,
+    /// See [`group_mark`].
+    pub group: u64,
+}
+
+/// A message with what all of them carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub sender: Sender,
+    /// The epoch that the sender knows for the shard.
+    pub epoch: Epoch,
+    pub message: Message,
+}
+
+impl Sender {
+    /// The header of a message; its body follows.
+    pub fn encode(self, epoch: Epoch, message: Message) -> Vec<u8> {
+        Envelope { sender: self, epoch, message }.raw().encode()
+    }
+}
+
+impl Envelope {
+    /// Reads the header of a message of the group marked `group`.
+    pub fn decode(bytes: &[u8], group: u64) -> Result<Envelope, HeaderError> {
+        let raw = RawHeader::decode(bytes, group)?;
+        let message = match raw.kind {
+            MessageKind::Hello => Message::Hello(Hello {
+                end: raw.lsn,
+                durable: Lsn(raw.a),
+                last_epoch: Epoch(raw.b),
+                damaged: raw.flags & DAMAGED != 0,
+                history_bytes: raw.body_bytes,
+            }),
+            MessageKind::Welcome => Message::Welcome(Welcome { common: raw.lsn, committed: Lsn(raw.a) }),
+            MessageKind::Refuse => Message::Refuse(Refuse {
+                reason: RefusalReason::of(raw.a).ok_or(HeaderError::Reason(raw.a))?,
+            }),
+            MessageKind::Append => Message::Append(Append {
+                at: raw.lsn,
+                committed: Lsn(raw.a),
+                eager: raw.flags & EAGER != 0,
+                frames_bytes: raw.body_bytes,
+            }),
+            MessageKind::Ack => {
+                Message::Ack(Cursors { received: raw.lsn, durable: Lsn(raw.a), applied: Lsn(raw.b) })
+            }
+            MessageKind::Fetch => Message::Fetch(Fetch {
+                at: raw.lsn,
+                frame_epoch: Epoch(raw.a),
+                blocks: u8::try_from(raw.b).unwrap_or(u8::MAX),
+            }),
+            MessageKind::Fetched => {
+                Message::Fetched(Fetched { at: raw.lsn, committed: Lsn(raw.a), blocks_bytes: raw.body_bytes })
+            }
+        };
+        let sender = Sender { shard: raw.shard, from: raw.from, group: raw.group };
+        Ok(Envelope { sender, epoch: raw.epoch, message })
+    }
+
+    /// The fixed header that says the same.
+    pub fn raw(&self) -> RawHeader {
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let (kind, flags, body_bytes, lsn, a, b) = match self.message {
+            Message::Hello(Hello { end, durable, last_epoch, damaged, history_bytes }) => {
+                (MessageKind::Hello, flag(damaged, DAMAGED), history_bytes, end, durable.0, last_epoch.0)
+            }
+            Message::Welcome(Welcome { common, committed }) => {
+                (MessageKind::Welcome, 0, 0, common, committed.0, 0)
+            }
+            Message::Refuse(Refuse { reason }) => (MessageKind::Refuse, 0, 0, Lsn(0), reason as u64, 0),
+            Message::Append(Append { at, committed, eager, frames_bytes }) => {
+                (MessageKind::Append, flag(eager, EAGER), frames_bytes, at, committed.0, 0)
+            }
+            Message::Ack(Cursors { received, durable, applied }) => {
+                (MessageKind::Ack, 0, 0, received, durable.0, applied.0)
+            }
+            Message::Fetch(Fetch { at, frame_epoch, blocks }) => {
+                (MessageKind::Fetch, 0, 0, at, frame_epoch.0, blocks.into())
+            }
+            Message::Fetched(Fetched { at, committed, blocks_bytes }) => {
+                (MessageKind::Fetched, 0, blocks_bytes, at, committed.0, 0)
+            }
+        };
+        let Sender { shard, from, group } = self.sender;
+        RawHeader { kind, shard, from, flags, body_bytes, epoch: self.epoch, lsn, a, b, group }
+    }
+}
+
+impl RefusalReason {
+    fn of(code: u64) -> Option<RefusalReason> {
+        match code {
+            1 => Some(RefusalReason::NotLeader),
+            2 => Some(RefusalReason::LogGone),
+            _ => None,
+        }
+    }
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -109,9 +300,13 @@ pub fn group_mark(group: GroupId) -> u64 {
     group.0 as u64
 }
 
-impl Header {
+impl RawHeader {
     /// The header's bytes.
+    ///
+    /// # Panics
+    /// If it announces a larger body than any message has: whoever receives it would close.
     pub fn encode(&self) -> Vec<u8> {
+        assert!(self.body_bytes <= MAX_BODY_BYTES, "a body of {} bytes", self.body_bytes);
         let mut wire = Wire {
             magic: MAGIC,
             version: VERSION,
@@ -134,7 +329,7 @@ impl Header {
     }
 
     /// Reads a header of the group marked `group`.
-    pub fn decode(bytes: &[u8], group: u64) -> Result<Header, HeaderError> {
+    pub fn decode(bytes: &[u8], group: u64) -> Result<RawHeader, HeaderError> {
         let wire = Wire::ref_from_bytes(bytes).map_err(|_| HeaderError::Magic)?;
         if wire.magic != MAGIC {
             return Err(HeaderError::Magic);
@@ -146,13 +341,13 @@ impl Header {
             return Err(HeaderError::Checksum);
         }
         let kind = match wire.kind {
-            1 => Kind::Hello,
-            2 => Kind::Welcome,
-            3 => Kind::Refuse,
-            4 => Kind::Append,
-            5 => Kind::Ack,
-            6 => Kind::Fetch,
-            7 => Kind::Fetched,
+            1 => MessageKind::Hello,
+            2 => MessageKind::Welcome,
+            3 => MessageKind::Refuse,
+            4 => MessageKind::Append,
+            5 => MessageKind::Ack,
+            6 => MessageKind::Fetch,
+            7 => MessageKind::Fetched,
             other => return Err(HeaderError::Kind(other)),
         };
         if wire.body_bytes.get() as usize > MAX_BODY_BYTES {
@@ -161,7 +356,7 @@ impl Header {
         if wire.group.get() != group {
             return Err(HeaderError::Group);
         }
-        Ok(Header {
+        Ok(RawHeader {
             kind,
             shard: ShardId(wire.shard.get()),
             from: wire.from,
@@ -185,7 +380,8 @@ pub fn shard_of(header: &[u8]) -> Option<ShardId> {
 
 /// Whether a connection begins with this header in order to fetch a frame, not to follow.
 pub fn is_fetch(header: &[u8]) -> bool {
-    Wire::ref_from_bytes(header).is_ok_and(|wire| wire.magic == MAGIC && wire.kind == Kind::Fetch as u8)
+    Wire::ref_from_bytes(header)
+        .is_ok_and(|wire| wire.magic == MAGIC && wire.kind == MessageKind::Fetch as u8)
 }
 
 /// A hello's body: the newest [`MAX_HISTORY`] entries of a log's history.
@@ -218,9 +414,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sample() -> Header {
-        Header {
-            kind: Kind::Append,
+    fn sample() -> RawHeader {
+        RawHeader {
+            kind: MessageKind::Append,
             shard: ShardId(3),
             from: 1,
             flags: EAGER,
@@ -236,26 +432,64 @@ mod tests {
     #[test]
     fn a_header_survives_its_bytes() {
         let bytes = sample().encode();
-        assert_eq!(Header::decode(&bytes, 42), Ok(sample()));
+        assert_eq!(RawHeader::decode(&bytes, 42), Ok(sample()));
         assert_eq!(shard_of(&bytes), Some(ShardId(3)));
     }
 
     #[test]
     fn another_group_is_named() {
-        assert_eq!(Header::decode(&sample().encode(), 43), Err(HeaderError::Group));
+        assert_eq!(RawHeader::decode(&sample().encode(), 43), Err(HeaderError::Group));
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let lsn = || any::<u64>().prop_map(Lsn);
+        let body = 0..=MAX_BODY_BYTES;
+        prop_oneof![
+            (lsn(), lsn(), any::<u64>(), any::<bool>(), body.clone()).prop_map(
+                |(end, durable, epoch, damaged, history_bytes)| {
+                    let last_epoch = Epoch(epoch);
+                    Message::Hello(Hello { end, durable, last_epoch, damaged, history_bytes })
+                }
+            ),
+            (lsn(), lsn()).prop_map(|(common, committed)| Message::Welcome(Welcome { common, committed })),
+            any::<bool>().prop_map(|gone| {
+                let reason = if gone { RefusalReason::LogGone } else { RefusalReason::NotLeader };
+                Message::Refuse(Refuse { reason })
+            }),
+            (lsn(), lsn(), any::<bool>(), body.clone()).prop_map(|(at, committed, eager, frames_bytes)| {
+                Message::Append(Append { at, committed, eager, frames_bytes })
+            }),
+            (lsn(), lsn(), lsn()).prop_map(|(received, durable, applied)| {
+                Message::Ack(Cursors { received, durable, applied })
+            }),
+            (lsn(), any::<u64>(), any::<u8>()).prop_map(|(at, epoch, blocks)| {
+                Message::Fetch(Fetch { at, frame_epoch: Epoch(epoch), blocks })
+            }),
+            (lsn(), lsn(), body).prop_map(|(at, committed, blocks_bytes)| {
+                Message::Fetched(Fetched { at, committed, blocks_bytes })
+            }),
+        ]
     }
 
     proptest! {
         #[test]
+        fn a_message_survives_its_bytes(message in any_message(), epoch: u64) {
+            let sender = Sender { shard: ShardId(3), from: 1, group: 42 };
+            let bytes = sender.encode(Epoch(epoch), message);
+            let envelope = Envelope { sender, epoch: Epoch(epoch), message };
+            prop_assert_eq!(Envelope::decode(&bytes, 42), Ok(envelope));
+        }
+
+        #[test]
         fn one_flipped_bit_is_noticed(bit in 0usize..HEADER_BYTES * 8) {
             let mut bytes = sample().encode();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(Header::decode(&bytes, 42).is_err());
+            prop_assert!(RawHeader::decode(&bytes, 42).is_err());
         }
 
         #[test]
         fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Header::decode(&bytes, 42);
+            let _ = Envelope::decode(&bytes, 42);
             let _ = decode_history(&bytes);
         }
     }

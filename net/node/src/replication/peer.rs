@@ -3,20 +3,21 @@
 //! Promises: cursors only rise; a cursor counts only after the follower's first acknowledgement on this
 //! connection, which it sends after its rewind. Decides nothing about leadership.
 
-use crate::seam::LinkId;
+use crate::ids::LinkId;
 use agency::ids::Nanos;
 use engine::ids::Lsn;
 use engine::log::BufferRange;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Most bytes of frames sent and not yet received by a follower: what it may hold in its log buffer unread.
 pub const SEND_WINDOW_BYTES: u64 = 4 << 20;
 /// Most bytes of frames in one append, unless a single frame is larger.
 pub const APPEND_BYTES: usize = 512 << 10;
 /// A leader that has sent nothing for this long shows that it lives.
-pub const HEARTBEAT: Nanos = Nanos(10_000_000);
+pub const HEARTBEAT: Duration = Duration::from_millis(10);
 /// A commit LSN that no frame carried is told after this long.
-pub const COMMIT_DELAY: Nanos = Nanos(1_000_000);
+pub const COMMIT_DELAY: Duration = Duration::from_millis(1);
 
 /// How far a follower has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,11 +69,11 @@ impl Peer {
         self.cursors
     }
 
-    /// Takes an acknowledgement. `end` is the leader's own end of the log: a follower cannot have more.
-    /// Returns `false` if it claims what it cannot have.
+    /// Takes an acknowledgement. `end` is the leader's own end of the log. Returns `false` if it claims what it
+    /// cannot have: more than was sent.
     pub fn acknowledged(&mut self, claim: Cursors, end: Lsn, attended: Nanos) -> bool {
         let before = self.cursors.unwrap_or_default();
-        if claim.received > end || claim.durable > claim.received || claim.applied > claim.durable {
+        if claim.received > self.sent || claim.durable > claim.received || claim.applied > claim.durable {
             return false;
         }
         if claim.received < before.received
@@ -92,12 +93,12 @@ impl Peer {
     /// How long, in the leader's own attended time, nothing was heard of the follower or, while it was
     /// behind `end`, its durable cursor stood still. Attended time leaves out the leader's own stalls, so
     /// that a stall of the whole host does not look like one of the follower.
-    pub fn silent_for(&self, end: Lsn, attended: Nanos) -> Nanos {
+    pub fn silent_for(&self, end: Lsn, attended: Nanos) -> Duration {
         let mut since = self.last_heard;
         if self.cursors.is_some_and(|c| c.durable < end) {
             since = since.min(self.durable_moved);
         }
-        Nanos(attended.0.saturating_sub(since.0))
+        attended.since(since)
     }
 
     /// Restarts the clock of a durable cursor that has nothing to wait for.
@@ -114,7 +115,17 @@ impl Peer {
     }
 
     /// Notes an append of `bytes` of frames that tells `commit`; `range` if it is sent from the log buffer.
+    ///
+    /// # Panics
+    /// If frames are sent from elsewhere than where the last ones ended.
     pub fn note_sent(&mut self, bytes: u64, range: Option<BufferRange>, commit: Lsn, now: Nanos) {
+        if let Some(range) = range {
+            assert!(
+                range.start == self.sent && range.len as u64 == bytes,
+                "{range:?} is sent at {}",
+                self.sent
+            );
+        }
         self.sent = self.sent.advance(bytes);
         self.told_commit = commit;
         self.last_sent = now;
@@ -133,6 +144,14 @@ impl Peer {
         self.in_flight.iter().map(|range| range.start).min()
     }
 
+    /// Whether what counts is what was sent: for the leader's own check at a turn's end.
+    pub fn is_consistent(&self, end: Lsn) -> bool {
+        self.sent <= end
+            && self
+                .cursors
+                .is_none_or(|c| c.applied <= c.durable && c.durable <= c.received && c.received <= end)
+    }
+
     /// Whether an empty append is due, to tell `commit` or merely to show life.
     pub fn sign_of_life_due(&self, commit: Lsn, now: Nanos) -> bool {
         now >= self.sign_of_life_at(commit)
@@ -141,7 +160,7 @@ impl Peer {
     /// When an empty append becomes due.
     pub fn sign_of_life_at(&self, commit: Lsn) -> Nanos {
         let delay = if commit > self.told_commit { COMMIT_DELAY } else { HEARTBEAT };
-        Nanos(self.last_sent.0 + delay.0)
+        self.last_sent + delay
     }
 }
 
@@ -157,14 +176,21 @@ mod tests {
         Peer::new(LinkId(1), Lsn(100), Nanos(0), Nanos(0))
     }
 
+    /// To whom everything below this was sent.
+    fn fed_upto(lsn: u64) -> Peer {
+        let mut peer = peer();
+        peer.note_sent(lsn - 100, None, Lsn(0), Nanos(0));
+        peer
+    }
+
     #[test]
     fn nothing_counts_before_the_first_acknowledgement() {
         assert_eq!(peer().cursors(), None);
     }
 
     #[test]
-    fn cursors_never_fall_and_never_pass_the_end() {
-        let mut peer = peer();
+    fn cursors_never_fall_and_never_pass_what_was_sent() {
+        let mut peer = fed_upto(200);
         assert!(peer.acknowledged(cursors(200, 150, 100), Lsn(200), Nanos(1)));
         assert!(!peer.acknowledged(cursors(200, 140, 100), Lsn(200), Nanos(2)));
         assert!(!peer.acknowledged(cursors(208, 150, 100), Lsn(200), Nanos(2)));
@@ -174,13 +200,13 @@ mod tests {
 
     #[test]
     fn a_standing_durable_cursor_counts_as_silence_only_while_behind() {
-        let mut peer = peer();
+        let mut peer = fed_upto(300);
         assert!(peer.acknowledged(cursors(200, 200, 100), Lsn(200), Nanos(10)));
         assert!(peer.acknowledged(cursors(200, 200, 200), Lsn(200), Nanos(1000)));
-        assert_eq!(peer.silent_for(Lsn(200), Nanos(1005)), Nanos(5));
+        assert_eq!(peer.silent_for(Lsn(200), Nanos(1005)), Duration::from_nanos(5));
         peer.rest(Lsn(200), Nanos(1005));
         assert!(peer.acknowledged(cursors(300, 200, 200), Lsn(300), Nanos(1050)));
-        assert!(peer.silent_for(Lsn(300), Nanos(1100)) >= Nanos(50));
+        assert!(peer.silent_for(Lsn(300), Nanos(1100)) >= Duration::from_nanos(50));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Client connections of one shard thread: their sockets, what is on the way to and from them, their end.
 //!
 //! Promises: bytes arrive in order; a reply goes out whole however the socket takes it, then `ClientSent`;
-//! after `ClientClosed` or an [`Action::ClientClose`](node::seam::Action) no event follows; a socket is
+//! after `ClientClosed` or an [`Command::ClientClose`](node::events::Command) no event follows; a socket is
 //! closed only when the kernel holds nothing of it, and one that is to be closed is, within
 //! [`CLOSE_TIMEOUT`]. It does not look into the bytes.
 
 use super::Op;
 use agency::ids::Nanos;
 use engine::io::ring::{Completion, Lent, OpId, Ring};
-use node::seam::{ConnId, Event, Face};
+use node::events::{ConnId, Event, Face};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -204,7 +204,7 @@ impl Clients {
         }
     }
 
-    /// [`Action::ClientSend`](node::seam::Action).
+    /// [`Command::ClientSend`](node::events::Command).
     pub(super) fn send(&mut self, ring: &mut Ring<Op>, id: ConnId, bytes: Vec<u8>) {
         let Some(client) = self.get(id).filter(|client| !client.dead) else { return };
         assert!(client.sent.is_none(), "the core has one send outstanding per client");
@@ -213,7 +213,7 @@ impl Clients {
         self.sending += 1;
     }
 
-    /// [`Action::ClientPause`](node::seam::Action).
+    /// [`Command::ClientPause`](node::events::Command).
     pub(super) fn pause(&mut self, ring: &mut Ring<Op>, id: ConnId, paused: bool) {
         let Some(client) = self.get(id).filter(|client| !client.dead && !client.closing) else { return };
         client.paused = paused;
@@ -224,7 +224,7 @@ impl Clients {
         }
     }
 
-    /// [`Action::ClientClose`](node::seam::Action).
+    /// [`Command::ClientClose`](node::events::Command).
     pub(super) fn close(&mut self, ring: &mut Ring<Op>, id: ConnId, now: Nanos) {
         if let Some(client) = self.get(id).filter(|client| !client.dead) {
             client.closing = true;
@@ -235,7 +235,7 @@ impl Clients {
         }
     }
 
-    /// [`Action::ClientReset`](node::seam::Action).
+    /// [`Command::ClientReset`](node::events::Command).
     pub(super) fn reset(&mut self, ring: &mut Ring<Op>, id: ConnId) {
         if let Some(client) = self.get(id).filter(|client| !client.dead) {
             client.dead = true;

@@ -4,15 +4,15 @@
 
 use agency::ids::Nanos;
 use agency::shard::ShardProgress;
-use node::node::Node;
-use node::seam::{Action, Event, Lease};
+use node::Node;
+use node::events::{Command, Event, Lease};
 
-/// A pure state machine that lives on [`Event`]s and answers with [`Action`]s (see `seam` for the rules).
+/// A pure state machine that lives on [`Event`]s and answers with [`Command`]s (see `seam` for the rules).
 pub trait Core {
     /// Something happened at `now`.
-    fn handle(&mut self, now: Nanos, event: Event<'_>, out: &mut Vec<Action>);
+    fn handle(&mut self, now: Nanos, event: Event<'_>, out: &mut Vec<Command>);
     /// The turn ends: everything that happened was handed over. `wall_ms` is Unix time.
-    fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Action>);
+    fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Command>);
     /// When it wants a turn even if nothing happens; `Nanos(u64::MAX)` for never.
     fn deadline(&self) -> Nanos;
     /// Its account of itself for the warden; `turns` is filled in by the loop.
@@ -20,11 +20,11 @@ pub trait Core {
 }
 
 impl Core for Node {
-    fn handle(&mut self, now: Nanos, event: Event<'_>, out: &mut Vec<Action>) {
+    fn handle(&mut self, now: Nanos, event: Event<'_>, out: &mut Vec<Command>) {
         Node::handle(self, now, event, out);
     }
 
-    fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Action>) {
+    fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Command>) {
         Node::finish_turn(self, now, wall_ms, lease, out);
     }
 

@@ -9,7 +9,7 @@ use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use engine::ids::{SegmentId, ShardId};
 use engine::io::ring::{Completion, Durability, Lent, Ring};
 use engine::memory::AlignedBlocks;
-use node::seam::{Event, LinkId};
+use node::events::{Event, LinkId};
 use std::collections::HashMap;
 use std::io;
 use std::net::ToSocketAddrs;

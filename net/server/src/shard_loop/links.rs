@@ -8,7 +8,7 @@
 use super::Op;
 use engine::io::ring::{Completion, Lent, Piece, Ring};
 use engine::log::BufferRange;
-use node::seam::{Event, Landing, LinkId};
+use node::events::{Event, Landing, LinkId};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -125,7 +125,7 @@ impl Links {
         self.pump(ring, id);
     }
 
-    /// [`Action::LinkReceive`](node::seam::Action).
+    /// [`Command::LinkReceive`](node::events::Command).
     pub(super) fn receive(&mut self, ring: &mut Ring<Op>, id: LinkId, into: Landing) {
         let Some(link) = self.get(id).filter(|link| !link.closing) else { return };
         assert!(link.receiving.is_none(), "the core has one receive outstanding per link");
@@ -166,14 +166,14 @@ impl Links {
         }
     }
 
-    /// [`Action::LinkSend`](node::seam::Action).
+    /// [`Command::LinkSend`](node::events::Command).
     pub(super) fn send(&mut self, id: LinkId, bytes: Vec<u8>) {
         if let Some(link) = self.get(id).filter(|link| !link.closing && !bytes.is_empty()) {
             link.queue.push_back(Outgoing::Bytes(bytes));
         }
     }
 
-    /// [`Action::LinkSendLog`](node::seam::Action).
+    /// [`Command::LinkSendLog`](node::events::Command).
     pub(super) fn send_log(&mut self, id: LinkId, header: Vec<u8>, range: BufferRange) {
         self.serial += 1;
         let serial = self.serial;
@@ -263,7 +263,7 @@ impl Links {
         self.pump(ring, id);
     }
 
-    /// [`Action::LinkClose`](node::seam::Action), or the connection failed: let the kernel give up what it
+    /// [`Command::LinkClose`](node::events::Command), or the connection failed: let the kernel give up what it
     /// works on, then report.
     pub(super) fn fail(&mut self, ring: &mut Ring<Op>, id: LinkId, deliver: &mut dyn FnMut(Event<'_>)) {
         let Some(place) = self.links.iter().position(|link| link.id == id) else { return };

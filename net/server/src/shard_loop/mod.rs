@@ -1,7 +1,7 @@
-//! One shard thread: the ring's completions become events, the core answers with actions, the actions
+//! One shard thread: the ring's completions become events, the core answers with commands, the commands
 //! become operations of the ring. One system call per turn, and the thread never waits for anything else.
 //!
-//! A turn: reap what completed, hand it to the core, end the core's turn, carry out its actions, publish
+//! A turn: reap what completed, hand it to the core, end the core's turn, carry out its commands, publish
 //! the progress, then enter the kernel once, to submit and to wait. The loop waits nowhere but in its own
 //! ring (`docs/decisions/0003-ring-and-glommio.md`); what may block runs on the shard's helper thread.
 //!
@@ -22,7 +22,7 @@ use agency::ids::{Nanos, NodeId};
 use core::Core;
 use engine::ids::ShardId;
 use engine::io::ring::{Completion, LogMemory, Ring, RingError};
-use node::seam::{ConnId, Event, Face, LinkId};
+use node::events::{ConnId, Event, Face, LinkId};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -43,7 +43,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_millis(1);
 pub const IDLE_TURN: Duration = Duration::from_millis(5);
 /// How long an orderly stop waits for the last replies to leave.
 pub const STOP_DRAIN: Duration = Duration::from_millis(100);
-/// Exit status of a node whose core gave up ([`Action::Fail`](node::seam::Action)).
+/// Exit status of a node whose core gave up ([`Command::Fail`](node::events::Command)).
 pub const EXIT_FAILED: i32 = 70;
 
 /// The name of an operation of the ring.
@@ -156,14 +156,14 @@ pub(crate) struct ShardLoop<C: Core> {
     later: VecDeque<Later>,
     /// Links whose peer's name is being looked up.
     resolving: Vec<LinkId>,
-    actions: Vec<node::seam::Action>,
+    commands: Vec<node::events::Command>,
     completions: Vec<Completion<Op>>,
     now: Nanos,
     turns: u64,
     stopped_at: Option<Nanos>,
 }
 
-/// Run a shard until its core says [`Action::Stopped`](node::seam::Action), on the thread that stays the
+/// Run a shard until its core says [`Command::Stopped`](node::events::Command), on the thread that stays the
 /// shard's.
 ///
 /// `opened` is called once, when the thread is about to take its first turn.
@@ -212,7 +212,7 @@ impl<C: Core> ShardLoop<C> {
             wake_warden: setup.wake_warden,
             later: VecDeque::new(),
             resolving: Vec::new(),
-            actions: Vec::new(),
+            commands: Vec::new(),
             completions: Vec::new(),
             now: warden::now(),
             turns: 0,
@@ -235,7 +235,7 @@ impl<C: Core> ShardLoop<C> {
 
     /// Whether the turn left something for the next.
     fn has_leftovers(&self) -> bool {
-        !self.later.is_empty() || !self.actions.is_empty() || self.stopped_at.is_some()
+        !self.later.is_empty() || !self.commands.is_empty() || self.stopped_at.is_some()
     }
 
     fn may_end(&self) -> bool {
@@ -255,10 +255,10 @@ impl<C: Core> ShardLoop<C> {
     /// Tell the core what the warden published.
     fn read_page(&mut self) {
         if let Some(update) = self.page.shard(self.shard).update(&mut self.seen_update) {
-            self.core.handle(self.now, Event::Update(update), &mut self.actions);
+            self.core.handle(self.now, Event::Update(update), &mut self.commands);
         }
         if let Some(view) = self.page.view(&mut self.seen_view) {
-            self.core.handle(self.now, Event::View(Arc::new(view)), &mut self.actions);
+            self.core.handle(self.now, Event::View(Arc::new(view)), &mut self.commands);
         }
     }
 }

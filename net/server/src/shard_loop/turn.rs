@@ -6,7 +6,7 @@ use super::{Door, EXIT_FAILED, Later, Op, ShardLoop, sockets};
 use agency::ids::NodeId;
 use agency::shard::Health;
 use engine::io::ring::{Completion, Lent};
-use node::seam::{Action, Event, Lease, LinkId};
+use node::events::{Command, Event, Lease, LinkId};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,7 +35,7 @@ impl<C: Core> ShardLoop<C> {
         self.now = warden::now();
         let (epoch, until) = self.page.shard(self.shard).lease();
         let lease = Lease { epoch, until };
-        self.core.finish_turn(self.now, wall_ms(), lease, &mut self.actions);
+        self.core.finish_turn(self.now, wall_ms(), lease, &mut self.commands);
         self.carry_out();
         let mut progress = self.core.progress();
         progress.turns = self.turns;
@@ -54,14 +54,14 @@ impl<C: Core> ShardLoop<C> {
                 Later::Disk(done) => Event::Disk(done),
                 Later::ReadFailed(ticket) => Event::ReadDone { ticket, bytes: None },
             };
-            self.core.handle(self.now, event, &mut self.actions);
+            self.core.handle(self.now, event, &mut self.commands);
         }
     }
 
     fn completed(&mut self, completion: Completion<Op>) {
         let (now, ring) = (self.now, &mut self.ring);
-        let (core, actions) = (&mut self.core, &mut self.actions);
-        let deliver = &mut |event: Event<'_>| core.handle(now, event, actions);
+        let (core, commands) = (&mut self.core, &mut self.commands);
+        let deliver = &mut |event: Event<'_>| core.handle(now, event, commands);
         match completion.token {
             Some(Op::ClientReceive(id)) => self.clients.received(ring, id, completion, deliver),
             Some(Op::ClientSend(id)) => self.clients.sent(ring, id, completion, deliver),
@@ -107,9 +107,9 @@ impl<C: Core> ShardLoop<C> {
         let Lent::Accepted(socket) = completion.lent else { return };
         match listener.door {
             Door::Clients(face) => {
-                let (now, core, actions) = (self.now, &mut self.core, &mut self.actions);
+                let (now, core, commands) = (self.now, &mut self.core, &mut self.commands);
                 self.clients
-                    .opened(&mut self.ring, socket, face, &mut |event| core.handle(now, event, actions));
+                    .opened(&mut self.ring, socket, face, &mut |event| core.handle(now, event, commands));
             }
             Door::Replication => self.guests.opened(&mut self.ring, socket, self.now),
         }
@@ -123,8 +123,8 @@ impl<C: Core> ShardLoop<C> {
         }
         self.accepted_links += 1;
         let link = LinkId(ACCEPTED | self.accepted_links);
-        let (now, core, actions) = (self.now, &mut self.core, &mut self.actions);
-        self.links.accepted(link, socket, &header, &mut |event| core.handle(now, event, actions));
+        let (now, core, commands) = (self.now, &mut self.core, &mut self.commands);
+        self.links.accepted(link, socket, &header, &mut |event| core.handle(now, event, commands));
     }
 
     fn open_mailbox(&mut self) {
@@ -153,62 +153,63 @@ impl<C: Core> ShardLoop<C> {
                     Event::Disk(done)
                 }
             };
-            self.core.handle(self.now, event, &mut self.actions);
+            self.core.handle(self.now, event, &mut self.commands);
         }
     }
 
     fn carry_out(&mut self) {
-        let mut actions = std::mem::take(&mut self.actions);
-        for action in actions.drain(..) {
-            self.act(action);
+        let mut commands = std::mem::take(&mut self.commands);
+        for command in commands.drain(..) {
+            self.act(command);
         }
         // `LinkClose` may have made the core want more; that is for the next turn.
-        actions.append(&mut self.actions);
-        self.actions = actions;
+        commands.append(&mut self.commands);
+        self.commands = commands;
         self.links.pump_all(&mut self.ring);
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, command: Command) {
         let ring = &mut self.ring;
-        match action {
-            Action::ClientSend { conn, bytes } => self.clients.send(ring, conn, bytes),
-            Action::ClientPause { conn, paused } => self.clients.pause(ring, conn, paused),
-            Action::ClientClose { conn } => self.clients.close(ring, conn, self.now),
-            Action::ClientReset { conn } => self.clients.reset(ring, conn),
-            Action::LinkConnect { link, to } => self.look_up(link, to),
-            Action::LinkReceive { link, into } => self.links.receive(ring, link, into),
-            Action::LinkSend { link, bytes } => self.links.send(link, bytes),
-            Action::LinkSendLog { link, header, range } => self.links.send_log(link, header, range),
-            Action::LinkClose { link } if self.resolving.contains(&link) => {
+        match command {
+            Command::ClientSend { conn, bytes } => self.clients.send(ring, conn, bytes),
+            Command::ClientPause { conn, paused } => self.clients.pause(ring, conn, paused),
+            Command::ClientClose { conn } => self.clients.close(ring, conn, self.now),
+            Command::ClientReset { conn } => self.clients.reset(ring, conn),
+            Command::LinkConnect { link, to } => self.look_up(link, to),
+            Command::LinkReceive { link, into } => self.links.receive(ring, link, into),
+            Command::LinkSend { link, bytes } => self.links.send(link, bytes),
+            Command::LinkSendLog { link, header, range } => self.links.send_log(link, header, range),
+            Command::LinkClose { link } if self.resolving.contains(&link) => {
                 self.resolving.retain(|other| *other != link);
                 self.later.push_back(Later::LinkClosed(link));
             }
-            Action::LinkClose { link } => {
-                let (now, core, actions) = (self.now, &mut self.core, &mut self.actions);
-                self.links.fail(ring, link, &mut |event| core.handle(now, event, actions));
+            Command::LinkClose { link } => {
+                let (now, core, commands) = (self.now, &mut self.core, &mut self.commands);
+                self.links.fail(ring, link, &mut |event| core.handle(now, event, commands));
             }
-            Action::Disk(op) => {
+            Command::Disk(op) => {
                 if let Some(failed) = self.disk.start_op(ring, op) {
                     self.later.push_back(Later::Disk(failed));
                 }
             }
-            Action::Read { ticket, spec } => {
+            Command::Read { ticket, spec } => {
                 if !self.disk.start_read(ring, ticket, spec) {
                     self.later.push_back(Later::ReadFailed(ticket));
                 }
             }
-            Action::Request(request) => {
+            Command::Request(request) => {
                 self.page.shard(self.shard).set_request(&request);
                 ring.raise_eventfd(self.wake_warden.as_raw_fd());
             }
-            Action::Mail { to, mail } => {
+            Command::Mail { to, mail } => {
                 self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring);
             }
-            Action::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
-            Action::Warn { text } => eprintln!("baton: shard {}: {text}", self.shard.0),
-            Action::Stopped => self.stopped_at = Some(self.now),
-            Action::StopNode => self.mailbox.post.stop_all(),
-            Action::Fail { reason } => {
+            Command::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
+            Command::Warn { text } => eprintln!("baton: shard {}: {text}", self.shard.0),
+            Command::Stopped => self.stopped_at = Some(self.now),
+            Command::StopNode => self.mailbox.post.stop_all(),
+            Command::Fail { failure } => {
+                let reason = failure.to_string();
                 self.page.fail(&reason);
                 eprintln!("baton: shard {}: {reason}", self.shard.0);
                 std::process::exit(EXIT_FAILED);

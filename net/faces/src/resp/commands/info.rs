@@ -64,6 +64,10 @@ fn clients(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Resu
 
 fn memory(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result {
     let s = ctx.stats;
+    // Nobody has looked yet, in the first moments of a process.
+    if s.used_memory_bytes == 0 {
+        return write!(text, "maxmemory:0\r\nmaxmemory_policy:noeviction\r\n");
+    }
     write!(text, "used_memory:{0}\r\nused_memory_rss:{0}\r\n", s.used_memory_bytes)?;
     write!(text, "used_memory_human:{:.2}M\r\n", s.used_memory_bytes as f64 / f64::from(1 << 20))?;
     write!(text, "total_system_memory:{}\r\n", s.total_system_memory_bytes)?;
@@ -74,8 +78,10 @@ fn persistence(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::
     let s = ctx.stats;
     write!(text, "loading:0\r\naof_enabled:1\r\naof_last_write_status:ok\r\n")?;
     write!(text, "baton_ack:{}\r\n", ctx.default_ack.name())?;
-    write!(text, "baton_disk_used_bytes:{}\r\n", s.disk_used_bytes)?;
-    write!(text, "baton_disk_total_bytes:{}\r\n", s.disk_total_bytes)?;
+    if s.disk_total_bytes > 0 {
+        write!(text, "baton_disk_used_bytes:{}\r\n", s.disk_used_bytes)?;
+        write!(text, "baton_disk_total_bytes:{}\r\n", s.disk_total_bytes)?;
+    }
     write!(text, "baton_damaged_frames:{}\r\n", s.damaged_frames)?;
     write!(text, "baton_repaired_frames:{}\r\n", s.repaired_frames)
 }
@@ -116,6 +122,9 @@ fn replication(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::
 
 fn cpu(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result {
     let seconds = |us: u64| us as f64 / 1e6;
+    if ctx.stats.used_memory_bytes == 0 {
+        return Ok(());
+    }
     write!(text, "used_cpu_sys:{:.6}\r\n", seconds(ctx.stats.cpu_system_us))?;
     write!(text, "used_cpu_user:{:.6}\r\n", seconds(ctx.stats.cpu_user_us))
 }

@@ -1,0 +1,124 @@
+//! What is asked of the disk and not answered yet: for the warden, and to notice what does not end.
+//!
+//! Promises that each command gets one answer, and each answer had a command. Times of cold work are attended
+//! time: a stall of our own is none of the disk's.
+
+use agency::ids::Nanos;
+use engine::disk::DiskCommand;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How often the pulse block tells what is durable and committed.
+const PULSE_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause before a failed preparation of a segment (full disk) is tried again.
+const PREPARE_RETRY: Duration = Duration::from_secs(1);
+/// A preparation, a save or a cut that takes longer than this will not end: zeroing a large segment takes
+/// seconds on a slow disk.
+const COLD_PATIENCE: Duration = Duration::from_secs(20);
+/// The same of a leader that still cuts the torn tail that its last life left: it serves nobody until that ends, and
+/// little is to be cut.
+const LEADER_CUT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// Log writes under way, and when they were asked for.
+    writes: BTreeMap<u64, Nanos>,
+    /// Preparations, saves and cuts under way, and in which attended time they were asked for.
+    cold: BTreeMap<u64, Nanos>,
+    ok_at: Nanos,
+    pulse_at: Nanos,
+    prepare_retry_at: Option<Nanos>,
+}
+
+impl Disk {
+    /// Notes a command that is about to be given.
+    pub fn asked(&mut self, op: &DiskCommand, now: Nanos, attended: Nanos) {
+        let before = if op.work.is_cold() {
+            self.cold.insert(op.ticket, attended)
+        } else {
+            self.writes.insert(op.ticket, now)
+        };
+        assert!(before.is_none(), "ticket {} was given twice", op.ticket);
+    }
+
+    /// Notes the answer to a command.
+    pub fn answered(&mut self, ticket: u64, fine: bool, now: Nanos) {
+        let was_write = self.writes.remove(&ticket).is_some();
+        let was_cold = self.cold.remove(&ticket).is_some();
+        assert!(was_write != was_cold, "the disk answers ticket {ticket}, which waits for nothing");
+        if was_write && fine {
+            self.ok_at = now;
+        }
+    }
+
+    /// The newest log write that ended well.
+    pub fn ok_at(&self) -> Nanos {
+        self.ok_at
+    }
+
+    /// Since when the oldest log write has been under way; 0: none is.
+    pub fn waiting_since(&self) -> Nanos {
+        self.writes.values().min().copied().unwrap_or_default()
+    }
+
+    /// Whether cold work takes longer than any does. `cuts_as_leader`: it leads, and still cuts its own tail.
+    /// The warden watches the log writes; nobody else watches these.
+    pub fn hangs(&self, attended: Nanos, cuts_as_leader: bool) -> bool {
+        let patience = if cuts_as_leader { LEADER_CUT_PATIENCE } else { COLD_PATIENCE };
+        self.cold.values().any(|since| attended > *since + patience)
+    }
+
+    /// The disk is full: a preparation is tried again after a while.
+    pub fn is_full(&mut self, now: Nanos) {
+        self.prepare_retry_at.get_or_insert(now + PREPARE_RETRY);
+    }
+
+    /// Whether that while is over, now.
+    pub fn takes_retry(&mut self, now: Nanos) -> bool {
+        self.prepare_retry_at.take_if(|at| now >= *at).is_some()
+    }
+
+    /// Whether the pulse is due, now.
+    pub fn takes_pulse(&mut self, now: Nanos) -> bool {
+        let due = now >= self.pulse_at;
+        if due {
+            self.pulse_at = now + PULSE_INTERVAL;
+        }
+        due
+    }
+
+    /// When the next pulse is due.
+    pub fn pulse_at(&self) -> Nanos {
+        self.pulse_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::disk::DiskWork;
+    use engine::ids::SegmentId;
+
+    fn cut(ticket: u64) -> DiskCommand {
+        DiskCommand { ticket, work: DiskWork::PrepareSegment { segment: SegmentId(1) } }
+    }
+
+    #[test]
+    fn cold_work_that_does_not_end_is_noticed_in_attended_time() {
+        let mut disk = Disk::default();
+        disk.asked(&cut(1), Nanos(7), Nanos(5));
+        assert!(!disk.hangs(Nanos(5) + LEADER_CUT_PATIENCE, true));
+        assert!(disk.hangs(Nanos(6) + LEADER_CUT_PATIENCE, true));
+        assert!(!disk.hangs(Nanos(6) + LEADER_CUT_PATIENCE, false));
+        disk.answered(1, true, Nanos(9));
+        assert!(!disk.hangs(Nanos(u64::MAX), false));
+        assert_eq!(disk.ok_at(), Nanos(0), "only log writes count");
+    }
+
+    #[test]
+    #[should_panic(expected = "waits for nothing")]
+    fn an_answer_to_nothing_is_a_bug() {
+        Disk::default().answered(1, true, Nanos(0));
+    }
+}
