@@ -141,3 +141,78 @@ fn topology(
 fn node_view(view: &ClusterView, node: NodeId) -> Option<&NodeView> {
     view.nodes.iter().find(|seen| seen.id == node)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Ack, HttpSettings, Settings};
+    use agency::configuration::Why;
+    use agency::ids::{Incarnation, NodeSet, Version};
+    use agency::shard::RequestStatus;
+    use engine::ids::GroupId;
+    use std::time::Duration;
+
+    fn options() -> NodeOptions {
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            group: GroupId(1),
+            name: "a".into(),
+            shards: 1,
+            ack: Ack::Durable,
+            auth: false,
+            root_password_hash: None,
+            max_value_bytes: 1 << 20,
+            max_clients: 1,
+            evict_after: second,
+            http: HttpSettings {
+                not_leader_error: 1496,
+                max_body_bytes: 1,
+                head_timeout: second,
+                body_timeout: second,
+                idle_timeout: second,
+            },
+            members: Vec::new(),
+        };
+        NodeOptions {
+            me: NodeId(0),
+            shard: engine::ids::ShardId(0),
+            settings: Arc::new(settings),
+            incarnation: Incarnation(1),
+            pid: 1,
+            started_ms: 0,
+            secret: [0; 32],
+        }
+    }
+
+    fn update(epoch: u64, version: u64) -> ShardUpdate {
+        let configuration = Configuration {
+            epoch: agency::ids::Epoch(epoch),
+            version: Version(version),
+            leader: NodeId(0),
+            leader_incarnation: Incarnation(1),
+            in_sync: NodeSet::of(&[NodeId(0)]),
+            members: NodeSet::of(&[NodeId(0)]),
+            why: Why::Founded,
+            at_ms: 0,
+        };
+        ShardUpdate { configuration, request: 0, outcome: RequestStatus::None, leader_lost: false }
+    }
+
+    #[test]
+    fn what_is_known_never_goes_back() {
+        let options = options();
+        let mut group = Group::new(&options);
+        assert!(group.take_update(update(2, 5), &options));
+        assert!(!group.take_update(update(1, 4), &options));
+        assert_eq!(group.epoch(), Epoch(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "has an older epoch")]
+    fn a_newer_configuration_of_an_older_epoch_stops_the_node() {
+        let options = options();
+        let mut group = Group::new(&options);
+        assert!(group.take_update(update(2, 5), &options));
+        group.take_update(update(1, 6), &options);
+    }
+}

@@ -49,3 +49,22 @@ impl Links {
         self.0.retain(|_, owner| matches!(owner, LinkOwner::Repair(_) | LinkOwner::Serving));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaving_a_role_leaves_the_connections_of_repairs() {
+        let mut links = Links::default();
+        links.own(LinkId(1), LinkOwner::Stream);
+        links.own(LinkId(2), LinkOwner::Peer(NodeId(1)));
+        links.own(LinkId(3), LinkOwner::Repair(Lsn(8)));
+        links.own(LinkId(4), LinkOwner::Serving);
+        links.leave_role();
+        assert_eq!(links.owner(LinkId(1)), None);
+        assert_eq!(links.closed(LinkId(2)), None);
+        assert_eq!(links.closed(LinkId(3)), Some(LinkOwner::Repair(Lsn(8))));
+        assert_eq!(links.owner(LinkId(4)), Some(LinkOwner::Serving));
+    }
+}
