@@ -44,6 +44,7 @@ use agency::view::ClusterView;
 use clients::Clients;
 use engine::disk::{DiskDone, DiskError, DiskWork};
 use engine::ids::{Epoch, Lsn, ShardId};
+use engine::limits::APPLY_STEPS;
 use engine::log::BufferRange;
 use engine::mend::FrameName;
 use engine::segment::Location;
@@ -319,6 +320,7 @@ impl Node {
         while self.submit(Shard::poll_disk, out) {}
         self.send_frames(out);
         self.count_commit();
+        self.shard.apply_some(APPLY_STEPS);
         self.watch_metadata(out);
         self.release_replies(out);
         self.release_errands(out);
@@ -333,7 +335,8 @@ impl Node {
             Role::Follower(follower) => follower.deadline(self.now, self.shard.rewinding()),
             Role::Leader(leader) => leader.deadline(self.shard.committed()),
         };
-        let soon = if self.errands.hungry { self.now } else { self.http.deadline() };
+        let soon =
+            if self.errands.hungry || self.shard.unapplied() { self.now } else { self.http.deadline() };
         let soon = soon.min(self.repairs.deadline());
         role.min(self.pulse_at).min(self.clients.deadline()).min(soon)
     }
