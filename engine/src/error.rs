@@ -2,6 +2,7 @@
 
 use crate::disk::DiskError;
 use crate::ids::{Epoch, GroupId, Lsn, SegmentId, ShardId};
+use crate::limits::SizeError;
 use crate::validate::FrameFault;
 use std::fmt;
 use thiserror::Error;
@@ -67,8 +68,8 @@ pub enum RewindError {
 pub enum RecoverError {
     #[error("segment {segment}: {why}", segment = segment.0)]
     Segment { segment: SegmentId, why: SegmentFault },
-    #[error("the {what} of {found} is outside {min}..={max}")]
-    Limit { what: &'static str, found: u64, min: u64, max: u64 },
+    #[error("the sizes do not fit together: {0}")]
+    Sizes(#[from] SizeError),
     #[error("reading {what} failed: {source}")]
     Read { what: Unreadable, source: DiskError },
 }

@@ -268,7 +268,7 @@ impl Shard {
                 let wait = if pending.end > self.committed { pending.end } else { Lsn(0) };
                 (pending.put.then_some(pending.lsn), wait)
             }
-            None => (self.index.get(hash).and_then(|at| self.segments.lsn_of(at)), Lsn(0)),
+            None => (self.keys.get(hash).and_then(|at| self.segments.lsn_of(at)), Lsn(0)),
         }
     }
 }

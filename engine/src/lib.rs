@@ -21,6 +21,7 @@ mod invariants;
 pub mod io;
 pub mod key;
 pub mod key_scan;
+mod keys;
 pub mod limits;
 pub mod log;
 pub mod memory;

@@ -25,7 +25,7 @@ impl Shard {
             }
             return self.found_at(pending.location, pending.lsn, key, hash, wait);
         }
-        let Some(location) = self.index.get(hash) else { return Found::Missing { wait: Lsn(0) } };
+        let Some(location) = self.keys.get(hash) else { return Found::Missing { wait: Lsn(0) } };
         match self.segments.lsn_of(location) {
             Some(lsn) => self.found_at(location, lsn, key, hash, Lsn(0)),
             None => Found::Missing { wait: Lsn(0) },

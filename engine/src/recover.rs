@@ -12,20 +12,20 @@ use crate::error::{RecoverError, SegmentFault, Unreadable};
 use crate::flights::Flights;
 use crate::history::EpochHistory;
 use crate::ids::{Epoch, Lsn, SegmentId};
-use crate::index::Index;
 use crate::key::KeyHasher;
-use crate::limits::{BLOCK, MAX_BYTES_IN_FLIGHT, block_floor};
+use crate::keys::Keys;
+use crate::limits::{BLOCK, MAX_BYTES_IN_FLIGHT, OWED_FOOTER_BYTES, block_floor};
 use crate::log::LogBuffer;
 use crate::memory::{AlignedBlocks, MirrorBuffer};
 use crate::mutants::{Mutant, lacks};
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
 use crate::rewind_plan::Rewind;
+pub use crate::scan::RecoveryProgress;
 use crate::scan::{Scanned, Scanner};
-use crate::segment::{DATA_START, HeaderBlock, Location, SegmentHeader};
+use crate::segment::{DATA_START, FOOTER_ENTRY_BYTES, FooterEntry, HeaderBlock, Location, SegmentHeader};
 use crate::segments::{FOOTER_PENDING, FileState, FooterState, LiveSegment, Segments, Spare};
 use crate::shard::{Shard, ShardOptions};
-use crate::slot::SLOTS;
 use std::collections::VecDeque;
 
 /// A segment file with its header.
@@ -44,7 +44,9 @@ struct Found {
 
 /// Opens the shard that `storage` holds; an empty one if it holds nothing.
 ///
-/// The shard's first operations may tidy away files that the log does not reach ([`Shard::rewinding`]).
+/// The shard's first operations may tidy away files that the log does not reach ([`Shard::rewinding`]). Besides the
+/// index and what is not known to be committed, it holds a fixed amount of memory: one segment's list of
+/// operations, and [`OWED_FOOTER_BYTES`].
 ///
 /// # Errors
 /// The options do not fit together, the files belong to something else, or reading failed. Damage to the log
@@ -54,24 +56,37 @@ pub fn recover(
     buffer: MirrorBuffer,
     storage: &dyn LogStorage,
 ) -> Result<Shard, RecoverError> {
+    recover_telling(options, buffer, storage, &mut |_| ())
+}
+
+/// As [`recover`]; `tell` is called after each read, so that whoever waits for it can tell long from stuck.
+///
+/// # Errors
+/// As of [`recover`].
+pub fn recover_telling(
+    options: &ShardOptions,
+    buffer: MirrorBuffer,
+    storage: &dyn LogStorage,
+    tell: &mut dyn FnMut(RecoveryProgress),
+) -> Result<Shard, RecoverError> {
     options.check(buffer.capacity())?;
     let failed = |what| move |source| RecoverError::Read { what, source };
     let pulse_block = storage.pulse().map_err(failed(Unreadable::Pulse))?;
     let pulse = pulse_block.and_then(|block| Pulse::from_block(block.as_slice())).unwrap_or_default();
     let ids = storage.segments().map_err(failed(Unreadable::Directory))?;
-    let mut scanner = Scanner::new(options, storage);
+    let mut scanner = Scanner::new(options, storage, ids.len(), tell);
     let found = sort_out(options, &mut scanner, &ids)?;
 
-    let mut chain = Chain::new(options);
+    let mut chain = Chain::new(options, pulse.committed);
     let mut orphans = found.unreadable;
     let mut strays = Vec::new();
     for headed in found.headed {
         if chain.takes(&headed) {
-            let scanned = scanner.segment(headed.id, headed.header.base, chain.last_epoch())?;
-            chain.add(&headed, scanned);
+            chain.scan(&headed, &mut scanner)?;
         } else {
             strays.push(headed);
         }
+        scanner.pass();
     }
     let end = chain.end;
     let repair_until = evidence(&mut scanner, &chain, &strays, &pulse)?;
@@ -89,27 +104,27 @@ pub fn recover(
 
     let next_id = ids.iter().max().map_or(SegmentId(0), |id| SegmentId(id.0 + 1));
     let spares = spares.into_iter().map(|id| Spare { id, file: FileState::Ready }).collect();
-    let mut segments = Segments { live: chain.live, spares, next_id };
+    let mut segments = Segments::new(chain.live, spares, next_id);
     if segments.live.back().is_none_or(|segment| segment.end.is_some()) {
         let epoch = chain.history.entries().last().copied().unwrap_or_default();
         segments.open_next(end, epoch);
     }
     let block = last_block(&mut scanner, &segments, end)?;
 
+    let committed = pulse.committed.min(end);
     let mut shard = Shard {
         options: options.clone(),
         hasher: KeyHasher::new(options.group),
         buffer: LogBuffer::new(buffer, end, block.as_slice()),
         segments,
         history: chain.history,
-        overlay: Overlay::new(),
-        index: Index::new(),
+        overlay: chain.overlay,
+        keys: chain.keys,
         cache: ValueCache::new(options.cache_bytes),
-        keys_in_slot: vec![0; usize::from(SLOTS)].into_boxed_slice(),
         end,
         durable: end,
-        committed: pulse.committed.min(end),
-        applied: Lsn(0),
+        committed,
+        applied: committed,
         opened_at: end,
         hold: None,
         leading: false,
@@ -118,39 +133,10 @@ pub fn recover(
         mending: None,
         repair_until: repair_until.unwrap_or_default(),
     };
-    shard.index_recovered();
     if !orphans.is_empty() || save_rest {
         shard.rewind = Some(Rewind::new(end, chain.wall_ms, orphans, repair_until.is_some()));
     }
     Ok(shard)
-}
-
-impl Shard {
-    /// Brings the recovered operations into the index, or, if they are not known to be committed, into the
-    /// overlay.
-    fn index_recovered(&mut self) {
-        let committed = self.committed;
-        let mut live = std::mem::take(&mut self.segments.live);
-        for segment in &mut live {
-            for entry in &segment.entries {
-                let lsn = segment.base.advance(entry.data_offset());
-                let end = lsn.advance(entry.frame_len());
-                let location = Location::of_frame(segment.id, segment.offset_of(lsn), entry.frame_len());
-                let (hash, slot) = (entry.hash.get(), entry.slot.get() as u16);
-                if end <= committed {
-                    self.apply_one(hash, location, slot, entry.is_put());
-                } else {
-                    self.overlay.push(hash, location, lsn, end, slot, entry.is_put());
-                }
-            }
-            let settled = segment.end.is_some_and(|end| end <= committed);
-            if settled && segment.footer == FooterState::Written {
-                segment.entries = Vec::new();
-            }
-        }
-        self.segments.live = live;
-        self.applied = committed;
-    }
 }
 
 fn sort_out(
@@ -185,18 +171,34 @@ fn sort_out(
     Ok(found)
 }
 
-/// The segments that follow one another from the log's beginning.
+/// The segments that follow one another from the log's beginning, and what their operations say about the keys.
 struct Chain<'a> {
     options: &'a ShardOptions,
+    /// Operations up to here go into the index, the others into the overlay.
+    committed: Lsn,
     live: VecDeque<LiveSegment>,
     history: EpochHistory,
+    keys: Keys,
+    overlay: Overlay,
+    /// Kept for footers that are missing, in bytes.
+    owed: usize,
     end: Lsn,
     wall_ms: u64,
 }
 
 impl<'a> Chain<'a> {
-    fn new(options: &'a ShardOptions) -> Chain<'a> {
-        Chain { options, live: VecDeque::new(), history: EpochHistory::new(), end: Lsn(0), wall_ms: 0 }
+    fn new(options: &'a ShardOptions, committed: Lsn) -> Chain<'a> {
+        Chain {
+            options,
+            committed,
+            live: VecDeque::new(),
+            history: EpochHistory::new(),
+            keys: Keys::new(),
+            overlay: Overlay::new(),
+            owed: 0,
+            end: Lsn(0),
+            wall_ms: 0,
+        }
     }
 
     fn last_epoch(&self) -> Epoch {
@@ -212,7 +214,29 @@ impl<'a> Chain<'a> {
         follows && next.header.epoch == self.last_epoch()
     }
 
-    fn add(&mut self, headed: &Headed, scanned: Scanned) {
+    /// Goes through the segment, which continues the log.
+    fn scan(&mut self, headed: &Headed, scanner: &mut Scanner<'_>) -> Result<(), RecoverError> {
+        let (id, base, last) = (headed.id, headed.header.base, self.last_epoch());
+        let scanned = scanner.segment(id, base, last, self.committed, |entry| self.apply(id, base, entry))?;
+        self.add(headed, scanned);
+        Ok(())
+    }
+
+    /// Brings an operation into the index, or, if it is not known to be committed, into the overlay. They come in
+    /// the order of the log, so that the highest (epoch, LSN) wins.
+    fn apply(&mut self, id: SegmentId, base: Lsn, entry: &FooterEntry) {
+        let lsn = base.advance(entry.data_offset());
+        let end = lsn.advance(entry.frame_len());
+        let location = Location::of_frame(id, DATA_START + entry.data_offset(), entry.frame_len());
+        let (hash, slot) = (entry.hash.get(), entry.slot.get() as u16);
+        if end <= self.committed {
+            self.keys.apply(hash, location, slot, entry.is_put());
+        } else {
+            self.overlay.push(hash, location, lsn, end, slot, entry.is_put());
+        }
+    }
+
+    fn add(&mut self, headed: &Headed, mut scanned: Scanned) {
         for &(epoch, start) in &scanned.epochs {
             self.history.begin(epoch, start);
         }
@@ -222,6 +246,10 @@ impl<'a> Chain<'a> {
             scanned.end.0 - headed.header.base.0 <= self.options.segment_bytes,
             "frames lie inside files"
         );
+        let footer = self.footer_of(&scanned);
+        if footer == FooterState::Left {
+            scanned.entries = Vec::new();
+        }
         self.live.push_back(LiveSegment {
             id: headed.id,
             base: headed.header.base,
@@ -229,11 +257,25 @@ impl<'a> Chain<'a> {
             epoch: (headed.header.epoch, headed.header.epoch_start),
             file: FileState::Ready,
             headed: true,
-            footer: if scanned.by_footer { FooterState::Written } else { FOOTER_PENDING },
-            entry_count: scanned.entries.len(),
+            footer,
+            entry_count: scanned.entry_count,
             entries: scanned.entries,
             epochs: scanned.epochs,
         });
+    }
+
+    /// How far the footer of a segment with these contents is.
+    fn footer_of(&mut self, scanned: &Scanned) -> FooterState {
+        let bytes = scanned.entry_count * FOOTER_ENTRY_BYTES;
+        let settled = scanned.sealed && scanned.end <= self.committed;
+        if scanned.by_footer {
+            FooterState::Written
+        } else if settled && self.owed + bytes > OWED_FOOTER_BYTES {
+            FooterState::Left
+        } else {
+            self.owed += if settled { bytes } else { 0 };
+            FOOTER_PENDING
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Everything of the engine that touches the kernel.
 
+mod claim;
 pub mod cold;
 pub mod dir;
 mod open;
@@ -7,4 +8,4 @@ pub mod probe;
 pub mod ring;
 mod ring_buffers;
 
-pub use open::{OpenError, ShardFiles, open_shard};
+pub use open::{OpenError, Opening, ShardFiles, open_shard};

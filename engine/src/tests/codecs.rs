@@ -162,7 +162,10 @@ proptest! {
     fn footer_entries(bit in any::<prop::sample::Index>()) {
         let disk = sealed();
         let scan = |disk: &MemoryDisk| {
-            Scanner::new(&options(), disk).segment(SegmentId(0), Lsn(0), Epoch(0)).unwrap()
+            let mut tell = |_| ();
+            let (options, all) = (options(), |_: &_| ());
+            let mut scanner = Scanner::new(&options, disk, 1, &mut tell);
+            scanner.segment(SegmentId(0), Lsn(0), Epoch(0), Lsn(0), all).unwrap()
         };
         let good = scan(&disk);
         prop_assert!(good.by_footer);

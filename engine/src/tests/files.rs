@@ -5,7 +5,7 @@ use crate::disk::{DiskCommand, DiskWork};
 use crate::ids::{Epoch, GroupId, Lsn};
 use crate::io::cold::{self, ColdContext, write_all};
 use crate::io::dir::{self, DataDir, DirError, FormatOptions};
-use crate::io::{ShardFiles, open_shard, probe};
+use crate::io::{Opening, ShardFiles, open_shard, probe};
 use crate::memory::MirrorBuffer;
 use crate::shard::{Op, Shard, View};
 use rustix::fs::fdatasync;
@@ -21,7 +21,7 @@ fn format_options() -> FormatOptions {
 
 fn open(dir: &DataDir) -> (Shard, ShardFiles) {
     let buffer = MirrorBuffer::new(BUFFER_BYTES).unwrap();
-    open_shard(dir, options().shard, &options(), buffer).unwrap()
+    open_shard(dir, options().shard, &options(), buffer, &mut |_| ()).unwrap()
 }
 
 fn run(dir: &DataDir, shard: &mut Shard, files: &mut ShardFiles, op: DiskCommand) {
@@ -51,6 +51,7 @@ fn settle(dir: &DataDir, shard: &mut Shard, files: &mut ShardFiles) {
     while let Some(op) = shard.poll_disk() {
         run(dir, shard, files, op);
     }
+    while shard.apply_some(100) {}
 }
 
 #[test]
@@ -103,6 +104,32 @@ fn a_shard_comes_back_from_its_files() {
     assert_eq!(shard.tail(), tail);
     assert_eq!(shard.history().entries(), &[(Epoch(1), Lsn(0)), (Epoch(2), middle)]);
     assert!(!matches!(shard.find(b"new", View::Newest), crate::shard::Found::Missing { .. }));
+}
+
+#[test]
+fn an_opening_waits_for_the_writes_of_a_dead_process() {
+    let place = tempfile::tempdir().unwrap();
+    let dir = dir::open_or_format(&place.path().join("a"), &format_options()).unwrap();
+    for of_pulse in [false, true] {
+        let (shard, files) = open(&dir);
+        let segment = &files.segments[files.segments.keys().min().unwrap()];
+        let written = if of_pulse { &files.pulse } else { segment };
+        // What a request under way holds of a process that is gone: the open file, and nothing else of it.
+        let mut under_way = Some(written.try_clone().unwrap());
+        drop((shard, files));
+        let (mut drained, mut recovered) = (0, false);
+        let buffer = MirrorBuffer::new(BUFFER_BYTES).unwrap();
+        let mut tell = |opening: Opening<'_>| match opening {
+            Opening::Draining { path } => {
+                assert!(path.exists() && !recovered, "nothing is read before");
+                drained += 1;
+                under_way.take_if(|_| drained == 3);
+            }
+            Opening::Recovering(progress) => recovered |= progress.bytes_done > 0,
+        };
+        open_shard(&dir, options().shard, &options(), buffer, &mut tell).unwrap();
+        assert!(drained >= 3 && recovered);
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ use crate::subrequest::{SubRequest, Work};
 use agency::ids::{Nanos, NodeId};
 use agency::shard::{Health, ShardProgress, ShardUpdate};
 use engine::disk::DiskDone;
+use engine::limits::APPLY_STEPS;
 use engine::log::BufferRange;
 use engine::segment::Location;
 use engine::shard::{Decoded, Shard};
@@ -237,6 +238,7 @@ impl Node {
         if let Some(leader) = self.replication.leader_mut() {
             leader.count_commit(&mut self.shared.context(out));
         }
+        self.shared.shard.apply_some(APPLY_STEPS);
         self.watch_metadata(out);
         self.clients.release(&mut serving!(self, out));
         self.subrequests.release(&mut serving!(self, out));
@@ -250,11 +252,8 @@ impl Node {
 
     /// When the next turn is due even if nothing happens.
     pub fn deadline(&self) -> Nanos {
-        let soon = if self.subrequests.is_hungry() || self.http.is_hungry() {
-            self.shared.clock.now
-        } else {
-            self.http.deadline()
-        };
+        let hungry = self.subrequests.is_hungry() || self.http.is_hungry() || self.shared.shard.unapplied();
+        let soon = if hungry { self.shared.clock.now } else { self.http.deadline() };
         let rewinding = self.shared.shard.rewinding();
         let role = self.replication.deadline(self.shared.clock.now, rewinding, self.shared.shard.committed());
         role.min(self.disk.pulse_at()).min(self.clients.deadline()).min(soon).min(self.repairs.deadline())

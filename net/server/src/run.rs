@@ -271,7 +271,7 @@ where
     options.segment_bytes = config.segment_bytes.0;
     options.max_value_bytes = config.max_value_bytes.0 as usize;
     options.cache_bytes = config.cache_bytes.0 as usize;
-    let (engine, files) = engine::io::open_shard(&common.dir, shard, &options, buffer)
+    let (engine, files) = engine::io::open_shard(&common.dir, shard, &options, buffer, &mut |_| ())
         .map_err(|source| RunError::Open { shard: shard.0, source })?;
     let context = ColdContext { dir: common.dir.shard_dir(shard), segment_bytes: options.segment_bytes };
     let mut secret = [0; 32];

@@ -70,6 +70,7 @@ fn leaders_log(dice: &mut Dice) -> (Vec<u8>, Vec<usize>, MemoryDisk) {
         shard.append(&[put], 1).expect("room");
         settle(&mut shard, &mut disk);
         shard.commit_to(shard.durable());
+        shard.apply_some(2);
         if kept.is_none() && dice.one_in(60) {
             kept = Some(disk.clone());
         }
