@@ -11,6 +11,10 @@ mod http;
 
 use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet};
 use engine::ids::GroupId;
+use engine::limits::{
+    MAX_LOG_BUFFER_BYTES, MAX_SEGMENT_BYTES, MIN_LOG_BUFFER_BYTES, MIN_SEGMENT_BYTES, SizeError, check_sizes,
+    max_frame_bytes,
+};
 use faces::auth;
 use node::settings::{self, Settings};
 use serde::{Deserialize, Serialize};
@@ -23,12 +27,11 @@ pub use node::settings::{Ack, Member, PORT_AGENCY};
 pub use node::units::{ByteSize, Span};
 
 /// Smallest and largest `segment_bytes`; a power of two between them.
-pub const SEGMENT_BYTES: (u64, u64) = (256 << 10, 256 << 20);
-/// Smallest and largest `log_buffer_bytes`. The upper bound lets both mirror halves of the buffer be one
-/// registered buffer of io_uring, which may not exceed 1 GiB.
-pub const LOG_BUFFER_BYTES: (u64, u64) = (128 << 10, 512 << 20);
+pub const SEGMENT_BYTES: (u64, u64) = (MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
+/// Smallest and largest `log_buffer_bytes`.
+pub const LOG_BUFFER_BYTES: (u64, u64) = (MIN_LOG_BUFFER_BYTES, MAX_LOG_BUFFER_BYTES);
 /// Bytes of a frame besides its value, at most: header, key, padding.
-pub const FRAME_OVERHEAD_BYTES: u64 = 48 + 65_535 + 8;
+pub const FRAME_OVERHEAD_BYTES: u64 = max_frame_bytes(0);
 /// Largest `max_clients`, per shard thread.
 pub const MAX_CLIENTS_LIMIT: u32 = 1 << 20;
 
@@ -167,7 +170,7 @@ fn default_shards() -> u16 {
     1
 }
 fn default_segment_bytes() -> ByteSize {
-    ByteSize(256 << 20)
+    ByteSize(engine::limits::DEFAULT_SEGMENT_BYTES)
 }
 fn default_log_buffer_bytes() -> ByteSize {
     ByteSize(64 << 20)
@@ -291,24 +294,13 @@ impl NodeConfig {
             );
         }
         let value = self.max_value_bytes;
-        if value.0 == 0 {
-            return wrong("max_value_bytes", value, "it must be at least 1");
-        }
-        let frame = value.0 + FRAME_OVERHEAD_BYTES;
-        if buffer.0 <= 2 * frame {
-            return wrong(
-                "log_buffer_bytes",
-                buffer,
-                format!("with max_value_bytes = {value} it must exceed {}", ByteSize(2 * frame)),
-            );
-        }
-        if segment.0 < 2 * frame.min(SEGMENT_BYTES.1 / 2) {
-            return wrong(
-                "segment_bytes",
-                segment,
-                format!("with max_value_bytes = {value} it must be at least {}", ByteSize(2 * frame)),
-            );
-        }
+        check_sizes(value.0, segment.0, buffer.0).or_else(|error| match error {
+            SizeError::Value { .. } => wrong("max_value_bytes", value, error.to_string()),
+            SizeError::Segment { .. } | SizeError::SegmentForValue { .. } => {
+                wrong("segment_bytes", segment, error.to_string())
+            }
+            SizeError::LogBuffer { .. } => wrong("log_buffer_bytes", buffer, error.to_string()),
+        })?;
         if self.max_clients == 0 || self.max_clients > MAX_CLIENTS_LIMIT {
             return wrong(
                 "max_clients",
