@@ -97,6 +97,51 @@ fn a_node_does_not_outlive_its_warden() {
 }
 
 #[test]
+fn a_node_whose_program_has_capabilities_does_not_outlive_its_warden_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agency, port] = free_ports();
+    let setup = Setup::new(0, &[agency], dir.path()).node(port).with("T_FORGETS_WARDEN", 1);
+    let mut warden = Warden::start(&setup);
+    let pid = pid_of_start(&warden.wait_for("@ started 1"));
+    warden.wait_for("is ready after");
+    let node = pidfd_open(Pid::from_raw(pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
+    warden.signal(libc::SIGKILL);
+    let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&node, PollFlags::IN)], Some(&patience)), Ok(1), "the node lives on");
+}
+
+#[test]
+fn a_disk_that_was_replaced_under_a_living_warden_is_seen_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut warden, pid, _) = alone(dir.path(), 1);
+    warden.wait_for("@ disk 1");
+    std::fs::write(dir.path().join("0").join("disk"), "77").unwrap();
+    signal_process(pid, libc::SIGKILL);
+    warden.wait_for("@ started 2");
+    warden.wait_for("@ disk 77");
+    // Nothing is started on a disk that does not say who it is.
+    std::fs::write(dir.path().join("0").join("disk"), "rust").unwrap();
+    let pid = pid_of_start(&warden.wait_for("incarnation 2 starts"));
+    signal_process(pid, libc::SIGKILL);
+    warden.wait_for("the node cannot be started: invalid digit");
+    std::fs::write(dir.path().join("0").join("disk"), "78").unwrap();
+    warden.wait_for("@ disk 78");
+}
+
+#[test]
+fn an_accepted_loss_is_told_to_the_brain_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agency] = free_ports();
+    let setup = Setup::new(0, &[agency], dir.path());
+    Warden::start(&setup).wait_for("up: pid");
+    store::accept_data_loss(&dir.path().join("0")).unwrap();
+    Warden::start(&setup).wait_for("@ the loss is accepted");
+    let mut third = Warden::start(&setup);
+    third.wait_for("up: pid");
+    assert!(!dir.path().join("0").join(store::ACCEPTANCE).exists());
+}
+
+#[test]
 fn an_orderly_stop_stops_the_node_first() {
     let dir = tempfile::tempdir().unwrap();
     let (mut warden, ..) = alone(dir.path(), 1);

@@ -5,7 +5,7 @@ use agency::events::{Command, Event};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId};
 use agency::message::Message;
 use agency::overseer::{Overseer, OverseerOptions};
-use agency::shard::{Health, ShardProgress};
+use agency::shard::{Health, ShardProgress, Standing};
 use agency::timing::Timing;
 use agency::view::ClusterView;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -15,7 +15,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use warden::page::{Attached, ChildFds};
-use warden::{Brain, NodeOptions, Peer, Spawn, WardenConfig, now, run};
+use warden::{Brain, NodeOptions, Peer, Spawn, Start, WardenConfig, now, run};
 
 const SHARDS: u16 = 2;
 /// Ticks without a move after which the scripted brain wants its node killed.
@@ -36,6 +36,15 @@ pub fn play() {
         Ok("warden") => warden(),
         Ok("node") => node(),
         _ => {}
+    }
+}
+
+/// Identity of the disk: what the test wrote into the directory, else one of its own.
+fn disk_id() -> std::io::Result<u128> {
+    let dir = std::path::PathBuf::from(std::env::var("T_DIR").unwrap());
+    match std::fs::read_to_string(dir.join("disk")) {
+        Ok(text) => text.trim().parse().map_err(std::io::Error::other),
+        Err(_) => Ok(variable::<u128>("T_ME").unwrap() + 1),
     }
 }
 
@@ -68,7 +77,7 @@ fn warden() {
         Box::new(|incarnation, _| {
             let mut command = super::role_command();
             command.env("T_ROLE", "node").env("T_INCARNATION", incarnation.0.to_string());
-            Ok(command)
+            Ok(Start { command, disk_id: Box::new(disk_id) })
         })
     });
     let data_nodes = NodeSet((1u8 << (ports.len() - 1)) - 1);
@@ -84,7 +93,7 @@ fn warden() {
             prefer_leader: None,
             warden_pid: std::process::id(),
             group,
-            disk_id: u128::from(me) + 1,
+            disk_id: disk_id().unwrap(),
         };
         let make = |image: Option<&[u8]>, now| Overseer::new(options, image, now).map(Talking);
         run(config, make, spawn)
@@ -132,11 +141,13 @@ impl Brain for Script {
             Event::Message(peer, Message::Died { incarnation, .. }) => {
                 say(&format!("hears {} of {} died", incarnation.0, peer.0));
             }
-            Event::NodeStarted(incarnation, pid) => {
+            Event::NodeStarted { incarnation, pid, disk_id } => {
                 (self.life, self.still) = (incarnation, 0);
                 out.push(Command::Store { ticket: incarnation.0, image: vec![1; 3000] });
                 say(&format!("started {} as {pid}", incarnation.0));
+                say(&format!("disk {disk_id}"));
             }
+            Event::DataLossAccepted => say("the loss is accepted"),
             Event::Stored(ticket) => say(&format!("stored {ticket}")),
             Event::NodeDied(incarnation) => {
                 out.extend(to_all(Message::Died { incarnation, hung: false }));
@@ -145,7 +156,8 @@ impl Brain for Script {
             Event::Progress(shards) => {
                 let turns: Vec<u64> = shards.iter().map(|s| s.turns).collect();
                 let ready = shards.iter().all(|s| s.health == Health::Ready);
-                let still = turns == self.turns && ready && shards.iter().all(|s| !s.starved);
+                let hangs = |s: &ShardProgress| !matches!(s.standing, Standing::Working | Standing::Starved);
+                let still = turns == self.turns && ready && shards.iter().all(hangs);
                 self.still = if still { self.still + 1 } else { 0 };
                 self.turns = turns;
                 if self.still == STILL_TICKS {
@@ -174,7 +186,7 @@ impl Brain for Talking {
         if let Event::NodeDied(incarnation) = &event {
             say(&format!("died {} at {}", incarnation.0, now_.0));
         }
-        if let Event::NodeStarted(incarnation, pid) = &event {
+        if let Event::NodeStarted { incarnation, pid, .. } = &event {
             say(&format!("started {} as {pid}", incarnation.0));
         }
         let before = out.len();
@@ -212,6 +224,11 @@ fn node() {
     let handler = leave as extern "C" fn(i32);
     // SAFETY: the handler only ends the process.
     unsafe { libc::signal(libc::SIGTERM, handler as libc::sighandler_t) };
+    if std::env::var_os("T_FORGETS_WARDEN").is_some() {
+        // What the kernel does when a program with file capabilities is loaded.
+        // SAFETY: a system call on numbers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
+    }
     let Attached { page, wake_shards, wake_warden: _wake } = ChildFds::from_env().unwrap().attach().unwrap();
     let page = Arc::new(page);
     let memory = vec![1u8; variable::<usize>("T_MIB").unwrap_or(1) << 20];

@@ -6,7 +6,7 @@ use crate::replication::message::{self, DAMAGED, EAGER, Header, Kind, Refusal};
 use crate::replication::peer::{APPEND_BYTES, Cursors, Peer};
 use crate::seam::{Action, Landing, LinkId};
 use crate::settings::Ack;
-use agency::configuration::{Change, Configuration};
+use agency::configuration::{Change, Configuration, EvictReason};
 use agency::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
 use agency::shard::{ShardRequest, ShardUpdate};
 use engine::error::AppendError;
@@ -316,7 +316,7 @@ impl Node {
         });
         let lost = lost.fold(NodeSet::default(), NodeSet::with);
         let change = if !lost.is_empty() {
-            Some(Change::Evict(lost))
+            Some(Change::Evict(lost, EvictReason::Gone))
         } else if matches!(leader.phase, Phase::Serving) && leader.handoff.is_none() {
             let committed = self.shard.committed();
             let learner = self.learner_to_admit(&configuration);
