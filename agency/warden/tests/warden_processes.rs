@@ -87,6 +87,28 @@ fn a_node_that_stands_still_is_killed() {
 }
 
 #[test]
+fn a_node_that_works_is_left_alone_and_one_that_sleeps_or_is_stopped_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agency, witness, port] = free_ports();
+    let setup = Setup::new(0, &[agency, witness], dir.path()).node(port);
+    let mut warden = Warden::start(&setup.with("T_BRAIN", "overseer").with("T_RESPAWN_MS", 50));
+    warden.wait_for("is ready after");
+    let mut client = TcpStream::connect(local(port)).unwrap();
+    client.write_all(b"w").unwrap();
+    warden.wait_for("@ node has worked");
+    assert!(!warden.said.iter().any(|line| line.contains("hangs: killed")));
+    client.write_all(b"s").unwrap();
+    warden.wait_for("incarnation 1 hangs: killed");
+    let pid: u32 = warden.wait_for("@ started 2 as").parse().unwrap();
+    warden.wait_for("is ready after");
+    let stopped = now().0;
+    signal_process(pid, libc::SIGSTOP);
+    warden.wait_for("incarnation 2 hangs: killed");
+    let died = moment(&warden.wait_for("@ died 2 at"));
+    eprintln!("measured: dead {} us after SIGSTOP", (died - stopped) / 1000);
+}
+
+#[test]
 fn a_node_does_not_outlive_its_warden() {
     let dir = tempfile::tempdir().unwrap();
     let (warden, pid, _) = alone(dir.path(), 1);

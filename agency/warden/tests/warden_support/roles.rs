@@ -12,8 +12,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use std::io::Read;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use warden::page::{Attached, ChildFds};
 use warden::{Brain, NodeOptions, Peer, Spawn, Start, WardenConfig, now, run};
 
@@ -213,13 +214,31 @@ impl Brain for Talking {
     }
 }
 
+/// What a client told the shards' threads to do instead of moving.
+static ORDER: AtomicU8 = AtomicU8::new(0);
+const WORK: u8 = 1;
+const SLEEP: u8 = 2;
+/// How long they do: far longer than a hang, far shorter than the longest work.
+const LONG: Duration = Duration::from_millis(600);
+
+/// Uses a CPU without taking a step.
+fn work() {
+    let end = Instant::now() + LONG;
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+    if ORDER.swap(0, Relaxed) == WORK {
+        say("node has worked");
+    }
+}
+
 extern "C" fn leave(_signal: i32) {
     // SAFETY: ends the process at once; allowed in a signal handler.
     unsafe { libc::_exit(0) }
 }
 
-/// A stand-in node: holds its locks, moves its progress, takes connections. A client's byte makes it end:
-/// `q` in order, `f` with last words.
+/// A stand-in node: holds its locks, moves its progress, takes connections. A client's byte makes it end, `q` in
+/// order, `f` with last words; or stand still, `w` at work, `s` asleep.
 fn node() {
     let handler = leave as extern "C" fn(i32);
     // SAFETY: the handler only ends the process.
@@ -242,6 +261,11 @@ fn node() {
             let (mut turns, mut seen) = (0, 0);
             loop {
                 turns += 1;
+                match ORDER.load(Relaxed) {
+                    WORK => work(),
+                    SLEEP => std::thread::sleep(LONG),
+                    _ => {}
+                }
                 area.set_progress(&ShardProgress { turns, health: Health::Ready, ..Default::default() });
                 let pause = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
                 if poll(&mut [PollFd::new(&wake, PollFlags::IN)], Some(&pause)).unwrap() > 0 {
@@ -271,6 +295,8 @@ fn node() {
                         page.set_node_stopping();
                         std::process::exit(0);
                     }
+                    b'w' => ORDER.store(WORK, Relaxed),
+                    b's' => ORDER.store(SLEEP, Relaxed),
                     b'f' => {
                         page.fail("the disk is on fire");
                         std::process::abort();
