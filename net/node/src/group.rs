@@ -111,10 +111,11 @@ impl Group {
         node_view(&self.view, node).is_some_and(|seen| seen.stopping)
     }
 
-    /// Whether every other data node that is up stops in order, too; so it is if none is up.
+    /// Whether every other data node stops in order, too, or is known not to be up.
     pub fn all_others_stop(&self, options: &NodeOptions) -> bool {
         let others = options.settings.data_nodes().without(options.me);
-        others.iter().all(|node| !self.warden_answers_for(node) || self.stops(node))
+        let down = |node| node_view(&self.view, node).is_some_and(|seen| !seen.up);
+        others.iter().all(|node| self.stops(node) || down(node))
     }
 
     /// Whether a node's warden says that its process runs: it is slow then, and not gone, whatever its connections do.
