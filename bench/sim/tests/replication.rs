@@ -1,6 +1,7 @@
 //! The node's promises, each as a story of two nodes. Their shells are virtual; node and engine are the real ones.
 
 mod repair;
+mod steady;
 use agency::configuration::Change;
 use agency::ids::NodeSet;
 use engine::testing::MemoryDisk;
@@ -267,7 +268,7 @@ fn a_follower_that_lost_acknowledged_frames_is_evicted_and_fed_anew() {
     pair.hosts[1].disk = Device::new(MemoryDisk::new(256 << 10));
     pair.start(B);
     pair.run_until("the admission", |w| {
-        w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(_)))
+        w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(..)))
             && in_sync(w) == NodeSet::of(&[A, B])
     });
     pair.run_until("both to settle", settled);

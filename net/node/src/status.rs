@@ -55,6 +55,10 @@ pub struct ShardStatus {
     /// `None` before the group is founded.
     pub leader: Option<String>,
     pub in_sync: Vec<String>,
+    /// Since when writes have been acknowledged on fewer nodes than the group has, as far as is known here: RFC 3339 in
+    /// UTC. `None`: they are not.
+    #[serde(default)]
+    pub exposed_since: Option<String>,
     /// By the node's name; a node that was never heard of is missing.
     pub nodes: BTreeMap<String, ReplicaStatus>,
 }
@@ -95,7 +99,7 @@ impl ReplicaRole {
     }
 }
 
-/// A decided configuration.
+/// A decided change of leadership; or all evictions, or admissions, of one node for one reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// Wall time of the proposal, RFC 3339 in UTC.
@@ -104,6 +108,11 @@ pub struct HistoryEntry {
     pub epoch: u64,
     pub leader: String,
     pub why: String,
+    /// Whom it was about, where it was not the leadership: who was evicted or admitted.
+    pub node: Option<String>,
+    /// How often that happened for this reason so far; `at` and `epoch` are those of the last time.
+    #[serde(default)]
+    pub count: u64,
 }
 
 impl Status {
@@ -134,12 +143,18 @@ impl Status {
             let progress = |node| progress_of(node, usize::from(id));
             ShardStatus::new(settings, view, ShardId(id), &name, &progress)
         });
-        let history = view.history.iter().map(|(shard, c)| HistoryEntry {
+        let led = view.history.iter().map(|(shard, c)| (*shard, c, None, 1));
+        let counted = view.tallies.iter().map(|t| (t.shard, &t.newest, Some(t.member), t.count));
+        let mut past: Vec<_> = led.chain(counted).collect();
+        past.sort_by_key(|(_, c, ..)| c.at_ms);
+        let history = past.into_iter().map(|(shard, c, node, count)| HistoryEntry {
             at: rfc3339(c.at_ms),
             shard: shard.0,
             epoch: c.epoch.0,
             leader: name(c.leader),
             why: why(c.why).to_owned(),
+            node: node.map(name),
+            count,
         });
         Status {
             nodes: nodes.collect(),
@@ -190,6 +205,7 @@ impl ShardStatus {
             version: known.map_or(0, |c| c.version.0),
             leader: known.filter(|_| !lost).map(|c| name(c.leader)),
             in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
+            exposed_since: exposed_since(view, id).map(rfc3339),
             nodes: settings.data_nodes().iter().filter_map(replica).collect(),
         }
     }
@@ -215,6 +231,12 @@ impl Status {
             if shard.serving_leader().is_none() {
                 troubles.push(format!("shard {} has no leader that serves", shard.id));
             }
+            if let Some(since) = &shard.exposed_since {
+                troubles.push(format!(
+                    "shard {} is exposed since {since}: some writes are on fewer disks",
+                    shard.id
+                ));
+            }
             for node in self.nodes.iter().filter(|n| !shard.in_sync.contains(&n.name)) {
                 troubles.push(format!("node {} is not in sync for shard {}", node.name, shard.id));
             }
@@ -224,6 +246,18 @@ impl Status {
         }
         troubles
     }
+}
+
+/// Since when, in ms since the epoch of Unix, a shard's configurations have had members out of the in-sync set: the
+/// oldest of those in a row that are known.
+fn exposed_since(view: &ClusterView, shard: ShardId) -> Option<u64> {
+    let now = view.shards.get(usize::from(shard.0))?.configuration?;
+    let tallies = view.tallies.iter().map(|tally| (tally.shard, tally.newest));
+    let past = view.history.iter().copied().chain(tallies);
+    let mut known: Vec<_> = past.filter(|(of, _)| *of == shard).map(|(_, c)| c).collect();
+    known.push(now);
+    known.sort_by_key(|c| c.version);
+    known.iter().rev().take_while(|c| c.in_sync != c.members).last().map(|c| c.at_ms)
 }
 
 /// The stable name of a reason.
@@ -237,6 +271,10 @@ pub fn why(why: Why) -> &'static str {
         Why::Handoff => "handoff",
         Why::Evicted => "evicted",
         Why::Admitted => "admitted",
+        Why::Slow => "slow",
+        Why::Left => "left",
+        Why::DiskStalled => "disk-stalled",
+        Why::DataLossAccepted => "data-loss-accepted",
     }
 }
 
@@ -252,8 +290,9 @@ pub fn rfc3339(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Ack, HttpSettings, Member};
+    use crate::settings::{Ack, CopySettings, HttpSettings, Member};
     use agency::configuration::Configuration;
+    use agency::history::Tally;
     use agency::ids::{Epoch, Incarnation, NodeSet, Version};
     use agency::view::{NodeView, ShardView};
     use engine::ids::GroupId;
@@ -284,6 +323,7 @@ mod tests {
             max_value_bytes: 1 << 20,
             max_clients: 100,
             evict_after: Duration::from_millis(30),
+            copies: CopySettings::default(),
             http: HttpSettings::default(),
             members,
         };
@@ -295,6 +335,7 @@ mod tests {
             up: true,
             progress: vec![ShardProgress { written, durable, ..Default::default() }],
             suspect: false,
+            stopping: false,
         };
         let configuration = Configuration {
             leader: NodeId(0),
@@ -306,11 +347,15 @@ mod tests {
             leader_incarnation: Incarnation(1),
             at_ms: 0,
         };
+        let founded = Configuration { why: Why::Founded, ..configuration };
+        let newest = Configuration { at_ms: 5, ..configuration };
+        let tally = Tally { shard: ShardId(0), member: NodeId(1), count: 7, first_ms: 2, newest };
         let view = ClusterView {
             nodes: vec![node(0, 80, 80), node(1, 64, 48)],
             agents: Vec::new(),
             shards: vec![ShardView { configuration: Some(configuration), leader_lost: false }],
-            history: vec![(ShardId(0), configuration)],
+            history: vec![(ShardId(0), founded)],
+            tallies: vec![tally],
         };
         let fresh = ShardProgress { written: 96, durable: 96, ..Default::default() };
         let status = Status::new(&settings, &view, &[fresh]);
@@ -319,7 +364,10 @@ mod tests {
         assert_eq!(shard.nodes["a"].role, ReplicaRole::Leader);
         assert_eq!((shard.nodes["a"].written, shard.nodes["a"].lag_us), (96, Some(0)));
         assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (ReplicaRole::Learner, 48));
-        assert_eq!(status.history[0].why, "evicted");
+        let [first, last] = &status.history[..] else { panic!("{:?}", status.history) };
+        assert_eq!((first.why.as_str(), &first.node, first.count), ("founded", &None, 1));
+        assert_eq!((last.why.as_str(), last.node.as_deref(), last.count), ("evicted", Some("b"), 7));
+        assert_eq!(shard.exposed_since.as_deref(), Some("1970-01-01T00:00:00.000Z"));
         assert_eq!(status.nodes[1].http, "127.0.0.1:7580");
     }
 
