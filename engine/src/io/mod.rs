@@ -2,8 +2,8 @@
 
 pub mod cold;
 pub mod dir;
+pub mod medium;
 mod open;
-pub mod probe;
 pub mod ring;
 mod ring_buffers;
 

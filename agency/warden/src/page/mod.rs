@@ -32,7 +32,7 @@ use thiserror::Error;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"BatonPag");
 /// Raised with every change of what lies where.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 const VIEW_WORDS: usize = VIEW_BYTES.div_ceil(8) + 1;
 /// Longest reason kept by [`SharedPage::fail`], in bytes; longer ones are cut.
 pub const FAILURE_BYTES: usize = 504;
@@ -91,6 +91,8 @@ struct Held {
     alive: UnsafeCell<libc::pthread_mutex_t>,
     /// Thread id of the holder; 0 until the lock is held.
     thread: AtomicU32,
+    /// The progress word.
+    word: AtomicU64,
 }
 
 #[repr(C, align(128))]
@@ -319,14 +321,21 @@ impl ShardArea {
         }
     }
 
-    /// Node, shard thread: how it stands; once per turn of its loop. `starved` is not the node's to say.
+    /// Node, shard thread: how it stands; once per turn of its loop. Its `turns` are the progress word, as
+    /// [`raise_progress`](Self::raise_progress) sets it. `starved` is not the node's to say.
     pub fn set_progress(&self, progress: &ShardProgress) {
         self.progress.0.write(&progress_words(progress));
+        self.raise_progress(progress.turns);
     }
 
-    /// Warden: what the shard said last; `starved` is false.
+    /// Node, shard thread: it moves. Any number of times in a turn, each time with a higher `word`.
+    pub fn raise_progress(&self, word: u64) {
+        self.held.word.store(word, Release);
+    }
+
+    /// Warden: what the shard said last, with the progress word as its `turns`; `starved` is false.
     pub fn progress(&self) -> ShardProgress {
-        progress_of(&self.progress.0.read().1)
+        ShardProgress { turns: self.held.word.load(Acquire), ..progress_of(&self.progress.0.read().1) }
     }
 
     /// Node, shard thread: asks for a change; then wake the warden. Replaces the request before.
@@ -379,6 +388,8 @@ mod tests {
         node.shard(ShardId(2)).set_progress(&progress);
         assert_eq!(warden.shard(ShardId(2)).progress(), progress);
         assert_eq!(warden.shard(ShardId(1)).progress(), ShardProgress::default());
+        node.shard(ShardId(2)).raise_progress(6);
+        assert_eq!(warden.shard(ShardId(2)).progress(), ShardProgress { turns: 6, ..progress });
         assert_eq!(node.view(&mut 0), None);
         warden.publish_view(&ClusterView::default());
         let mut seen = 0;
