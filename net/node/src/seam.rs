@@ -41,6 +41,28 @@ pub struct Lease {
     pub until: Nanos,
 }
 
+/// What the process and its host have and use, as the shell found it lately: for `INFO`, and for nobody's
+/// decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Memory of the process that is resident, in bytes.
+    pub resident_bytes: u64,
+    /// Memory of the host in bytes.
+    pub system_memory_bytes: u64,
+    /// CPU time of the process, in microseconds.
+    pub cpu_user_us: u64,
+    pub cpu_sys_us: u64,
+    /// Bytes of the medium that holds the data, and how many of them are free.
+    pub disk_total_bytes: u64,
+    pub disk_free_bytes: u64,
+    /// Connections that were refused because there were too many.
+    pub rejected_connections: u64,
+    /// Calls of `io_uring_enter` that took more than 1 ms longer than they had to wait, and the longest of
+    /// them, over all shards of the process.
+    pub submission_stalls: u64,
+    pub submission_stall_max_us: u64,
+}
+
 /// Something that happened.
 pub enum Event<'a> {
     /// A client connected. `peer` is its address for `CLIENT LIST`.
@@ -51,6 +73,10 @@ pub enum Event<'a> {
     ClientSent { conn: ConnId },
     /// The client is gone (or its socket failed). No event for it follows.
     ClientClosed { conn: ConnId },
+    /// A client that is paused closed its side of the connection: what it still wants nobody may be waiting
+    /// for. Only for paused ones, once per pause: of the others this is said by `ClientClosed`, which comes
+    /// for this one, too, when it is no longer paused and what it sent before is read.
+    ClientHalfClosed { conn: ConnId },
 
     /// Another node connected to this shard and said this first (a whole header of `replication::message`).
     LinkAccepted { link: LinkId, header: &'a [u8] },
@@ -79,6 +105,8 @@ pub enum Event<'a> {
     Mail(Box<crate::mail::Mail>),
     /// The answer to [`Action::Control`].
     ControlDone { ticket: u64, done: Box<JobDone> },
+    /// The shell looked at what the process uses; about once a second.
+    Resources(Resources),
     /// An administrator asks to hand leadership to this node (`None`: to the best one).
     HandoffWanted(Option<NodeId>),
     /// An orderly stop was asked for: hand over if leading, then [`Action::Stopped`].

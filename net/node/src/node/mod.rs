@@ -271,6 +271,7 @@ impl Node {
             }
             Event::Mail(mail) => self.mail(*mail, out),
             Event::ControlDone { ticket, done } => self.job_done(ticket, *done, out),
+            Event::ClientHalfClosed { .. } | Event::Resources(_) => {}
             Event::HandoffWanted(to) => self.handoff_wanted(to),
             Event::StopWanted => {
                 self.stopping.get_or_insert(Stopping { since: now, announced: false });
