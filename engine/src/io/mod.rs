@@ -3,8 +3,8 @@
 mod claim;
 pub mod cold;
 pub mod dir;
+pub mod medium;
 mod open;
-pub mod probe;
 pub mod ring;
 mod ring_buffers;
 

@@ -5,7 +5,7 @@ use crate::disk::{DiskCommand, DiskWork};
 use crate::ids::{Epoch, GroupId, Lsn};
 use crate::io::cold::{self, ColdContext, write_all};
 use crate::io::dir::{self, DataDir, DirError, FormatOptions};
-use crate::io::{Opening, ShardFiles, open_shard, probe};
+use crate::io::{Opening, ShardFiles, open_shard};
 use crate::memory::MirrorBuffer;
 use crate::shard::{Op, Shard, View};
 use rustix::fs::fdatasync;
@@ -169,14 +169,6 @@ fn one_whole_copy_of_the_superblock_is_enough() {
     bytes[4096 + 20] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
     assert!(matches!(dir::open(&path, &format_options()), Err(DirError::Damaged { .. })));
-}
-
-#[test]
-fn the_probe_leaves_nothing_behind() {
-    let place = tempfile::tempdir().unwrap();
-    let probe = probe::probe(place.path()).unwrap();
-    assert!(probe.dsync.as_nanos() > 0 && probe.write_then_fdatasync.as_nanos() > 0);
-    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
 }
 
 #[test]
