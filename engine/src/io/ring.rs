@@ -22,6 +22,7 @@ use rustix::net::addr::SocketAddrArg;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Operations that fit into the submission queue between two system calls; more cost an extra one.
@@ -130,6 +131,8 @@ impl LogMemory {
 pub enum Piece {
     /// Bytes of its own.
     Bytes(Vec<u8>),
+    /// Bytes that others have, too, and nobody changes.
+    Shared(Arc<Vec<u8>>),
     /// `len` bytes of the log buffer at the log position `at`.
     Log { at: u64, len: usize },
 }
@@ -139,6 +142,7 @@ impl Piece {
     pub fn len(&self) -> usize {
         match self {
             Piece::Bytes(bytes) => bytes.len(),
+            Piece::Shared(bytes) => bytes.len(),
             Piece::Log { len, .. } => *len,
         }
     }
@@ -376,6 +380,7 @@ impl<T: Copy> Ring<T> {
         for piece in &pieces {
             let (start, len) = match piece {
                 Piece::Bytes(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+                Piece::Shared(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
                 Piece::Log { at, len } => (self.log.at(*at, *len), *len),
             };
             let skipped = skip.min(len);

@@ -163,6 +163,7 @@ mod tests {
             root_password_hash: None,
             max_value_bytes: 1 << 20,
             max_clients: 1,
+            memory: Default::default(),
             evict_after: second,
             http: HttpSettings {
                 not_leader_error: 1496,

@@ -41,12 +41,38 @@ pub struct Settings {
     pub max_value_bytes: usize,
     /// Most client connections of one shard thread.
     pub max_clients: u32,
+    /// What the clients of a shard thread may hold of its memory.
+    pub memory: ClientMemory,
     /// A leader removes a lost follower from the in-sync set after this long.
     pub evict_after: Duration,
     /// The HTTP face.
     pub http: HttpSettings,
     /// Everybody in the group. A member's place in this list is its `NodeId`.
     pub members: Vec<Member>,
+}
+
+/// Bounds of what clients make a shard thread hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientMemory {
+    /// A RESP client that leaves more than this unread for `output_soft_time` is reset.
+    pub output_soft: usize,
+    pub output_soft_time: Duration,
+    /// One that leaves more than this unread is reset at once, and no single reply may be larger.
+    pub output_hard: usize,
+    /// What all RESP clients of a shard thread may hold, requests and replies: beyond it the one that holds most is
+    /// reset, and new ones are refused.
+    pub all: usize,
+}
+
+impl Default for ClientMemory {
+    fn default() -> ClientMemory {
+        ClientMemory {
+            output_soft: 32 << 20,
+            output_soft_time: Duration::from_secs(10),
+            output_hard: 256 << 20,
+            all: 512 << 20,
+        }
+    }
 }
 
 /// Limits and habits of the HTTP face.

@@ -14,7 +14,7 @@ use engine::limits::BLOCK;
 use engine::shard::{Op, Shard};
 use engine::testing::MemoryDisk;
 use node::Node;
-use node::events::{Command, ConnId, Face, Landing, Lease, LinkId};
+use node::events::{Command, ConnId, Face, Landing, Lease, LinkId, Part};
 use node::replication::message::{DAMAGED, EAGER, MessageKind, RawHeader, encode_history, group_mark};
 use sim::host_config::HostConfig;
 use sim::shell::device::Device;
@@ -361,8 +361,8 @@ impl Scene {
 
     fn carry_out(&mut self, action: Command) {
         match action {
-            Command::ClientSend { conn, bytes } => {
-                self.replies.extend_from_slice(&bytes);
+            Command::ClientSend { conn, parts } => {
+                self.replies.extend_from_slice(&Part::join(&parts));
                 self.check_reply();
                 self.handle(Input::ClientSent { conn });
             }

@@ -12,7 +12,7 @@ mod http;
 use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet};
 use engine::ids::GroupId;
 use faces::auth;
-use node::settings::{self, Settings};
+use node::settings::{self, ClientMemory, Settings};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -494,6 +494,7 @@ impl NodeConfig {
             root_password_hash: self.root_password_hash.clone(),
             max_value_bytes: self.max_value_bytes.0 as usize,
             max_clients: self.max_clients,
+            memory: ClientMemory::default(),
             evict_after: self.timing.evict_after.0,
             http: self.http.settings(),
             members: self.members.clone(),
