@@ -7,7 +7,7 @@ use crate::network::{Owner, Packet};
 use crate::shell::input::Input;
 use crate::world::{Caller, What, World};
 use engine::ids::ShardId;
-use node::events::{Command, Face};
+use node::events::{Command, Face, Part};
 
 /// The longest time between two turns of an idle shard.
 const IDLE_TURN: u64 = 5_000_000;
@@ -86,7 +86,8 @@ impl World {
         let Some(node) = &mut self.hosts[host].node else { return };
         let actor = &mut node.shards[place];
         match action {
-            Command::ClientSend { conn, bytes } => {
+            Command::ClientSend { conn, parts } => {
+                let bytes = Part::join(&parts);
                 if let Some((connection, face)) = actor.conns.get(&conn).copied() {
                     if face == Face::Shard && !bytes.starts_with(b"-") {
                         self.note_answer(host, shard, connection);
@@ -103,7 +104,7 @@ impl World {
                     }
                 }
             }
-            Command::ClientPause { .. } => {}
+            Command::ClientPause { .. } | Command::ClientWatch { .. } => {}
             Command::LinkConnect { link, to } => {
                 actor.links.insert(link, Link::default());
                 self.call(Caller::Link { host, life, shard, link }, host, usize::from(to.0));

@@ -16,8 +16,9 @@ use engine::shard::Shard;
 use engine::testing::MemoryDisk;
 use faces::auth::password::{self, Secret};
 use node::Node;
-use node::events::{Command, ConnId, Face, Lease, LinkId};
+use node::events::{Command, ConnId, Face, Lease, LinkId, Part};
 use node::job::Job;
+use node::mail::Mail;
 use node::replication::message::{self, Hello, Message, Sender};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,6 +62,17 @@ pub struct Half {
     pub replies: Vec<u8>,
     pub client_closed: bool,
     pub client_paused: bool,
+    /// What its other RESP clients were told, and which of them it closed or cut off.
+    pub told: BTreeMap<ConnId, Vec<u8>>,
+    pub ended: Vec<ConnId>,
+    /// RESP clients that do not read, and those it watches.
+    pub not_reading: Vec<ConnId>,
+    pub watched: Vec<ConnId>,
+    /// Turns so far, and the most bytes that one of them appended to the log.
+    pub turns: u64,
+    pub most_appended: u64,
+    /// The largest part that was copied for a client, in bytes.
+    pub largest_copy: usize,
     pub warnings: Vec<String>,
     /// What its newest HTTP client was sent.
     pub responses: Vec<u8>,
@@ -96,6 +108,8 @@ pub struct Pair {
     /// Jobs are done as they come; else they are kept here.
     pub works: bool,
     pub jobs: Vec<(usize, u64, Job)>,
+    /// What was said to other shards of the node: there are none.
+    pub mails: Vec<(usize, ShardId, Box<Mail>)>,
     /// What is to come, when, and to which host.
     queue: BTreeMap<(u64, u64), (usize, Delivery)>,
     sequence: u64,
@@ -141,11 +155,18 @@ impl Pair {
         };
         let host = || Half {
             node: None,
-            disk: Device::new(MemoryDisk::new(256 << 10)),
+            disk: Device::new(MemoryDisk::new(config.segment_bytes)),
             incarnation: 0,
             replies: Vec::new(),
             client_closed: false,
             client_paused: false,
+            told: BTreeMap::new(),
+            ended: Vec::new(),
+            not_reading: Vec::new(),
+            watched: Vec::new(),
+            turns: 0,
+            most_appended: 0,
+            largest_copy: 0,
             warnings: Vec::new(),
             responses: Vec::new(),
             http_closed: true,
@@ -170,6 +191,7 @@ impl Pair {
             asked: Vec::new(),
             works: true,
             jobs: Vec::new(),
+            mails: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             config: Arc::new(config),
@@ -309,6 +331,48 @@ impl Pair {
 
     pub fn send_bytes(&mut self, node: NodeId, bytes: &[u8]) {
         self.deliver(node, Input::ClientBytes { conn: CLIENT, bytes: bytes.to_vec() });
+    }
+
+    /// Opens another RESP connection.
+    pub fn open_resp(&mut self, node: NodeId) -> ConnId {
+        self.sequence += 1;
+        let conn = ConnId(CLIENT.0 + self.sequence);
+        self.hosts[node.0 as usize].told.insert(conn, Vec::new());
+        self.deliver(node, Input::ClientOpened { conn, face: Face::AnyKey, port: 7400 });
+        conn
+    }
+
+    /// Sends bytes on another RESP connection.
+    pub fn send_on(&mut self, node: NodeId, conn: ConnId, bytes: &[u8]) {
+        self.deliver(node, Input::ClientBytes { conn, bytes: bytes.to_vec() });
+    }
+
+    /// The same, without a turn after them: as if much came at once.
+    pub fn send_with_others(&mut self, node: NodeId, conns: &[ConnId], bytes: &[u8]) {
+        let host = node.0 as usize;
+        let mut actions = Vec::new();
+        let now = Nanos(self.now);
+        let Some(core) = &mut self.hosts[host].node else { return };
+        for conn in conns {
+            Input::ClientBytes { conn: *conn, bytes: bytes.to_vec() }.hand_to(core, now, &mut actions);
+        }
+        self.turn(host, actions);
+    }
+
+    /// What another RESP client was told.
+    pub fn take_told(&mut self, node: NodeId, conn: ConnId) -> Vec<u8> {
+        self.hosts[node.0 as usize].told.get_mut(&conn).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The client of a connection has closed its side.
+    pub fn half_close(&mut self, node: NodeId, conn: ConnId) {
+        self.deliver(node, Input::ClientHalfClosed { conn });
+    }
+
+    /// A client that did not read reads everything.
+    pub fn reads_again(&mut self, node: NodeId, conn: ConnId) {
+        self.hosts[node.0 as usize].not_reading.retain(|other| *other != conn);
+        self.deliver(node, Input::ClientSent { conn });
     }
 
     /// Has the jobs done that were kept.
@@ -457,10 +521,15 @@ impl Pair {
         let now = Nanos(self.now);
         let lease = Lease { epoch: self.configuration.epoch, until: Nanos(self.hosts[host].lease_until) };
         let Some(node) = &mut self.hosts[host].node else { return };
+        let tail = node.engine().tail().0;
         node.finish_turn(now, self.now / 1_000_000, lease, &mut actions);
+        let appended = node.engine().tail().0 - tail.min(node.engine().tail().0);
         let due = node.deadline().0.clamp(self.now + 1000, self.now + IDLE_TURN);
         self.queue.retain(|_, (of, delivery)| *of != host || !matches!(delivery, Delivery::Turn));
         self.later(due - self.now, host, Delivery::Turn);
+        let me = &mut self.hosts[host];
+        me.turns += 1;
+        me.most_appended = me.most_appended.max(appended);
         for action in actions {
             self.carry_out(host, action);
         }
@@ -468,7 +537,19 @@ impl Pair {
 
     fn carry_out(&mut self, host: usize, action: Command) {
         match action {
-            Command::ClientSend { conn, bytes } => {
+            Command::ClientSend { conn, parts } => {
+                let bytes = Part::join(&parts);
+                let me = &mut self.hosts[host];
+                let copied = parts.iter().filter(|part| matches!(part, Part::Owned(_)));
+                let largest = copied.map(|part| part.as_slice().len()).max().unwrap_or(0);
+                me.largest_copy = me.largest_copy.max(largest);
+                if let Some(told) = me.told.get_mut(&conn) {
+                    told.extend_from_slice(&bytes);
+                    if !me.not_reading.contains(&conn) {
+                        self.deliver(NodeId(host as u8), Input::ClientSent { conn });
+                    }
+                    return;
+                }
                 if conn == CLIENT {
                     self.hosts[host].replies.extend_from_slice(&bytes);
                 } else if conn == self.hosts[host].http {
@@ -479,6 +560,18 @@ impl Pair {
                     return;
                 }
                 self.deliver(NodeId(host as u8), Input::ClientSent { conn });
+            }
+            Command::ClientClose { conn } | Command::ClientReset { conn }
+                if self.hosts[host].told.contains_key(&conn) =>
+            {
+                self.hosts[host].ended.push(conn);
+            }
+            Command::ClientWatch { conn, on } => {
+                let watched = &mut self.hosts[host].watched;
+                watched.retain(|other| *other != conn);
+                if on {
+                    watched.push(conn);
+                }
             }
             Command::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
             Command::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
@@ -498,8 +591,9 @@ impl Pair {
                 self.later(JOB, host, Delivery::Job(ticket, *job));
             }
             Command::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
-            Command::ClientPause { .. } | Command::Mail { .. } => {}
+            Command::ClientPause { .. } => {}
             Command::Stopped => self.hosts[host].stopped = true,
+            Command::Mail { to, mail } => self.mails.push((host, to, mail)),
             Command::Warn { text } => self.hosts[host].warnings.push(text),
             Command::StopNode => self.later(0, host, Delivery::Stop),
             Command::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),

@@ -24,6 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::io::ring_buffers::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
@@ -150,6 +151,8 @@ impl LogMemory {
 pub enum Piece {
     /// Bytes of its own.
     Bytes(Vec<u8>),
+    /// Bytes that others have, too, and nobody changes.
+    Shared(Arc<Vec<u8>>),
     /// `len` bytes of the log buffer at the log position `at`.
     Log { at: u64, len: usize },
 }
@@ -159,6 +162,7 @@ impl Piece {
     pub fn len(&self) -> usize {
         match self {
             Piece::Bytes(bytes) => bytes.len(),
+            Piece::Shared(bytes) => bytes.len(),
             Piece::Log { len, .. } => *len,
         }
     }
@@ -414,6 +418,7 @@ impl<T: Copy> Ring<T> {
         for piece in &pieces {
             let (start, len) = match piece {
                 Piece::Bytes(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+                Piece::Shared(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
                 Piece::Log { at, len } => (self.log.at(*at, *len), *len),
             };
             let skipped = skip.min(len);

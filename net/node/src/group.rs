@@ -189,6 +189,7 @@ mod tests {
             root_password_hash: None,
             max_value_bytes: 1 << 20,
             max_clients: 1,
+            memory: Default::default(),
             evict_after: second,
             copies: CopySettings::default(),
             http: HttpSettings {

@@ -10,6 +10,14 @@
 pub enum Mutant {
     /// A value from the disk is told by its frame's place alone, which all keys of one command share.
     MixesUpValues,
+    /// A connection is served until nothing of it is left, however long that takes.
+    IgnoresBudget,
+    /// Who sends much is served before those who wait for their turn.
+    IgnoresQueue,
+    /// What a client does not read is kept for it, however much that is.
+    KeepsAllOutput,
+    /// What waited for too long, or for a client that has gone, is carried out all the same.
+    CarriesOutZombies,
     /// Rule 2: a deposed leader takes the writes of HTTP requests for committed.
     SettlesByGuess,
     /// Rule 2: the leader's own disk is enough.

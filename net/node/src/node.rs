@@ -21,7 +21,7 @@ use crate::replication::leader::STOP_HEARSAY;
 use crate::replication::links::LinkOwner;
 use crate::replication::repair::{Fault, Repaired, Repairs};
 use crate::replication::{Replication, message};
-use crate::serving::Serving;
+use crate::serving::{LEASELESS_LIMIT, Serving};
 use crate::settings::Ack;
 use crate::shared::Shared;
 use crate::store::{FetchedValue, ValueRead};
@@ -30,10 +30,12 @@ use crate::subrequest::{SubRequest, Work};
 use agency::ids::{Nanos, NodeId};
 use agency::shard::{Health, ShardProgress, ShardUpdate};
 use engine::disk::DiskDone;
+use engine::ids::Lsn;
 use engine::limits::APPLY_STEPS;
 use engine::log::BufferRange;
 use engine::segment::Location;
 use engine::shard::{Decoded, Shard};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An orderly stop gives up handing over after this and stops all the same.
@@ -52,6 +54,8 @@ pub struct Node {
     expired: Vec<Box<[u8]>>,
     disk: Disk,
     rates: Rates,
+    /// The commit LSN, and since when it stands still although there is more to commit.
+    commit_moved: (Lsn, Nanos),
     stopping: Option<Stopping>,
 }
 
@@ -112,6 +116,7 @@ impl Node {
             expired: Vec::new(),
             disk: Disk::default(),
             rates: Rates::default(),
+            commit_moved: (Lsn(0), Nanos(0)),
             stopping: None,
             shared: Shared::new(options, shard),
         }
@@ -155,6 +160,11 @@ impl Node {
             Event::ClientClosed { conn } => match self.shared.faces.remove(&conn) {
                 Some(Face::Http) => self.http.closed(conn, &mut http_context!(self, out)),
                 Some(_) => self.clients.closed(conn, &mut serving!(self, out)),
+                None => {}
+            },
+            Event::ClientHalfClosed { conn } => match self.shared.faces.get(&conn) {
+                Some(Face::Http) => self.http.half_closed(conn, &mut http_context!(self, out)),
+                Some(_) => self.clients.half_closed(conn, &mut serving!(self, out)),
                 None => {}
             },
             Event::LinkAccepted { .. }
@@ -230,18 +240,24 @@ impl Node {
         self.replication.turn(quiet, &mut self.shared.context(out));
         self.repairs.turn(&mut self.shared.context(out));
         self.hand_over(out);
-        self.clients.retry_held(&mut serving!(self, out));
-        self.subrequests.run_all(&mut serving!(self, out));
-        self.hand_over(out);
+        self.carry_out(out);
         self.http.turn(&mut http_context!(self, out));
         self.hand_over(out);
         drop_expired(&mut serving!(self, out));
         self.use_disk(out);
         self.send_frames(out);
+        let served = self.replication.serves();
         if let Some(leader) = self.replication.leader_mut() {
             leader.count_commit(&mut self.shared.context(out));
         }
         self.shared.shard.apply_some(APPLY_STEPS);
+        if !served && self.replication.serves() {
+            // Requests that waited for this do not wait for the next turn.
+            self.carry_out(out);
+            self.use_disk(out);
+            self.send_frames(out);
+        }
+        self.watch_isolation();
         self.watch_metadata(out);
         self.clients.release(&mut serving!(self, out));
         self.subrequests.release(&mut serving!(self, out));
@@ -249,13 +265,37 @@ impl Node {
         self.http.release(&mut http_context!(self, out));
         self.hand_over(out);
         self.stop_turn(out);
+        self.clients.next_turn();
         self.count();
         self.invariants();
     }
 
+    /// Carries out what waits, as far as a turn goes.
+    fn carry_out(&mut self, out: &mut Vec<Command>) {
+        self.clients.run_queued(&mut serving!(self, out));
+        self.subrequests.run_all(&mut serving!(self, out));
+        self.hand_over(out);
+    }
+
+    /// Notices that this leader sees no majority: for long it got no lease, and could not commit what it wrote.
+    fn watch_isolation(&mut self) {
+        let shared = &mut self.shared;
+        let (tail, committed) = (shared.shard.tail(), shared.shard.committed());
+        let now = shared.clock.now;
+        let stuck = self.replication.leads() && committed < tail && self.commit_moved.0 == committed;
+        if !stuck {
+            self.commit_moved = (committed, now);
+        }
+        let long = |since: Nanos| now >= since + LEASELESS_LIMIT;
+        shared.isolated = stuck && long(self.commit_moved.1) && shared.leaseless_since.is_some_and(long);
+    }
+
     /// When the next turn is due even if nothing happens.
     pub fn deadline(&self) -> Nanos {
-        let hungry = self.subrequests.is_hungry() || self.http.is_hungry() || self.shared.shard.unapplied();
+        let hungry = self.clients.is_hungry()
+            || self.subrequests.is_hungry()
+            || self.http.is_hungry()
+            || self.shared.shard.unapplied();
         let soon = if hungry { self.shared.clock.now } else { self.http.deadline() };
         let rewinding = self.shared.shard.rewinding();
         let role = self.replication.deadline(self.shared.clock.now, rewinding, self.shared.shard.committed());
@@ -355,7 +395,7 @@ impl Node {
         let mut cx = self.shared.context(out);
         let found = match bytes.map(|bytes| cx.shard.decode(at, &key, bytes)) {
             Some(Decoded::Value { value, expiry_ms, revision }) => {
-                FetchedValue::Value { value: value.to_vec(), expiry_ms, revision }
+                FetchedValue::Value { value: Arc::new(value.to_vec()), expiry_ms, revision }
             }
             Some(Decoded::Missing) => FetchedValue::OtherKey,
             Some(Decoded::More(spec)) => return cx.read(ReadFor::Value { reader, at, key }, spec),
@@ -423,12 +463,12 @@ impl Node {
     /// Mail from another shard of this node.
     fn mail(&mut self, mail: Mail, out: &mut Vec<Command>) {
         match mail {
-            Mail::Request { from, conn, ticket, session, bytes } => {
-                let request = ForwardedRequest { from, conn, ticket, session, bytes };
+            Mail::Request { from, conn, ticket, session, bytes, arrived } => {
+                let request = ForwardedRequest { from, conn, ticket, session, bytes, arrived };
                 self.clients.forwarded_request(request, &mut serving!(self, out));
             }
-            Mail::Reply { conn, ticket, bytes } => {
-                self.clients.forwarded_reply(conn, ticket, bytes, &mut serving!(self, out));
+            Mail::Reply { conn, ticket, parts } => {
+                self.clients.forwarded_reply(conn, ticket, parts, &mut serving!(self, out));
             }
             Mail::Gone { from, conn } => {
                 self.subrequests.forget((from, conn), &mut serving!(self, out));

@@ -10,6 +10,7 @@ use crate::replication::{Replication, Role};
 use crate::settings;
 use crate::shared::Context;
 use crate::store::{ShardStore, ValueRead, WantedRead};
+use agency::ids::Nanos;
 use engine::ids::Lsn;
 use engine::shard::View;
 use faces::resp::Ack;
@@ -19,6 +20,11 @@ use std::time::Duration;
 pub(crate) const PARK_LIMIT: Duration = Duration::from_millis(200);
 /// The same at a leader that is starting or handing over.
 const LEADER_PARK_LIMIT: Duration = Duration::from_secs(3);
+
+/// A leader that got no lease and could not commit what it wrote for this long answers that it cannot.
+pub(crate) const LEASELESS_LIMIT: Duration = Duration::from_secs(2);
+/// A request that came longer ago is not carried out any more: who sent it may have given it up, and sent it again.
+pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(3);
 
 /// See the head of this file.
 pub(crate) struct Serving<'a> {
@@ -37,6 +43,8 @@ pub(crate) enum Standing {
     Redirect,
     /// A write, and fewer nodes would acknowledge it than `min_in_sync` asks for.
     TooFewCopies,
+    /// Nothing that it could do would ever be confirmed: it sees no majority.
+    Refuse,
 }
 
 /// What must hold before a reply may leave.
@@ -88,6 +96,7 @@ impl Serving<'_> {
     pub fn standing(&self, write: bool, readonly: bool) -> Standing {
         let cx = &self.cx;
         match &self.replication.role {
+            Role::Leader(_) if cx.isolated => Standing::Refuse,
             Role::Leader(leader) if leader.serves() && !cx.stopping => {
                 if write && !leader.has_enough_copies(cx) {
                     return Standing::TooFewCopies;
@@ -122,6 +131,16 @@ impl Serving<'_> {
     /// No lease has come for longer than anybody is made to wait for one.
     pub fn lease_is_not_to_be_had(&self) -> bool {
         self.cx.leaseless_since.is_some_and(|since| self.cx.clock.now > since + PARK_LIMIT)
+    }
+
+    /// Whether it has been parked for as long as a failover takes.
+    pub fn is_over(&self, since: Nanos) -> bool {
+        self.cx.clock.now >= since + PARK_LIMIT
+    }
+
+    /// Whether a request that came then is too old to be carried out.
+    pub fn is_too_old(&self, arrived: Nanos) -> bool {
+        self.cx.clock.now > arrived + REQUEST_LIFETIME && !lacks(Mutant::CarriesOutZombies)
     }
 
     /// What may leave at this moment.

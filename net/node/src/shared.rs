@@ -114,6 +114,8 @@ pub(crate) struct Shared {
     pub lease: Lease,
     /// It leads, and has had no lease since then.
     pub leaseless_since: Option<Nanos>,
+    /// It leads, and for long neither got a lease nor could commit what it wrote.
+    pub isolated: bool,
     /// An orderly stop was asked for.
     pub stopping: bool,
     /// It gave up (rule 14), and does nothing any more.
@@ -135,6 +137,7 @@ impl Shared {
             faces: Faces::new(),
             lease: Lease::default(),
             leaseless_since: None,
+            isolated: false,
             stopping: false,
             failed: false,
         }
@@ -154,6 +157,7 @@ impl Shared {
             faces: &mut self.faces,
             lease: self.lease,
             leaseless_since: self.leaseless_since,
+            isolated: self.isolated,
             stopping: self.stopping,
             failed: &mut self.failed,
             out,
@@ -174,6 +178,7 @@ pub(crate) struct Context<'a> {
     faces: &'a mut Faces,
     pub lease: Lease,
     pub leaseless_since: Option<Nanos>,
+    pub isolated: bool,
     pub stopping: bool,
     failed: &'a mut bool,
     pub out: &'a mut Vec<Command>,
@@ -192,6 +197,12 @@ impl Context<'_> {
     pub fn close_client(&mut self, conn: ConnId) {
         self.faces.remove(&conn);
         self.out.push(Command::ClientClose { conn });
+    }
+
+    /// Cuts a client off: what is not out yet is thrown away.
+    pub fn reset_client(&mut self, conn: ConnId) {
+        self.faces.remove(&conn);
+        self.out.push(Command::ClientReset { conn });
     }
 
     /// Hands a job in to the control threads.

@@ -11,7 +11,7 @@ use engine::io::medium::Carrier;
 use engine::io::ring::LogMemory;
 use engine::memory::MirrorBuffer;
 use glommio::{LocalExecutorBuilder, Placement};
-use node::events::{Command, ConnId, Event, Face, Lease};
+use node::events::{Command, ConnId, Event, Face, Lease, Part};
 use server::control::Desk;
 use server::descriptors::Descriptors;
 use server::process::Process;
@@ -49,7 +49,10 @@ impl Core for Echo {
     fn finish_turn(&mut self, _now: Nanos, _wall_ms: u64, _lease: Lease, out: &mut Vec<Command>) {
         for (conn, bytes) in self.replies.iter_mut().filter(|(_, bytes)| !bytes.is_empty()) {
             if self.sending.insert(*conn) {
-                out.push(Command::ClientSend { conn: *conn, bytes: std::mem::take(bytes) });
+                out.push(Command::ClientSend {
+                    conn: *conn,
+                    parts: vec![Part::Owned(std::mem::take(bytes))],
+                });
             }
         }
     }

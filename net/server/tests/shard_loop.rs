@@ -8,7 +8,7 @@ use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork};
 use engine::io::medium::Carrier;
 use engine::io::ring::{LogMemory, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use engine::memory::{AlignedBlocks, MirrorBuffer};
-use node::events::{Command, ConnId, Event, Face, Lease};
+use node::events::{Command, ConnId, Event, Face, Lease, Part};
 use rustix::event::{EventfdFlags, eventfd};
 use server::control::Desk;
 use server::descriptors::{Descriptors, PER_SHARD, RESERVE};
@@ -97,7 +97,7 @@ impl Core for Small {
         for (conn, bytes) in self.replies.iter_mut().filter(|(_, bytes)| !bytes.is_empty()) {
             if !self.sending.contains(conn) {
                 self.sending.push(*conn);
-                out.push(Command::ClientSend { conn: *conn, bytes: std::mem::take(bytes) });
+                out.push(Command::ClientSend { conn: *conn, parts: vec![Part::Owned(std::mem::take(bytes))] });
             }
         }
     }

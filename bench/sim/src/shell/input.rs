@@ -23,6 +23,7 @@ pub enum Input {
     ClientBytes { conn: ConnId, bytes: Vec<u8> },
     ClientSent { conn: ConnId },
     ClientClosed { conn: ConnId },
+    ClientHalfClosed { conn: ConnId },
     LinkAccepted { link: LinkId, header: Vec<u8> },
     LinkConnected { link: LinkId },
     LinkBytes { link: LinkId, bytes: Vec<u8> },
@@ -63,6 +64,7 @@ impl Input {
         match self {
             Input::ClientSent { conn } => Event::ClientSent { conn },
             Input::ClientClosed { conn } => Event::ClientClosed { conn },
+            Input::ClientHalfClosed { conn } => Event::ClientHalfClosed { conn },
             Input::LinkConnected { link } => Event::LinkConnected { link },
             Input::LinkLanded { link } => Event::LinkLanded { link },
             Input::LinkSentLog { link, range } => Event::LinkSentLog { link, range },

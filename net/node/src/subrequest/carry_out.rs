@@ -104,6 +104,7 @@ impl SubRequests {
             Ok(Standing::Execute(view)) => view,
             Ok(Standing::Redirect) => return running.refuse(leader_of_this(at)),
             Ok(Standing::TooFewCopies) => return running.refuse(NotServed::TooFewCopies),
+            Ok(Standing::Refuse) => return running.refuse(NotServed::NoLeader),
             Err(refusal) => return running.refuse(refusal),
             Ok(Standing::Park(limit)) => {
                 let since = match running.state {
@@ -290,6 +291,13 @@ impl SubRequests {
         }
         if at.lease_is_not_to_be_had() {
             self.refuse_leaseless(at);
+        }
+        if at.cx.isolated {
+            let committed = at.cx.shard.committed();
+            self.take_out(at, |running, _| {
+                let needs = running.needs;
+                matches!(running.state, Await::Needs) && needs.wrote_upto.max(needs.read_upto) > committed
+            });
         }
         let allowed = at.allowed();
         let epoch = at.cx.group.topology().shards[usize::from(at.cx.options.shard.0)].epoch;

@@ -16,7 +16,7 @@ use engine::limits::{
     max_frame_bytes,
 };
 use faces::auth;
-use node::settings::{self, CopySettings, Settings};
+use node::settings::{self, ClientMemory, CopySettings, Settings};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -517,6 +517,7 @@ impl NodeConfig {
             root_password_hash: self.root_password_hash.clone(),
             max_value_bytes: self.max_value_bytes.0 as usize,
             max_clients: self.max_clients,
+            memory: ClientMemory::default(),
             evict_after: self.timing.evict_after.0,
             copies: CopySettings {
                 slow_after: self.timing.slow_after.0,

@@ -11,8 +11,8 @@ use super::doors::ACCEPTS;
 use crate::descriptors::PER_SHARD;
 use crate::process::Process;
 use agency::ids::Nanos;
-use engine::io::ring::{Completion, Lent, OpId, Ring};
-use node::events::{ConnId, Event, Face};
+use engine::io::ring::{Completion, Lent, OpId, Piece, Ring};
+use node::events::{ConnId, Event, Face, Part};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -121,7 +121,8 @@ impl Clients {
             client.sent = Some(0);
             self.sending += 1;
             let text = if face == Face::Http { HTTP_REFUSAL } else { REFUSAL };
-            ring.send_bytes(client.socket.as_raw_fd(), text.to_vec(), 0, Op::ClientSend(id));
+            let pieces = vec![Piece::Bytes(text.to_vec())];
+            ring.send_pieces(client.socket.as_raw_fd(), pieces, 0, Op::ClientSend(id));
             return;
         }
         let text = |address: Option<rustix::net::SocketAddrAny>| {
@@ -213,16 +214,17 @@ impl Clients {
         deliver: &mut dyn FnMut(Event<'_>),
     ) {
         let Some(client) = self.get(id) else { return };
-        let Lent::Bytes(bytes) = completion.lent else { return };
+        let Lent::Pieces(pieces) = completion.lent else { return };
+        let total: usize = pieces.iter().map(Piece::len).sum();
         let out = client.sent.take().unwrap_or(0) + completion.result.max(0) as usize;
-        if completion.result > 0 && out < bytes.len() && !client.dead {
+        if completion.result > 0 && out < total && !client.dead {
             client.sent = Some(out);
-            ring.send_bytes(client.socket.as_raw_fd(), bytes, out, Op::ClientSend(id));
+            ring.send_pieces(client.socket.as_raw_fd(), pieces, out, Op::ClientSend(id));
             return;
         }
-        let (failed, given_up) = (out < bytes.len(), client.dead || client.closing);
+        let (failed, given_up) = (out < total, client.dead || client.closing);
         self.sending -= 1;
-        self.process.discard.bytes(bytes);
+        self.process.discard.pieces(pieces);
         match (given_up, failed) {
             (true, _) => self.settle(ring, id),
             (false, true) => self.failed(ring, id, deliver),
@@ -268,11 +270,16 @@ impl Clients {
     }
 
     /// [`Command::ClientSend`](node::events::Command).
-    pub(super) fn send(&mut self, ring: &mut Ring<Op>, id: ConnId, bytes: Vec<u8>) {
+    pub(super) fn send(&mut self, ring: &mut Ring<Op>, id: ConnId, parts: Vec<Part>) {
         let Some(client) = self.get(id).filter(|client| !client.dead) else { return };
         assert!(client.sent.is_none(), "the core has one send outstanding per client");
         client.sent = Some(0);
-        ring.send_bytes(client.socket.as_raw_fd(), bytes, 0, Op::ClientSend(id));
+        let piece = |part| match part {
+            Part::Owned(bytes) => Piece::Bytes(bytes),
+            Part::Shared(bytes) => Piece::Shared(bytes),
+        };
+        let pieces = parts.into_iter().map(piece).collect();
+        ring.send_pieces(client.socket.as_raw_fd(), pieces, 0, Op::ClientSend(id));
         self.sending += 1;
     }
 

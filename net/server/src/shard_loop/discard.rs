@@ -3,6 +3,7 @@
 
 use engine::io::ring::Piece;
 use engine::memory::AlignedBlocks;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 /// From this size on the allocator unmaps what is freed.
@@ -34,19 +35,25 @@ impl Discard {
         }
     }
 
+    /// Free what was sent. Shared bytes are freed by the last who holds them.
+    pub fn pieces(&self, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Bytes(bytes) => self.bytes(bytes),
+                Piece::Shared(shared) => {
+                    if let Some(bytes) = Arc::into_inner(shared) {
+                        self.bytes(bytes);
+                    }
+                }
+                Piece::Log { .. } => {}
+            }
+        }
+    }
+
     /// Free blocks.
     pub fn blocks(&self, blocks: AlignedBlocks) {
         if blocks.len() >= LARGE_BYTES {
             self.hand_over(Box::new(blocks));
-        }
-    }
-
-    /// Free what was sent.
-    pub fn pieces(&self, pieces: Vec<Piece>) {
-        for piece in pieces {
-            if let Piece::Bytes(bytes) = piece {
-                self.bytes(bytes);
-            }
         }
     }
 

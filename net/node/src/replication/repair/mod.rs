@@ -314,9 +314,11 @@ impl Repairs {
             self.ready.push_back(match waiting {
                 Waiting::Value { reader, at, key } => {
                     let found = match cx.shard.decode(at, &key, blocks) {
-                        Decoded::Value { value, expiry_ms, revision } => {
-                            FetchedValue::Value { value: value.to_vec(), expiry_ms, revision }
-                        }
+                        Decoded::Value { value, expiry_ms, revision } => FetchedValue::Value {
+                            value: std::sync::Arc::new(value.to_vec()),
+                            expiry_ms,
+                            revision,
+                        },
                         Decoded::Missing => FetchedValue::OtherKey,
                         Decoded::More(_) | Decoded::Corrupt => FetchedValue::Failed(repair.fault.told()),
                     };
