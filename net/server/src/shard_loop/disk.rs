@@ -204,3 +204,30 @@ fn run_patiently(
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(failures: usize) -> (usize, DiskDone) {
+        let tried = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&tried);
+        let mut run_cold: RunCold = Box::new(move |op| {
+            let nth = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let failed = Err(DiskError::Failed { errno: libc::EMFILE });
+            (None, DiskDone { ticket: op.ticket, result: if nth < failures { failed } else { Ok(()) } })
+        });
+        let notices = Notices::start(std::io::sink()).unwrap();
+        let op = DiskCommand { ticket: 5, work: DiskWork::PrepareSegment { segment: SegmentId(1) } };
+        let (_, done) = run_patiently(&mut run_cold, &op, &notices);
+        (tried.load(std::sync::atomic::Ordering::Relaxed), done)
+    }
+
+    #[test]
+    fn want_of_descriptors_is_no_failure_of_the_disk() {
+        let (tried, done) = run(3);
+        assert_eq!((tried, done.ticket, done.result), (4, 5, Ok(())));
+        let (_, done) = run(usize::MAX);
+        assert_eq!((done.ticket, done.result), (5, Err(DiskError::NoSpace)));
+    }
+}
