@@ -129,6 +129,8 @@ pub fn recover_telling(
         hold: None,
         leading: false,
         flights: Flights::new(end),
+        growing: None,
+        landing: None,
         rewind: None,
         mending: None,
         repair_until: repair_until.unwrap_or_default(),
@@ -149,8 +151,14 @@ fn sort_out(
         let refuse = |why| Err(RecoverError::Segment { segment: id, why });
         match SegmentHeader::from_block(scanner.read(id, 0, BLOCK)?) {
             // Rule 20: a file whose header was lost still holds frames and a footer, and must not be filled anew.
-            HeaderBlock::Blank if scanner.blank_from(id, 0)? => found.blank.push(id),
-            HeaderBlock::Blank | HeaderBlock::Damaged => found.unreadable.push(id),
+            HeaderBlock::Blank if scanner.blank_from(id, 0)? => {
+                found.blank.push(id);
+                scanner.pass();
+            }
+            HeaderBlock::Blank | HeaderBlock::Damaged => {
+                found.unreadable.push(id);
+                scanner.pass();
+            }
             HeaderBlock::Version(version) => return refuse(SegmentFault::Version(version)),
             HeaderBlock::Valid(header) if header.group != options.group => {
                 return refuse(SegmentFault::Group { found: header.group, expected: options.group });

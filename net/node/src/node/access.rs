@@ -114,6 +114,7 @@ impl Store for Access<'_> {
             Err(AppendError::DiskFull) => Err(WriteError::DiskFull),
             Err(
                 AppendError::BufferFull
+                | AppendError::Busy
                 | AppendError::NoSegment
                 | AppendError::Rewinding
                 | AppendError::NotLeading
