@@ -2,10 +2,8 @@
 //!
 //! A pure core: bytes and answers of the disk go in, commands to the disk come out. Only `io` and `memory` ask
 //! the kernel for anything. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`,
-//! `log`, `shard`, `invariants`, `write_path`, `append_large`,
-//! `turn`, `flush`, `read_path`, `large_read`,
-//! `large_copy`, `key_scan`, `mend`, `rewind`,
-//! `recover`.
+//! `log`, `shard`, `invariants`, `write_path`, `append_large`, `receive`, `turn`, `flush`, `read_path`,
+//! `large_read`, `large_copy`, `key_scan`, `mend`, `rewind`, `recover`.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
