@@ -19,6 +19,9 @@ pub enum AppendError {
     /// Backpressure: try again when the disk or the followers have moved on.
     #[error("the log buffer is full")]
     BufferFull,
+    /// Try again when the large value that is being appended is through or was given up.
+    #[error("a large value is being appended")]
+    Busy,
     /// The next segment's file is still being prepared.
     #[error("the next segment is not ready yet")]
     NoSegment,

@@ -115,7 +115,8 @@ impl Shard {
     /// leader may add to the log.
     fn pad_for_overlap(&mut self) {
         let gathered = self.end.0 - self.flights.submitted().0;
-        let worth = self.leading && self.options.pipeline_writes && gathered >= PAD_THRESHOLD;
+        let free = self.leading && self.growing.is_none();
+        let worth = free && self.options.pipeline_writes && gathered >= PAD_THRESHOLD;
         if !worth || self.end.0.is_multiple_of(BLOCK) || self.rewind.is_some() {
             return;
         }

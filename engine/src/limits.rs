@@ -25,6 +25,12 @@ pub const MAX_VALUE_BYTES: usize = MAX_BODY_BYTES - (128 << 10);
 pub const MAX_FRAME_BYTES: u64 = max_frame_bytes(MAX_VALUE_BYTES);
 /// The most bytes of whole blocks that hold one frame, wherever it begins.
 pub const MAX_FRAME_READ_BYTES: u64 = block_ceil(MAX_FRAME_BYTES) + BLOCK;
+/// Values up to this length are read at once, and copied at once.
+pub const LARGE_VALUE_BYTES: usize = 64 << 10;
+/// A larger value is read, copied and sent in pieces of this length.
+pub const READ_PIECE_BYTES: usize = 256 << 10;
+/// What of a follower's received bytes is checked at once, and what of a leader's large value is appended at once.
+pub const SLICE_BYTES: usize = 256 << 10;
 /// Operations that are applied to the index in one turn. A part of a millisecond of a slow core.
 pub const APPLY_STEPS: usize = 1024;
 /// The most operations in one batch.
@@ -71,14 +77,13 @@ const _: () = {
     // Units.
     assert!(BLOCK.is_power_of_two() && BLOCK.is_multiple_of(FRAME_ALIGN));
     assert!((FRAME_HEADER_BYTES as u64).is_multiple_of(FRAME_ALIGN));
+    assert!((READ_PIECE_BYTES as u64).is_multiple_of(BLOCK) && LARGE_VALUE_BYTES <= READ_PIECE_BYTES);
     assert!(MAX_WRITE_BYTES.is_multiple_of(BLOCK) && FOOTER_PIECE_BYTES.is_multiple_of(BLOCK));
     // A frame's header has 32 bits for its length and its value's, 16 for its key's.
     assert!(MAX_FRAME_BYTES <= u32::MAX as u64 && MAX_KEY_BYTES <= u16::MAX as usize);
     assert!(DEFAULT_MAX_VALUE_BYTES <= MAX_VALUE_BYTES);
-    // What may be stored may be sent: alone as a frame, or with the blocks around it.
-    assert!(
-        MAX_FRAME_BYTES <= MAX_BODY_BYTES as u64 && MAX_FRAME_READ_BYTES + BLOCK <= MAX_BODY_BYTES as u64
-    );
+    // What may be stored may be sent: as a frame, or with the blocks around it.
+    assert!(MAX_FRAME_READ_BYTES + BLOCK <= MAX_BODY_BYTES as u64);
     // And may be received: a follower takes at most half its log buffer at once.
     assert!(MAX_FRAME_BYTES <= least_log_buffer_bytes(MAX_VALUE_BYTES) / 2);
     assert!(MAX_BODY_BYTES as u64 <= MAX_LOG_BUFFER_BYTES / 2);

@@ -71,8 +71,8 @@ pub fn recover_telling(
 ) -> Result<Shard, RecoverError> {
     options.check(buffer.capacity())?;
     let failed = |what| move |source| RecoverError::Read { what, source };
-    let pulse_block = storage.pulse().map_err(failed(Unreadable::Pulse))?;
-    let pulse = pulse_block.and_then(|block| Pulse::from_block(block.as_slice())).unwrap_or_default();
+    let pulse = storage.pulse().map_err(failed(Unreadable::Pulse))?;
+    let pulse = pulse.and_then(|block| Pulse::from_block(block.as_slice())).unwrap_or_default();
     let ids = storage.segments().map_err(failed(Unreadable::Directory))?;
     let mut scanner = Scanner::new(options, storage, ids.len(), tell);
     let found = sort_out(options, &mut scanner, &ids)?;
@@ -93,26 +93,22 @@ pub fn recover_telling(
     // Nothing is left to be saved where an earlier opening has seen to it.
     let rest = chain.live.back().filter(|segment| segment.end.is_none() && repair_until.is_some());
     let rest = rest.map(|segment| (segment.id, segment.offset_of(end)));
-    let save_rest = match rest {
-        Some((id, offset)) => !scanner.blank_from(id, offset)?,
-        None => false,
-    };
+    let blank = rest.map(|(id, offset)| scanner.blank_from(id, offset)).transpose()?;
+    let save_rest = blank == Some(false);
     orphans.extend(strays.iter().rev().map(|stray| stray.id));
     let last_live = chain.live.back().map(|segment| segment.id);
     let (spares, passed): (Vec<_>, Vec<_>) = found.blank.into_iter().partition(|&id| Some(id) > last_live);
     orphans.extend(passed);
 
     let next_id = ids.iter().max().map_or(SegmentId(0), |id| SegmentId(id.0 + 1));
-    let spares = spares.into_iter().map(|id| Spare { id, file: FileState::Ready }).collect();
-    let mut segments = Segments::new(chain.live, spares, next_id);
-    if segments.live.back().is_none_or(|segment| segment.end.is_some()) {
-        let epoch = chain.history.entries().last().copied().unwrap_or_default();
-        segments.open_next(end, epoch);
-    }
+    let epoch = chain.history.entries().last().copied().unwrap_or_default();
+    let segments = with_current(chain.live, spares, next_id, (end, epoch));
     let block = last_block(&mut scanner, &segments, end)?;
 
     let committed = pulse.committed.min(end);
-    let mut shard = Shard {
+    let tidies = !orphans.is_empty() || save_rest;
+    let rewind = tidies.then(|| Rewind::new(end, chain.wall_ms, orphans, repair_until.is_some()));
+    Ok(Shard {
         options: options.clone(),
         hasher: KeyHasher::new(options.group),
         buffer: LogBuffer::new(buffer, end, block.as_slice()),
@@ -129,15 +125,28 @@ pub fn recover_telling(
         hold: None,
         leading: false,
         flights: Flights::new(end),
-        rewind: None,
+        growing: None,
+        landing: None,
+        rewind,
         mending: None,
         repair_until: repair_until.map_or(Lsn(0), |(_, until)| until),
         repair_epoch: repair_until.map_or(Epoch(0), |(epoch, _)| epoch),
-    };
-    if !orphans.is_empty() || save_rest {
-        shard.rewind = Some(Rewind::new(end, chain.wall_ms, orphans, repair_until.is_some()));
+    })
+}
+
+/// The log's segments and the spares, and one that takes the next frame.
+fn with_current(
+    live: VecDeque<LiveSegment>,
+    spares: Vec<SegmentId>,
+    next_id: SegmentId,
+    (end, epoch): (Lsn, (Epoch, Lsn)),
+) -> Segments {
+    let spares = spares.into_iter().map(|id| Spare { id, file: FileState::Ready }).collect();
+    let mut segments = Segments::new(live, spares, next_id);
+    if segments.live.back().is_none_or(|segment| segment.end.is_some()) {
+        segments.open_next(end, epoch);
     }
-    Ok(shard)
+    segments
 }
 
 fn sort_out(
@@ -150,8 +159,14 @@ fn sort_out(
         let refuse = |why| Err(RecoverError::Segment { segment: id, why });
         match SegmentHeader::from_block(scanner.read(id, 0, BLOCK)?) {
             // Rule 20: a file whose header was lost still holds frames and a footer, and must not be filled anew.
-            HeaderBlock::Blank if scanner.blank_from(id, 0)? => found.blank.push(id),
-            HeaderBlock::Blank | HeaderBlock::Damaged => found.unreadable.push(id),
+            HeaderBlock::Blank if scanner.blank_from(id, 0)? => {
+                found.blank.push(id);
+                scanner.pass();
+            }
+            HeaderBlock::Blank | HeaderBlock::Damaged => {
+                found.unreadable.push(id);
+                scanner.pass();
+            }
             HeaderBlock::Version(version) => return refuse(SegmentFault::Version(version)),
             HeaderBlock::Valid(header) if header.group != options.group => {
                 return refuse(SegmentFault::Group { found: header.group, expected: options.group });

@@ -30,6 +30,7 @@ impl Shard {
             return Err(RewindError::BeyondTail { lsn, tail: self.end });
         }
         self.leading = false;
+        self.give_up_begun();
         if lsn == self.end {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 //! [`Shard::disk_done`]. The cursors keep this order at all times:
 //! `applied <= durable <= tail` and `applied <= committed <= tail`.
 
+use crate::append_large::Growing;
 use crate::cache::ValueCache;
 use crate::disk::ReadSpec;
 use crate::flights::Flights;
@@ -20,6 +21,7 @@ use crate::log::{BufferRange, LogBuffer};
 use crate::memory::MirrorBuffer;
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
+use crate::receive::Landing;
 use crate::rewind_plan::Rewind;
 use crate::rewrite::Rewrite;
 use crate::segment::Location;
@@ -133,6 +135,10 @@ pub struct Shard {
     pub(crate) hold: Option<Lsn>,
     pub(crate) leading: bool,
     pub(crate) flights: Flights,
+    /// A large value that is being appended.
+    pub(crate) growing: Option<Growing>,
+    /// What is being received.
+    pub(crate) landing: Option<Landing>,
     pub(crate) rewind: Option<Rewind>,
     pub(crate) mending: Option<Rewrite>,
     /// Not whole before the log reaches this; see [`Shard::damaged`].

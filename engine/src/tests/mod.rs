@@ -6,10 +6,12 @@ mod crash;
 mod crash_images;
 mod files;
 mod frames;
+mod large;
 mod mend;
 mod recovery_memory;
 mod replicate;
 mod scan_keys;
+mod slices;
 mod torn;
 
 use crate::ids::{GroupId, Lsn, ShardId};

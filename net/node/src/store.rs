@@ -142,6 +142,7 @@ impl Store for ShardStore<'_> {
             Err(AppendError::DiskFull) => Err(WriteError::DiskFull),
             Err(
                 AppendError::BufferFull
+                | AppendError::Busy
                 | AppendError::NoSegment
                 | AppendError::Rewinding
                 | AppendError::NotLeading
