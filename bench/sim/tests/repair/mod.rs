@@ -3,15 +3,13 @@
 
 use crate::{in_sync, settled};
 use agency::configuration::Change;
-use agency::ids::{Epoch, Incarnation, NodeId, NodeSet};
+use agency::ids::{NodeId, NodeSet};
 use agency::shard::Health;
 use engine::disk::ReadSpec;
 use engine::ids::SegmentId;
 use engine::limits::BLOCK;
 use engine::shard::{Found, View};
-use engine::testing::MemoryDisk;
 use sim::pair::{A, B, Pair};
-use sim::shell::device::Device;
 
 const VALUES: usize = 60;
 
@@ -348,25 +346,38 @@ fn what_nobody_else_holds_is_not_replaced_by_less() {
 
 #[test]
 fn another_log_of_the_same_length_is_not_taken_for_the_one_that_was_lost() {
-    let mut pair = damaged_alone(0);
-    // `B` has another writer's frames there.
-    pair.hosts[1].disk = Device::new(MemoryDisk::new(256 << 10));
-    pair.decides = false;
-    pair.start(B);
-    pair.decide(|c| {
-        (c.in_sync, c.leader, c.leader_incarnation, c.epoch) =
-            (NodeSet::of(&[B]), B, Incarnation(2), Epoch(2))
-    });
-    for i in 0..40 {
-        assert_eq!(pair.ask(B, &format!("SET other{i} {}", value(i))), "+OK\r\n");
+    let mut pair = Pair::up();
+    pair.promote(B);
+    for i in 0..3 {
+        assert_eq!(pair.ask(B, &format!("SET big{i} {}", value(i))), "+OK\r\n");
     }
+    pair.run_until("the admission", |w| in_sync(w) == NodeSet::of(&[A, B]));
+    pair.run_until("both to settle", settled);
+    // `B` writes what is never acknowledged; `A` takes over and writes something else there.
+    pair.decides = false;
+    pair.kill(A);
+    for i in 0..3 {
+        pair.send(B, &format!("SET lost{i} {}", value(i)));
+    }
+    pair.run_ms(20);
     pair.kill(B);
-    pair.start(B);
-    pair.decide(|c| {
-        (c.in_sync, c.leader, c.leader_incarnation, c.epoch) =
-            (NodeSet::of(&[A]), A, Incarnation(2), Epoch(3))
-    });
     pair.start(A);
-    pair.run_ms(900);
-    assert!(!ready(&pair, A));
+    pair.promote(A);
+    assert_eq!(pair.ask(A, &format!("SET kept {}", value(7))), "+OK\r\n");
+    pair.run_ms(150);
+    pair.kill(A);
+    damage_open_segment(&mut pair, A);
+    pair.start(A);
+    assert!(pair.node(A).engine().damaged());
+    pair.start(B);
+    assert!(pair.cursors(B).1 > 5 * 30_000);
+    pair.run_ms(3_000);
+    assert!(!ready(&pair, A), "what it would lead with is not what it acknowledged");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_refill_from_any_log_is_noticed() {
+    let story = another_log_of_the_same_length_is_not_taken_for_the_one_that_was_lost;
+    assert!(crate::fails_without(node::mutants::Mutant::RefillsFromAnyLog, story));
 }

@@ -222,7 +222,10 @@ fn a_group_that_stops_as_a_whole_keeps_its_in_sync_set_whole() {
         for i in 0..20 {
             pair.ask(A, &format!("SET key{i} {i}"));
         }
+        pair.hosts[1].disk_delay = 150 * MS;
         pair.send(A, "SET last one");
+        pair.run_ms(1);
+        pair.hosts[1].disk_delay = 50_000;
         pair.stop(first);
         pair.run_ms(30);
         pair.stop(second);
@@ -286,4 +289,26 @@ fn a_hello_that_ends_inside_a_frame_harms_nobody() {
         assert_eq!(pair.ask(A, "GET big9"), format!("$20000\r\n{value}\r\n"));
     }
     assert_eq!(pair.hosts[0].failed, None);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn each_missing_defence_is_noticed() {
+    use node::mutants::Mutant;
+    let stories: [(Mutant, fn()); 8] = [
+        (Mutant::SlowIsGone, a_slow_follower_keeps_its_place_and_writers_wait_for_it),
+        (Mutant::BlamesOthersForOwnDisk, a_stall_that_both_disks_share_evicts_nobody),
+        (Mutant::BlamesOthersForOwnDisk, a_disk_that_stands_still_has_not_failed),
+        (
+            Mutant::AdmitsAtOnce,
+            a_follower_that_answers_and_does_not_move_is_given_up_in_the_end_and_comes_back_calmly,
+        ),
+        (Mutant::IgnoresMinInSync, what_was_under_way_when_too_few_were_left_is_not_acknowledged_by_them),
+        (Mutant::NeverYields, a_leader_whose_disk_stands_still_makes_way_for_a_follower_whose_disk_moves),
+        (Mutant::YieldsToAnyone, a_leader_whose_disk_stands_still_makes_way_for_a_follower_whose_disk_moves),
+        (Mutant::EvictsAtTheEnd, a_group_that_stops_as_a_whole_keeps_its_in_sync_set_whole),
+    ];
+    for (mutant, story) in stories {
+        assert!(crate::fails_without(mutant, story), "nobody notices {mutant:?}");
+    }
 }

@@ -42,7 +42,7 @@ pub(crate) enum Role {
     /// Nothing known yet, or leadership that belongs to another incarnation.
     Idle,
     Follower(Follower),
-    Leader(Leader),
+    Leader(Box<Leader>),
 }
 
 /// See the head of this file.
@@ -152,7 +152,7 @@ impl Replication {
         cx.links.leave_role();
         let epoch = engine_epoch(configuration.epoch);
         let next = if may_lead {
-            Role::Leader(Leader::new(&configuration, cx))
+            Role::Leader(Box::new(Leader::new(&configuration, cx)))
         } else if mine {
             Role::Idle
         } else {

@@ -167,7 +167,8 @@ impl SubRequests {
             let moved = looked + (at.cx.shard.tail().0 - end_before.0) as usize;
             self.steps = self.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
-                running.needs.read_upto = running.needs.read_upto.max(wait);
+                // What it wrote itself it waits for at its own level, also where it read it again.
+                running.needs.read_upto = running.needs.read_upto.max(wait.min(end_before));
                 running.needs.leased |= view == View::Newest && wrote.is_none();
                 running.needs.wrote_upto = running.needs.wrote_upto.max(wrote.unwrap_or_default());
                 fetched.clear();

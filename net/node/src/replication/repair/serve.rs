@@ -121,10 +121,11 @@ fn refill_asked(link: LinkId, asked: Refill, cx: &mut Context<'_>) {
     let Refill { at, lost_epoch, until } = asked;
     let (durable, history) = (cx.shard.durable(), cx.shard.history());
     let epoch = history.epoch_at(Lsn(until.0.saturating_sub(1))).map(|(epoch, _)| epoch);
-    let holds = epoch == Some(lost_epoch) && durable >= until && at >= cx.shard.oldest();
+    let same_log = epoch == Some(lost_epoch) && durable >= until;
+    let holds = at >= cx.shard.oldest() && (same_log || lacks(Mutant::RefillsFromAnyLog));
     let next = history.entries().iter().find(|(epoch, _)| *epoch > lost_epoch).map(|(_, start)| *start);
     let end = next.map_or(durable, |next| next.min(durable));
-    if !(holds || lacks(Mutant::RefillsFromAnyLog)) || at >= end {
+    if !holds || at >= end {
         return refill(link, at, &[], holds, cx);
     }
     let (spec, skip, len) = cx.shard.read_log(at, APPEND_BYTES);
