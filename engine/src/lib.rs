@@ -25,6 +25,7 @@ pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod mend;
+pub mod meter;
 pub mod mutants;
 mod pending;
 pub mod pulse;

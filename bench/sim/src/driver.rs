@@ -66,6 +66,7 @@ impl World {
             What::Recovered { host, life } => self.recovered(host, life),
             What::StartWarden { host } => self.start_warden(host),
             What::Client { client, serial } => self.client_step(client, serial),
+            What::Guest { guest, serial } => self.guest_step(guest, serial),
             What::Nemesis => self.strike(),
             What::Trapped { host, life } => self.trapped(host, life),
             What::RestartInOrder { host } => self.restart_in_order(host),

@@ -246,7 +246,7 @@ impl World {
             Owner::Warden { host: h, .. } | Owner::Link { host: h, .. } | Owner::Served { host: h, .. } => {
                 *h == host
             }
-            Owner::Unannounced { .. } | Owner::Client { .. } => false,
+            Owner::Unannounced { .. } | Owner::Client { .. } | Owner::Guest { .. } => false,
         })
     }
 }

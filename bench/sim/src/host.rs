@@ -13,7 +13,7 @@ use agency::overseer::Overseer;
 use agency::shard::{ShardProgress, ShardRequest, ShardUpdate};
 use agency::view::ClusterView;
 use node::Node;
-use node::events::{ConnId, Face, Lease, LinkId};
+use node::events::{Command, ConnId, Face, Lease, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -93,6 +93,18 @@ pub struct Actor {
     pub conns: BTreeMap<ConnId, (u64, Face)>,
     /// What the clock showed a turn whose thread then stood still.
     pub turn_began: Option<Nanos>,
+    /// The turn that is under way, if it takes time.
+    pub turn: Option<Turn>,
+    /// Until when the thread works on it.
+    pub busy_until: u64,
+}
+
+/// A turn under way, with what is to be carried out when it is over.
+pub enum Turn {
+    /// All that had come was handed to the core; the clock showed this before.
+    Handed { began: Nanos, commands: Vec<Command> },
+    /// The core has finished it.
+    Finished { commands: Vec<Command> },
 }
 
 /// A replication connection as the shell sees it.

@@ -96,6 +96,8 @@ impl World {
         let life = self.hosts[host].node_life;
         let Some(node) = self.hosts[host].node.take() else { return };
         self.say(host, format_args!("node incarnation {} ends: {why}", node.incarnation.0));
+        let verdict = self.checkers.steady.ended(host, why);
+        self.judge("steady", verdict);
         let me = &mut self.hosts[host];
         me.node_life += 1;
         let powered = me.up;

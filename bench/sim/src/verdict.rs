@@ -76,9 +76,10 @@ fn run(world: &mut World) {
     if !world.run_until(end, |world| serving_since(world, &[])) && !world.trace.stops() {
         return world.violated("liveness", "the group was never founded".into());
     }
-    world.unleash();
+    stay_steady(world);
     let end = world.now + world.scenario.hostile;
     world.run_until(end, |_| false);
+    world.checkers.steady.holds = false;
     world.make_peace();
     let peace = world.now;
     let before = answered(world);
@@ -107,6 +108,21 @@ fn run(world: &mut World) {
     }
     audit(world);
     judge(world);
+}
+
+/// The crowd comes; for a while nothing else does, and nothing may change. Then the faults begin, if there are any.
+fn stay_steady(world: &mut World) {
+    if world.scenario.calm > 0 {
+        become_whole(world);
+        world.checkers.steady.holds = true;
+        world.let_crowd_in();
+        let end = world.now + world.scenario.calm;
+        world.run_until(end, |_| false);
+    }
+    if !world.scenario.faultless {
+        world.checkers.steady.holds = false;
+        world.unleash();
+    }
 }
 
 fn become_whole(world: &mut World) {
@@ -230,7 +246,7 @@ fn judge(world: &mut World) {
     let lenient = if world.scenario.beyond_margin() { world.nemesis.audited_from } else { 0 };
     let verdict = world.checkers.history.verdict(lenient);
     world.judge("linearizability", verdict);
-    let (clients, hosts) = (world.clients.len(), world.hosts.len());
+    let (clients, hosts) = (world.clients.len() + world.crowd.len(), world.hosts.len());
     for host in 0..world.scenario.data_nodes {
         let verdict = leaks::of_host(host, &world.hosts[host], clients, hosts);
         world.judge("leaks", verdict);

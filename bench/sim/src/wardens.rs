@@ -288,6 +288,8 @@ impl World {
             self.judge("promotions", promotions::verdict(&old, &new));
         }
         if before.is_none_or(|before| before.version < c.version) {
+            let verdict = self.checkers.steady.changed(shard.0, c);
+            self.judge("steady", verdict);
             self.checkers.damage.decided(engine::ids::ShardId(shard.0), c);
             if before.is_some_and(|before| before.epoch < c.epoch) {
                 self.spring(Trap::Promotion, usize::from(c.leader.0));

@@ -6,6 +6,7 @@
 use crate::checkers::Checkers;
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::crowd::{self, Guest};
 use crate::disk::SimDisk;
 use crate::host::Host;
 use crate::host_config::HostConfig;
@@ -25,6 +26,9 @@ use std::sync::Arc;
 
 /// Where true time starts: no clock shows zero.
 pub const START: u64 = 1_000_000_000;
+
+/// Makes a seed of its own for the crowd.
+const CROWD: u64 = 0xc70d_0000_0000_0001;
 
 /// Something due.
 #[derive(Debug)]
@@ -128,6 +132,11 @@ pub enum What {
         client: usize,
         serial: u64,
     },
+    /// One of the crowd does what is next.
+    Guest {
+        guest: usize,
+        serial: u64,
+    },
     Nemesis,
     /// A kill at a chosen moment.
     Trapped {
@@ -154,6 +163,7 @@ pub enum What {
 pub enum Caller {
     Link { host: usize, life: u64, shard: ShardId, link: LinkId },
     Client { client: usize, serial: u64, face: Face, shard: ShardId },
+    Guest { guest: usize, serial: u64, face: Face, shard: ShardId },
 }
 
 /// A property that did not hold.
@@ -201,6 +211,7 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub network: Network,
     pub clients: Vec<Client>,
+    pub crowd: Vec<Guest>,
     pub nemesis: Nemesis,
     pub checkers: Checkers,
     pub trace: Trace,
@@ -235,7 +246,7 @@ impl World {
                 up: true,
             })
             .collect();
-        let places = scenario.members() + scenario.clients;
+        let places = scenario.members() + scenario.clients + scenario.guests;
         let clients = (0..scenario.clients).map(|n| Client::new(n, &scenario)).collect();
         let mut world = World {
             now: START,
@@ -248,6 +259,7 @@ impl World {
             hosts,
             network: Network::new(places),
             clients,
+            crowd: crowd::of(&scenario, &mut Dice::new(scenario.seed ^ CROWD)),
             checkers: Checkers::new(&scenario),
             trace,
             violation: None,

@@ -12,6 +12,7 @@ pub mod leaks;
 pub mod promotions;
 pub mod rewinds;
 pub mod stale_reads;
+pub mod steady;
 pub mod unavailable;
 
 use crate::scenario::Scenario;
@@ -27,6 +28,7 @@ pub struct Checkers {
     pub history: history::History,
     pub stale_reads: stale_reads::StaleReads,
     pub damage: damage::Damage,
+    pub steady: steady::Steady,
 }
 
 impl Checkers {
@@ -40,6 +42,7 @@ impl Checkers {
             history: history::History::default(),
             stale_reads: stale_reads::StaleReads::default(),
             damage: damage::Damage::new(scenario.data_nodes, scenario.shards),
+            steady: steady::Steady::default(),
         }
     }
 
