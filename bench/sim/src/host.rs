@@ -10,7 +10,7 @@ use crate::shell::receiver::Receiver;
 use agency::events::Event as WardenEvent;
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos};
 use agency::overseer::Overseer;
-use agency::shard::{ShardProgress, ShardRequest, ShardUpdate};
+use agency::shard::{ShardProgress, ShardRequest, ShardUpdate, Standing};
 use agency::view::ClusterView;
 use node::Node;
 use node::events::{Command, ConnId, Face, Lease, LinkId};
@@ -141,6 +141,19 @@ impl NodeProcess {
             stopped: 0,
             next_conn: 0,
         }
+    }
+
+    /// What its shards say, and what their threads do while their words stand still. Whether they do is for the
+    /// detector to compare.
+    pub fn looked_at(&self, now: u64) -> Vec<ShardProgress> {
+        let standing = |actor: &Actor| match actor {
+            _ if self.paused_until > now => Standing::Stopped,
+            actor if actor.busy_until > now => Standing::Working,
+            // In its ring, but before it is recovered.
+            _ => Standing::Moving,
+        };
+        let looks = self.page.progress.iter().zip(&self.shards);
+        looks.map(|(said, actor)| ShardProgress { standing: standing(actor), ..*said }).collect()
     }
 
     /// Every shard is recovered and its ports are open.

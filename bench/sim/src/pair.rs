@@ -534,14 +534,22 @@ impl Pair {
         let configuration = &mut self.configuration;
         configuration.version.0 += 1;
         match request.change {
-            Change::Evict(lost) => configuration.in_sync.0 &= !lost.0,
+            Change::Evict(lost, _) => configuration.in_sync.0 &= !lost.0,
             Change::Admit(learner) => configuration.in_sync = configuration.in_sync.with(learner),
             Change::Handoff(to) => {
                 configuration.epoch.0 += 1;
                 configuration.leader = to;
                 configuration.leader_incarnation = Incarnation(self.hosts[to.0 as usize].incarnation);
             }
-            Change::Promote(..) => unreachable!("a node does not ask for its own promotion"),
+            Change::Yield(to) => {
+                configuration.epoch.0 += 1;
+                configuration.in_sync = configuration.in_sync.without(configuration.leader);
+                configuration.leader = to;
+                configuration.leader_incarnation = Incarnation(self.hosts[to.0 as usize].incarnation);
+            }
+            Change::Promote(..) | Change::Force(_) => {
+                unreachable!("a node does not ask for its own promotion")
+            }
         }
         self.publish(Some((from, request.id)), RequestStatus::Decided);
     }

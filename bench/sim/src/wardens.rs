@@ -142,7 +142,7 @@ impl World {
     fn warden_tick(&mut self, host: usize) {
         let now = self.now;
         if let Some(node) = &self.hosts[host].node {
-            let progress = node.page.progress.clone();
+            let progress = node.looked_at(now);
             self.warden_handle(host, Event::Progress(progress));
         }
         self.take_requests(host);
@@ -354,14 +354,14 @@ impl World {
         }
         me.node_life += 1;
         let incarnation = Incarnation(me.incarnation);
-        let node_life = me.node_life;
+        let (node_life, disk_id) = (me.node_life, me.disk_id);
         let mut node = NodeProcess::new(incarnation, usize::from(self.scenario.shards));
         if let Some(warden) = &me.warden {
             node.page.view = (1, Arc::new(warden.overseer.view()));
         }
         me.node = Some(node);
         self.say(host, format_args!("node starts as incarnation {}", incarnation.0));
-        self.tell_warden(host, Event::NodeStarted(incarnation, 1));
+        self.tell_warden(host, Event::NodeStarted { incarnation, pid: 1, disk_id });
         let takes = self.dice.magnitude(RECOVERY.0, RECOVERY.1);
         self.later(takes, What::Recovered { host, life: node_life });
     }

@@ -27,7 +27,7 @@ use crate::store::{FetchedValue, ValueRead};
 use crate::subrequest::queue::SubRequests;
 use crate::subrequest::{SubRequest, Work};
 use agency::ids::{Nanos, NodeId};
-use agency::shard::{Health, ShardProgress, ShardUpdate};
+use agency::shard::{Health, ShardProgress, ShardUpdate, Standing};
 use engine::disk::DiskDone;
 use engine::log::BufferRange;
 use engine::segment::Location;
@@ -273,7 +273,8 @@ impl Node {
             disk_ok_at: self.disk.ok_at(),
             disk_waiting_since: self.disk.waiting_since(),
             health: if self.replication.is_unfit() { Health::Damaged } else { Health::Ready },
-            starved: false,
+            standing: Standing::default(),
+            stopping: false,
             last_epoch: agency::ids::Epoch(shard.last_epoch().0),
             written: shard.tail().0,
             durable: shard.durable().0,

@@ -237,6 +237,10 @@ pub fn why(why: Why) -> &'static str {
         Why::Handoff => "handoff",
         Why::Evicted => "evicted",
         Why::Admitted => "admitted",
+        Why::Slow => "slow",
+        Why::Left => "left",
+        Why::DiskStalled => "disk-stalled",
+        Why::DataLossAccepted => "data-loss-accepted",
     }
 }
 
