@@ -177,15 +177,15 @@ impl Life {
         self.wake_shards.iter().for_each(wake);
     }
 
-    /// What the shards say, and whether those that stand still are starved.
+    /// What the shards say, and what the threads of those that stand still do.
     pub fn progress(&mut self, now: Nanos) -> Vec<ShardProgress> {
         let process = self.child.pid();
         let shards = (0..self.page.shards()).zip(&mut self.stalls);
         let look = |(shard, stall): (u16, &mut Stall)| {
             let area = self.page.shard(ShardId(shard));
             let progress = area.progress();
-            let starved = stall.look(&progress, process, area.thread(), now);
-            ShardProgress { starved, ..progress }
+            let standing = stall.look(&progress, process, area.thread(), now);
+            ShardProgress { standing, ..progress }
         };
         shards.map(look).collect()
     }
