@@ -76,17 +76,18 @@ impl Shard {
     }
 
     /// Whole frames of the log buffer from `from` (the start of a frame) on: at most `max` bytes unless the
-    /// first frame alone is longer. `None` if there are none.
+    /// first frame alone is longer. `None` if there are none, or if no frame begins at `from`.
     pub fn send_range(&self, from: Lsn, max: usize) -> Option<BufferRange> {
         if !self.in_buffer(from) || from == self.tail() {
             return None;
         }
         let all = (self.tail().0 - from.0) as usize;
-        if all <= max {
-            return Some(BufferRange { start: from, len: all });
+        let header = frame::peek(self.buffer.bytes(from, HEADER_BYTES.min(all)))?;
+        let first = header.len.get() as usize;
+        if header.lsn.get() != from.0 || !(HEADER_BYTES..=all).contains(&first) {
+            return None;
         }
-        let first = frame::peek(self.buffer.bytes(from, HEADER_BYTES))?.len.get() as usize;
-        let len = frame::whole_frames(self.buffer.bytes(from, max)).max(first);
+        let len = if all <= max { all } else { frame::whole_frames(self.buffer.bytes(from, max)).max(first) };
         Some(BufferRange { start: from, len })
     }
 

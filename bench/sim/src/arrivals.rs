@@ -177,7 +177,8 @@ impl World {
         if !self.hosts[to].up || back > self.now + CONNECT_TIMEOUT {
             return self.later(CONNECT_TIMEOUT, What::KnockFailed { caller });
         }
-        if !open {
+        let crowded = self.hosts[to].crowded_until > self.now && !matches!(caller, Caller::Link { .. });
+        if !open || crowded {
             return self.at(back, What::KnockFailed { caller });
         }
         match caller {

@@ -38,6 +38,8 @@ pub struct Host {
     pub node_life: u64,
     /// Whether it has power.
     pub up: bool,
+    /// Until when its node has no descriptors for clients.
+    pub crowded_until: u64,
 }
 
 /// A warden's process.
@@ -73,6 +75,9 @@ pub struct NodeProcess {
     pub page: Page,
     pub shards: Vec<Actor>,
     pub paused_until: u64,
+    /// Until when a kill takes no effect, and whether one waits.
+    pub stuck_until: u64,
+    pub killed: bool,
     /// Shards that stopped in order.
     pub stopped: usize,
     pub next_conn: u64,
@@ -95,6 +100,8 @@ pub struct Actor {
     pub turn_began: Option<Nanos>,
     /// The turn that is under way, if it takes time.
     pub turn: Option<Turn>,
+    /// When it began.
+    pub began_at: u64,
     /// Until when the thread works on it.
     pub busy_until: u64,
 }
@@ -138,6 +145,8 @@ impl NodeProcess {
             page: Page::new(shards),
             shards: (0..shards).map(|_| Actor { turn_at: u64::MAX, ..Actor::default() }).collect(),
             paused_until: 0,
+            stuck_until: 0,
+            killed: false,
             stopped: 0,
             next_conn: 0,
         }
@@ -147,6 +156,7 @@ impl NodeProcess {
     /// detector to compare.
     pub fn looked_at(&self, now: u64) -> Vec<ShardProgress> {
         let standing = |actor: &Actor| match actor {
+            _ if self.stuck_until > now => Standing::InKernel,
             _ if self.paused_until > now => Standing::Stopped,
             actor if actor.busy_until > now => Standing::Working,
             // In its ring, but before it is recovered.

@@ -3,7 +3,7 @@
 use agency::ids::{NodeId, NodeSet};
 use agency::timing::Timing;
 use engine::ids::GroupId;
-use node::settings::{Ack, HttpSettings, Member, Settings};
+use node::settings::{Ack, CopySettings, HttpSettings, Member, Settings};
 use std::ops::{Deref, DerefMut};
 
 /// One member of the group.
@@ -44,6 +44,7 @@ impl HostConfig {
                 max_value_bytes: 32 << 10,
                 max_clients: 10_000,
                 evict_after: Timing::default().evict_after,
+                copies: CopySettings::default(),
                 http: HttpSettings::default(),
                 members,
             },

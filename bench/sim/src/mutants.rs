@@ -25,6 +25,8 @@ pub enum Mutant {
     AppliesUncommitted,
     /// Rule 14: a failed write is reported as done.
     IgnoresFailedWrites,
+    /// Rule 20: the log is read while the kernel still writes to it for a process that died.
+    ReadsTooEarly,
     /// Rule 15: a death is reported of a node that only stands still.
     FalseDeath,
     /// Rule 18: a restarted node goes on as the incarnation it was.
@@ -137,6 +139,7 @@ pub const ALL: &[Known] = &[
     known(Mutant::Node(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 121),
     known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),
     known(Mutant::Node(N::ServesBeforeStart), 19, CRASHES, 6, 8),
+    known(Mutant::ReadsTooEarly, 20, &[Fault::KillNode], 8, 1),
     known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 56),
 ];
 

@@ -8,7 +8,8 @@ use crate::shell::input::Input;
 use crate::work::{Done, moved_by};
 use crate::world::{Caller, What, World};
 use agency::ids::Nanos;
-use engine::ids::ShardId;
+use engine::ids::{Lsn, ShardId};
+use engine::log::BufferRange;
 use node::events::{Command, Face};
 
 /// The longest time between two turns of an idle shard.
@@ -64,12 +65,19 @@ impl World {
             actor.seen_view = node.page.view.0;
             Input::View(node.page.view.1.clone()).hand_to(core, began, &mut commands);
         }
-        let mut moved = 0;
+        let (mut moved, mut gone) = (0, Vec::new());
+        let tail = core.engine().tail();
+        actor.began_at = self.now;
         for input in actor.inbox.drain(..) {
             moved += input.bytes();
+            gone.extend(if let Input::ClientClosed { conn } = input { Some(conn) } else { None });
             input.hand_to(core, began, &mut commands);
         }
         let done = Done::so_far(core).since(before, moved);
+        self.look_for_zombies(host, shard, tail);
+        for conn in gone {
+            self.checkers.zombies.told((host, self.hosts[host].node_life, conn), self.now);
+        }
         match self.takes_until(host, shard, done) {
             Some(actor) => actor.turn = Some(Turn::Handed { began, commands }),
             None => self.finish_turn(host, shard, began, commands),
@@ -85,8 +93,10 @@ impl World {
         let Some(core) = &mut node.shards[place].core else { return };
         let before = Done::so_far(core);
         let ends = if self.scenario.mutant == Some(Mutant::StaleClock) { began } else { local };
+        let tail = core.engine().tail();
         core.finish_turn(ends, wall, node.page.leases[place], &mut commands);
         let done = Done::so_far(core).since(before, moved_by(&commands));
+        self.look_for_zombies(host, shard, tail);
         match self.takes_until(host, shard, done) {
             Some(actor) => actor.turn = Some(Turn::Finished { commands }),
             None => self.end_turn(host, shard, commands),
@@ -111,6 +121,28 @@ impl World {
             }
             self.carry_out(host, shard, command);
         }
+    }
+
+    /// Shows what a leader appended since its log ended at `tail`.
+    fn look_for_zombies(&mut self, host: usize, shard: ShardId, tail: Lsn) {
+        if !self.checkers.zombies.haunt(host) {
+            return;
+        }
+        let Some(node) = &self.hosts[host].node else { return };
+        let actor = &node.shards[usize::from(shard.0)];
+        let Some(core) = &actor.core else { return };
+        let leads = self
+            .checkers
+            .configurations
+            .newest(shard.0)
+            .is_some_and(|c| usize::from(c.leader.0) == host && c.leader_incarnation == node.incarnation);
+        let len = core.engine().tail().0.saturating_sub(tail.0) as usize;
+        if !leads || len == 0 || !core.engine().in_buffer(tail) {
+            return;
+        }
+        let bytes = core.engine().bytes(BufferRange { start: tail, len });
+        let verdict = self.checkers.zombies.appended(host, actor.began_at, bytes);
+        self.judge("zombies", verdict);
     }
 
     /// The thread is busy with what it did, and its turn goes on after that; `None`: it was over at once.

@@ -9,6 +9,7 @@ use crate::shell::receiver::Receiver;
 use agency::configuration::{Change, Configuration, Why};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
+use agency::view::{ClusterView, NodeView};
 use engine::disk::{DiskCommand, DiskWork, ReadSpec};
 use engine::ids::{GroupId, ShardId};
 use engine::shard::Shard;
@@ -225,6 +226,24 @@ impl Pair {
             c.leader_incarnation = incarnation;
             c.why = Why::LeaderDied;
         });
+    }
+
+    /// The wardens tell everybody that these nodes run, and that the others do not.
+    pub fn tell_who_is_up(&mut self, up: &[NodeId]) {
+        let node = |id: NodeId| NodeView {
+            id,
+            pid: 1,
+            warden_pid: 1,
+            incarnation: Incarnation(self.hosts[id.0 as usize].incarnation),
+            up: up.contains(&id),
+            suspect: false,
+            stopping: false,
+            progress: Vec::new(),
+        };
+        let view = Arc::new(ClusterView { nodes: vec![node(A), node(B)], ..ClusterView::default() });
+        for to in [A, B] {
+            self.deliver(to, Input::View(Arc::clone(&view)));
+        }
     }
 
     /// Asks a leader to hand over to its best follower.

@@ -56,6 +56,10 @@ pub struct Scenario {
     pub pace: Pace,
     /// The largest value, in bytes.
     pub value_bytes: usize,
+    /// What a process had under way when it died may reach the disk later.
+    pub late_writes: bool,
+    /// Clients that get no answer soon close and send once more.
+    pub impatient: bool,
     /// For how long nothing strikes after the founding, in ns.
     pub calm: u64,
     /// No fault strikes at all.
@@ -114,6 +118,8 @@ impl Scenario {
             guests: 0,
             pace: Pace::TIMELESS,
             value_bytes: 32 << 10,
+            late_writes: false,
+            impatient: false,
             calm: 0,
             faultless: false,
         }
@@ -127,6 +133,8 @@ impl Scenario {
         self.guests = dice.pick(&[0, 0, 1, 2, 3]).unwrap_or(0);
         self.calm = dice.between(500 * MS, 2_500 * MS);
         self.faultless = dice.percent(15);
+        self.late_writes = dice.percent(70);
+        self.impatient = dice.percent(40);
         if dice.percent(25) {
             self.value_bytes = largest_value(self.segment_bytes, self.buffer_bytes);
         }
@@ -155,6 +163,8 @@ impl Scenario {
         self.damages_disks = true;
         (self.guests, self.pace, self.value_bytes) = (0, Pace::TIMELESS, 32 << 10);
         (self.calm, self.faultless) = (0, false);
+        self.late_writes = known.mutant == Mutant::ReadsTooEarly;
+        self.impatient = false;
         self
     }
 

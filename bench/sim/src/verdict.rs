@@ -21,6 +21,10 @@ const SERVES_WITHIN: u64 = 15 * SECOND;
 const WHOLE_WITHIN: u64 = 60 * SECOND;
 /// Before the trials.
 const CALM_DOWN: u64 = 3 * SECOND;
+/// One group in so many is stopped as a whole.
+const STOPPED_ONE_IN: u64 = 3;
+/// Meanwhile the configuration of a shard changes this often at most.
+const FLAPS_MOST: u64 = 3;
 const AUDITED_WITHIN: u64 = 60 * SECOND;
 const READ_BYTES: usize = 256 << 10;
 
@@ -96,15 +100,24 @@ fn run(world: &mut World) {
         return world.violated("liveness", what);
     }
     become_whole(world);
+    world.checkers.steady.changes = 0;
     // A disk that was full is asked again after a second.
     let end = world.now + CALM_DOWN;
     world.run_until(end, |_| false);
+    let verdict = world.checkers.steady.flaps(FLAPS_MOST * u64::from(world.scenario.shards));
+    world.judge("steady", verdict);
     if served && !world.checkers.damage.any_stands() && whole(world) {
         world.try_without_majority();
         if !world.scenario.beyond_margin() {
             world.try_deaf_leader();
+            become_whole(world);
+            world.try_stuck_leader();
         }
         become_whole(world);
+        if world.scenario.seed.is_multiple_of(STOPPED_ONE_IN) && whole(world) {
+            world.try_orderly_stop();
+            become_whole(world);
+        }
     }
     audit(world);
     judge(world);

@@ -346,7 +346,7 @@ impl World {
     /// The warden starts its node's next incarnation.
     pub fn respawn(&mut self, host: usize, life: u64) {
         let me = &mut self.hosts[host];
-        if me.warden_life != life || me.warden.is_none() || me.node.is_some() {
+        if me.warden_life != life || me.warden.is_none() || me.node.is_some() || self.stopping {
             return;
         }
         if self.scenario.mutant != Some(Mutant::SameIncarnation) || me.incarnation == 0 {

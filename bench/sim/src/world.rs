@@ -89,6 +89,12 @@ pub enum What {
         ticket: u64,
         spec: ReadSpec,
     },
+    /// What a dead process had under way reaches the disk; `life`: the one before that.
+    Landed {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+    },
     SentLog {
         host: usize,
         life: u64,
@@ -218,6 +224,8 @@ pub struct World {
     pub violation: Option<Violation>,
     /// The second that events are counted in, and how many it had.
     pub storm: (u64, u64),
+    /// The whole group is being stopped: who ends is not started again.
+    pub stopping: bool,
 }
 
 impl World {
@@ -244,6 +252,7 @@ impl World {
                 node: None,
                 node_life: 0,
                 up: true,
+                crowded_until: 0,
             })
             .collect();
         let places = scenario.members() + scenario.clients + scenario.guests;
@@ -264,6 +273,7 @@ impl World {
             trace,
             violation: None,
             storm: (0, 0),
+            stopping: false,
             scenario,
         };
         for host in 0..world.hosts.len() {

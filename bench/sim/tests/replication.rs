@@ -1,6 +1,7 @@
 //! The node's promises, each as a story of two nodes. Their shells are virtual; node and engine are the real ones.
 
 mod repair;
+mod steady;
 use agency::configuration::Change;
 use agency::ids::NodeSet;
 use engine::testing::MemoryDisk;

@@ -34,6 +34,18 @@ pub enum Mutant {
     CountsPendingEviction,
     /// Rule 17: an admission counts only once it is decided.
     IgnoresPendingAdmission,
+    /// Rule 22: a follower that answers is given up as soon as one that is gone.
+    SlowIsGone,
+    /// Rule 22: a follower's time counts while the leader's own disk stands still.
+    BlamesOthersForOwnDisk,
+    /// Rule 22: writes are taken and acknowledged however few members are in sync.
+    IgnoresMinInSync,
+    /// Rule 22: a leader whose disk stands still goes on leading.
+    NeverYields,
+    /// Rule 22: a leader whose disk stands still yields to whoever follows, whether its disk moves or not.
+    YieldsToAnyone,
+    /// Rule 22: whoever was too slow is admitted again as soon as it has caught up.
+    AdmitsAtOnce,
     /// Rule 19: a new leader serves before its epoch start is committed.
     ServesBeforeStart,
 }

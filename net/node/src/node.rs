@@ -211,7 +211,7 @@ impl Node {
     /// Ends a turn: group commit, sends, replies. `wall_ms` is wall time in ms since the epoch of Unix;
     /// commands of the next turn see it.
     pub fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Command>) {
-        self.shared.clock.turn(now, wall_ms);
+        self.shared.clock.turn(now, wall_ms, self.disk.stands_since(now));
         self.shared.lease = lease;
         let leaseless = self.replication.leads() && !self.replication.lease_holds(&self.shared.context(out));
         self.shared.leaseless_since = self.shared.leaseless_since.or(Some(now)).filter(|_| leaseless);
@@ -219,7 +219,7 @@ impl Node {
             return;
         }
         let cuts_as_leader = self.replication.leads() && self.shared.shard.rewinding();
-        if self.disk.hangs(self.shared.clock.attended, cuts_as_leader) {
+        if self.disk.hangs(self.shared.clock.patient, cuts_as_leader) {
             return self.shared.context(out).fail(Failure::ColdWorkHangs);
         }
         let quiet = self.all_answered();
@@ -289,7 +289,7 @@ impl Node {
         out: &mut Vec<Command>,
     ) -> bool {
         let Some(op) = take(&mut self.shared.shard) else { return false };
-        self.disk.asked(&op, self.shared.clock.now, self.shared.clock.attended);
+        self.disk.asked(&op, self.shared.clock.now, self.shared.clock.patient);
         out.push(Command::Disk(op));
         true
     }
@@ -513,7 +513,9 @@ impl Node {
     /// The numbers that `INFO` tells.
     fn count(&mut self) {
         let (connected, blocked) = self.clients.count();
+        let exposed_ms = self.shared.group.exposed_ms(self.shared.clock.wall_ms);
         let stats = &mut self.shared.stats;
+        stats.exposed_ms = exposed_ms;
         stats.connected_clients = connected;
         stats.blocked_clients = blocked;
         stats.ops_per_second = self.rates.per_second(self.shared.clock.now, stats.commands_processed);

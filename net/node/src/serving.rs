@@ -4,6 +4,7 @@
 use crate::metadata::MetadataCopy;
 use crate::mutants::{Mutant, lacks};
 use crate::reads::{ReadFor, Reader};
+use crate::replication::leader::Leader;
 use crate::replication::repair::Repairs;
 use crate::replication::{Replication, Role};
 use crate::settings;
@@ -34,6 +35,8 @@ pub(crate) enum Standing {
     Execute(View),
     Park(Duration),
     Redirect,
+    /// A write, and fewer nodes would acknowledge it than `min_in_sync` asks for.
+    TooFewCopies,
 }
 
 /// What must hold before a reply may leave.
@@ -58,6 +61,8 @@ impl Needs {
 /// What the cursors allow to leave at this moment.
 pub(crate) struct Allowed {
     committed: Lsn,
+    /// Committed by enough members.
+    confirmed: Lsn,
     received: Lsn,
     local: Lsn,
     lease: bool,
@@ -67,7 +72,7 @@ pub(crate) struct Allowed {
 impl Allowed {
     pub fn allows(&self, needs: &Needs) -> bool {
         let wrote = match needs.level {
-            Ack::Durable => self.committed,
+            Ack::Durable => self.confirmed,
             Ack::Received => self.received,
             Ack::Local => self.local,
         };
@@ -84,6 +89,9 @@ impl Serving<'_> {
         let cx = &self.cx;
         match &self.replication.role {
             Role::Leader(leader) if leader.serves() && !cx.stopping => {
+                if write && !leader.has_enough_copies(cx) {
+                    return Standing::TooFewCopies;
+                }
                 if (write && !lacks(Mutant::StopsWithoutMajority)) || self.lease_holds() {
                     Standing::Execute(View::Newest)
                 } else {
@@ -119,9 +127,14 @@ impl Serving<'_> {
     /// What may leave at this moment.
     pub fn allowed(&self) -> Allowed {
         let durable = self.cx.shard.durable();
+        let leader = self.replication.leader();
+        let confirmed = leader.map_or(Lsn(0), Leader::confirmed);
+        let enough = leader.is_none_or(|leader| leader.has_enough_copies(&self.cx));
+        let received = self.replication.least_copy(durable, |cursors| cursors.received, &self.cx);
         Allowed {
             committed: self.cx.shard.committed(),
-            received: self.replication.least_copy(durable, |cursors| cursors.received, &self.cx),
+            confirmed,
+            received: if enough { received } else { confirmed },
             local: durable,
             lease: self.lease_holds(),
             leads: self.replication.leads(),

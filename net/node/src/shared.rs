@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::group::Group;
 use crate::ids::{ConnId, LinkId};
 use crate::job::Job;
+use crate::mutants::{Mutant, lacks};
 use crate::options::NodeOptions;
 use crate::reads::{ReadFor, Reads};
 use crate::replication::links::Links;
@@ -31,14 +32,24 @@ pub(crate) struct Clock {
     pub wall_ms: u64,
     /// Time in which this loop was really turning.
     pub attended: Nanos,
+    /// Attended time in which the own disk moved, too: what others are given counts in it.
+    pub patient: Nanos,
     pub turns: u64,
+    /// The own disk stands still, since then.
+    pub disk_stands_since: Option<Nanos>,
     last_turn: Nanos,
 }
 
 impl Clock {
-    /// A turn ends.
-    pub fn turn(&mut self, now: Nanos, wall_ms: u64) {
-        self.attended = self.attended + now.since(self.last_turn).min(ATTENDED_GAP);
+    /// A turn ends. `disk_stands_since`: as [`Disk::stands_since`](crate::disk::Disk::stands_since).
+    pub fn turn(&mut self, now: Nanos, wall_ms: u64, disk_stands_since: Option<Nanos>) {
+        self.disk_stands_since = disk_stands_since;
+        let gap = now.since(self.last_turn).min(ATTENDED_GAP);
+        self.attended = self.attended + gap;
+        if disk_stands_since.is_none() || lacks(Mutant::BlamesOthersForOwnDisk) {
+            self.patient = self.patient + gap;
+        }
+        assert!(self.patient <= self.attended, "nobody is more patient than awake");
         self.last_turn = now;
         self.now = now;
         self.wall_ms = wall_ms.max(self.wall_ms);

@@ -14,6 +14,7 @@ pub mod rewinds;
 pub mod stale_reads;
 pub mod steady;
 pub mod unavailable;
+pub mod zombies;
 
 use crate::scenario::Scenario;
 use engine::ids::ShardId;
@@ -29,6 +30,7 @@ pub struct Checkers {
     pub stale_reads: stale_reads::StaleReads,
     pub damage: damage::Damage,
     pub steady: steady::Steady,
+    pub zombies: zombies::Zombies,
 }
 
 impl Checkers {
@@ -43,6 +45,7 @@ impl Checkers {
             stale_reads: stale_reads::StaleReads::default(),
             damage: damage::Damage::new(scenario.data_nodes, scenario.shards),
             steady: steady::Steady::default(),
+            zombies: zombies::Zombies::default(),
         }
     }
 

@@ -8,12 +8,26 @@ use agency::configuration::Configuration;
 pub struct Steady {
     /// Nothing has been inflicted since the group was whole.
     pub holds: bool,
+    /// Changes of the configuration since somebody began to count.
+    pub changes: u64,
 }
 
 impl Steady {
     /// This was decided after another configuration.
-    pub fn changed(&self, shard: u16, c: &Configuration) -> Result<(), String> {
+    pub fn changed(&mut self, shard: u16, c: &Configuration) -> Result<(), String> {
+        self.changes += 1;
         self.unless(|| format!("no fault, and shard {shard} changes: {c:?}"))
+    }
+
+    /// The group is whole and in peace, and this often the configuration changed nevertheless.
+    pub fn flaps(&self, most: u64) -> Result<(), String> {
+        if self.changes <= most {
+            return Ok(());
+        }
+        Err(format!(
+            "{} changes of the configuration of a whole group in peace, at most {most}",
+            self.changes
+        ))
     }
 
     /// A process ends.

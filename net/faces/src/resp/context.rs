@@ -49,6 +49,8 @@ pub struct Stats {
     /// Bytes on disk.
     pub disk_used_bytes: u64,
     pub disk_total_bytes: u64,
+    /// For how long this shard's writes have been acknowledged on fewer nodes than the group has; 0 if they are not.
+    pub exposed_ms: u64,
     /// How often a frame was found damaged, and how many were rewritten with a peer's copy.
     pub damaged_frames: u64,
     pub repaired_frames: u64,

@@ -23,6 +23,8 @@ use faces::resp::{
 use std::time::Duration;
 
 /// What a writer is told while clients may only read.
+/// The text that Redis uses.
+const NO_REPLICAS: &[u8] = b"-NOREPLICAS Not enough good replicas to write.\r\n";
 const READ_ONLY: &[u8] = b"-READONLY the group is in read-only mode\r\n";
 /// What is told to one whose password was not judged in time, or who came before the users were known.
 const NOT_JUDGED: &[u8] = b"-TRYAGAIN it could not be found out in time who may connect\r\n";
@@ -162,6 +164,11 @@ impl Clients {
             Standing::Redirect => {
                 client.wait = Wait::No;
                 client.reply(turn, &at.cx.group.topology().moved(slot));
+                Flow::Next
+            }
+            Standing::TooFewCopies => {
+                client.wait = Wait::No;
+                client.reply(turn, NO_REPLICAS);
                 Flow::Next
             }
             Standing::Park(limit) => {

@@ -3,7 +3,8 @@
 use super::commit;
 use super::links::LinkOwner;
 use super::message::{self, Append, Envelope, Hello, Message, RefusalReason, Refuse, Welcome};
-use super::peer::{APPEND_BYTES, Cursors, Peer};
+use super::patience::{Moment, Patience};
+use super::peer::{APPEND_BYTES, Cursors, Peer, SEND_WINDOW_BYTES};
 use crate::events::{Command, Landing};
 use crate::failure::Failure;
 use crate::ids::LinkId;
@@ -22,6 +23,9 @@ use std::time::Duration;
 
 /// A learner this close to the end of the log, in bytes, is proposed for admission.
 const ADMIT_LAG_BYTES: u64 = 256 << 10;
+/// A learner that is never further from the end than this, and whose durable cursor moves, keeps up: what it may
+/// hold unread, and half of that for the disk.
+const KEEP_UP_BYTES: u64 = SEND_WINDOW_BYTES + SEND_WINDOW_BYTES / 2;
 /// A handoff that cannot drain within this is given up.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before a refused change is asked for again.
@@ -65,16 +69,17 @@ pub(crate) struct Leader {
     joining: Option<NodeId>,
     ask_at: Nanos,
     handoff: Option<Handoff>,
-    /// Since when, in attended time, each member has had no connection that counts.
-    missing_since: [Nanos; MAX_MEMBERS],
+    patience: Patience,
+    /// Up to where enough members had committed: what is acknowledged as durable.
+    confirmed: Lsn,
+    /// Whose eviction for slowness is pending.
+    slow: NodeSet,
     /// Members found to have lost what they had acknowledged (rule 8), or to be damaged.
     untrusted: NodeSet,
-    /// The most each member ever acknowledged as durable in this epoch.
-    acknowledged: [Lsn; MAX_MEMBERS],
 }
 
 impl Leader {
-    pub fn new(epoch: Epoch, attended: Nanos) -> Leader {
+    pub fn new(epoch: Epoch, cx: &Context<'_>) -> Leader {
         Leader {
             epoch,
             phase: LeaderPhase::Taking,
@@ -85,9 +90,10 @@ impl Leader {
             joining: None,
             ask_at: Nanos(0),
             handoff: None,
-            missing_since: [attended; MAX_MEMBERS],
+            patience: Patience::new(moment(cx)),
+            confirmed: Lsn(0),
+            slow: NodeSet::default(),
             untrusted: NodeSet::default(),
-            acknowledged: [Lsn(0); MAX_MEMBERS],
         }
     }
 
@@ -96,6 +102,18 @@ impl Leader {
         let started = matches!(self.phase, LeaderPhase::Serving)
             || matches!(self.phase, LeaderPhase::Starting { .. }) && lacks(Mutant::ServesBeforeStart);
         started && self.handoff.is_none()
+    }
+
+    /// Whether enough members are in sync for writes (rule 22).
+    pub fn has_enough_copies(&self, cx: &Context<'_>) -> bool {
+        let least = usize::from(cx.options.settings.copies.min_in_sync);
+        let copies = cx.group.configuration().map_or(0, |c| c.in_sync.len());
+        copies >= least || lacks(Mutant::IgnoresMinInSync)
+    }
+
+    /// What enough members had committed.
+    pub fn confirmed(&self) -> Lsn {
+        self.confirmed
     }
 
     /// Whether a follower could still take over before an orderly stop.
@@ -125,12 +143,16 @@ impl Leader {
         }
     }
 
-    pub fn note_update(&mut self, update: &ShardUpdate) {
+    pub fn note_update(&mut self, update: &ShardUpdate, cx: &Context<'_>) {
         if self.pending.is_some_and(|request| settles(update, &request)) {
             if matches!(self.pending.map(|r| r.change), Some(Change::Handoff(_))) {
                 self.handoff = None;
             }
             self.pending = None;
+            let given_up = std::mem::take(&mut self.slow);
+            for node in given_up.iter().filter(|node| !update.configuration.in_sync.contains(*node)) {
+                self.patience.strike(node, moment(cx));
+            }
         }
     }
 
@@ -197,12 +219,15 @@ impl Leader {
             return refuse(link, RefusalReason::LogGone, cx);
         }
         // Rule 8: it must hold what it acknowledged to us, and what was committed before us.
-        let owed = self.acknowledged[usize::from(node.0)].max(cx.shard.committed());
-        let in_sync = cx.group.configuration().is_some_and(|c| c.in_sync.contains(node));
-        if hello.damaged || (in_sync && common < owed) {
+        let owed = self.patience.acknowledged(node).max(cx.shard.committed());
+        let counts = cx.group.configuration().is_some_and(|c| self.needed(&c).contains(node));
+        if hello.damaged || (counts && common < owed) {
             self.untrusted = self.untrusted.with(node);
         }
-        let peer = Peer::new(link, common, cx.clock.now, cx.clock.attended);
+        if !counts {
+            self.patience.forget(node);
+        }
+        let peer = Peer::new(link, common, cx.clock.now);
         if let Some(old) = self.peers.insert(node, peer) {
             cx.out.push(Command::LinkClose { link: old.link });
             cx.links.own(old.link, LinkOwner::Leaving);
@@ -220,9 +245,10 @@ impl Leader {
         let envelope = Envelope::decode(bytes, message::group_mark(cx.options.settings.group));
         let accepted = match envelope {
             Ok(Envelope { message: Message::Ack(claim), epoch, .. }) if epoch == self.epoch => {
-                let fine = peer.acknowledged(claim, cx.shard.tail(), cx.clock.attended);
-                let most = &mut self.acknowledged[usize::from(node.0)];
-                *most = claim.durable.max(*most);
+                let fine = peer.acknowledged(claim);
+                if fine {
+                    self.patience.heard(node, claim.durable, moment(cx));
+                }
                 fine
             }
             _ => false,
@@ -235,7 +261,7 @@ impl Leader {
     }
 
     /// A follower's connection is gone.
-    pub fn link_closed(&mut self, link: LinkId, owner: LinkOwner, cx: &Context<'_>) {
+    pub fn link_closed(&mut self, link: LinkId, owner: LinkOwner) {
         match owner {
             LinkOwner::Greeting => {
                 self.greetings.remove(&link);
@@ -246,7 +272,6 @@ impl Leader {
             LinkOwner::Peer(node) => {
                 let peer = self.peers.remove(&node);
                 assert!(peer.is_some_and(|peer| peer.link == link), "{link:?} was not the one of {node:?}");
-                self.missing_since[usize::from(node.0)] = cx.clock.attended;
             }
             LinkOwner::Stream | LinkOwner::Repair(_) | LinkOwner::Serving => {}
         }
@@ -274,17 +299,13 @@ impl Leader {
     /// Evictions and admissions. One change is asked for at a time.
     fn want_change(&mut self, cx: &mut Context<'_>) {
         let Some(configuration) = cx.group.configuration() else { return };
-        let end = cx.shard.tail();
-        for peer in self.peers.values_mut() {
-            peer.rest(end, cx.clock.attended);
-        }
+        self.note_patience(&configuration, cx);
         if !self.has_begun() || self.pending.is_some() || cx.clock.now < self.ask_at {
             return;
         }
         self.joining = None;
-        let lost = self.lost_followers(&configuration, cx);
-        let change = if !lost.is_empty() {
-            Some(Change::Evict(lost, EvictReason::Gone))
+        let change = if let Some(eviction) = self.followers_to_evict(&configuration, cx) {
+            Some(eviction)
         } else if self.phase == LeaderPhase::Serving && self.handoff.is_none() {
             let committed = cx.shard.committed();
             let learner = self.learner_to_admit(&configuration, cx);
@@ -300,35 +321,57 @@ impl Leader {
         self.ask_at = cx.clock.now + ASK_AGAIN;
     }
 
-    /// In-sync followers that are to be evicted.
-    fn lost_followers(&mut self, configuration: &Configuration, cx: &Context<'_>) -> NodeSet {
-        let (attended, end) = (cx.clock.attended, cx.shard.tail());
+    /// Notes who keeps up at this moment, and who has nothing to wait for.
+    fn note_patience(&mut self, configuration: &Configuration, cx: &Context<'_>) {
+        let (at, end) = (moment(cx), cx.shard.tail());
+        for node in configuration.members.without(cx.options.me).iter() {
+            let cursors = self.peers.get(&node).and_then(Peer::cursors);
+            let heard = self.patience.silent_for(node, at) <= cx.options.settings.evict_after;
+            let rests = heard && cursors.is_some_and(|c| c.durable >= end);
+            let moves = rests || self.patience.stands_for(node, at) <= cx.options.settings.evict_after;
+            let near = cursors.is_some_and(|c| c.durable.0 + KEEP_UP_BYTES >= end.0);
+            let in_sync = configuration.in_sync.contains(node);
+            self.patience.note(node, rests, near && heard && moves, in_sync, at);
+        }
+    }
+
+    /// In-sync followers that are to be evicted: all that are gone, or else all that are too slow.
+    fn followers_to_evict(&mut self, configuration: &Configuration, cx: &Context<'_>) -> Option<Change> {
+        let at = moment(cx);
         let followers = configuration.in_sync.without(cx.options.me);
         // Out of the in-sync set a node is a learner: what it has is what we sent it.
         self.untrusted = NodeSet(self.untrusted.0 & followers.0);
-        let lost = followers.iter().filter(|node| {
-            let silent = match self.peers.get(node) {
-                Some(peer) if peer.cursors().is_some() => peer.silent_for(end, attended),
-                _ => attended.since(self.missing_since[usize::from(node.0)]),
-            };
-            silent > cx.options.settings.evict_after
-                || self.untrusted.contains(*node)
-                || cx.group.is_gone(*node)
-        });
-        lost.fold(NodeSet::default(), NodeSet::with)
+        let settings = &cx.options.settings;
+        let is_gone = |node: NodeId| {
+            let unheard = self.patience.silent_for(node, at) > settings.evict_after;
+            self.untrusted.contains(node)
+                || cx.group.is_gone(node)
+                || (unheard && !cx.group.warden_answers_for(node))
+        };
+        let slow_after =
+            if lacks(Mutant::SlowIsGone) { settings.evict_after } else { settings.copies.slow_after };
+        let is_slow = |node: NodeId| self.patience.stands_for(node, at) > slow_after;
+        let those = |is: &dyn Fn(NodeId) -> bool| {
+            followers.iter().filter(|node| is(*node)).fold(NodeSet::default(), NodeSet::with)
+        };
+        let (gone, slow) = (those(&is_gone), those(&is_slow));
+        if !gone.is_empty() {
+            return Some(Change::Evict(gone, EvictReason::Gone));
+        }
+        if slow.is_empty() {
+            return None;
+        }
+        self.slow = slow;
+        Some(Change::Evict(slow, EvictReason::Slow))
     }
 
-    /// A learner that is close to the end of the log and keeps moving.
+    /// A learner that is close to the end of the log, and has kept up for as long as it must.
     fn learner_to_admit(&self, configuration: &Configuration, cx: &Context<'_>) -> Option<(NodeId, Cursors)> {
-        let end = cx.shard.tail();
-        let close = |node: &NodeId, c: Cursors| {
-            let silent = |peer: &Peer| peer.silent_for(end, cx.clock.attended);
-            let moves = self.peers.get(node).is_some_and(|p| silent(p) <= cx.options.settings.evict_after);
-            c.durable.0 + ADMIT_LAG_BYTES >= end.0 && moves
-        };
+        let (at, end) = (moment(cx), cx.shard.tail());
+        let calm = |node: NodeId| self.patience.is_calm(node, at) || lacks(Mutant::AdmitsAtOnce);
         self.followers()
-            .filter(|(node, _)| !configuration.in_sync.contains(*node))
-            .find(|(node, cursors)| close(node, *cursors) && !cx.group.is_gone(*node))
+            .filter(|(node, _)| !configuration.in_sync.contains(*node) && !cx.group.is_gone(*node))
+            .find(|(node, cursors)| cursors.durable.0 + ADMIT_LAG_BYTES >= end.0 && calm(*node))
     }
 
     /// A planned handoff: once everything is committed, on the successor's disk and answered, ask for the swap.
@@ -373,7 +416,12 @@ impl Leader {
                     behind.push((*node, peer.link, peer.sent));
                     break;
                 }
-                let Some(range) = cx.shard.send_range(peer.sent, append_bytes) else { break };
+                let Some(range) = cx.shard.send_range(peer.sent, append_bytes) else {
+                    // No frame begins there: it said hello with an end that no log has.
+                    peer.reading = true;
+                    cx.out.push(Command::LinkClose { link: peer.link });
+                    break;
+                };
                 let header = append(range.start, range.len, cx);
                 peer.note_sent(range.len as u64, Some(range), committed, now);
                 cx.out.push(Command::LinkSendLog { link: peer.link, header, range });
@@ -427,6 +475,9 @@ impl Leader {
             committed == before || committed <= least,
             "{committed} is committed, of {least} that all hold"
         );
+        if self.has_enough_copies(cx) {
+            self.confirmed = committed;
+        }
         if let LeaderPhase::Starting { until } = self.phase
             && cx.shard.committed() >= until
         {
@@ -455,11 +506,10 @@ impl Leader {
 
     /// Those that a broken leader would count: without whoever was silent for a while.
     fn heard_of(&self, needed: NodeSet, cx: &Context<'_>) -> NodeSet {
-        let silent = |node: &NodeId| match self.peers.get(node) {
-            Some(peer) => {
-                peer.silent_for(cx.shard.tail(), cx.clock.attended) > cx.options.settings.evict_after
-            }
-            None => *node != cx.options.me,
+        let at = moment(cx);
+        let silent = |node: &NodeId| {
+            let silent = self.patience.silent_for(*node, at).max(self.patience.stands_for(*node, at));
+            *node != cx.options.me && silent > cx.options.settings.evict_after
         };
         needed.iter().filter(silent).fold(needed, NodeSet::without)
     }
@@ -476,6 +526,7 @@ impl Leader {
                 assert!(self.epoch == cx.shard.last_epoch(), "serves without an epoch start")
             }
         }
+        assert!(self.confirmed <= committed, "{} is confirmed, of {committed}", self.confirmed);
         assert!(self.peers.len() <= MAX_MEMBERS, "more followers than members");
         for (node, peer) in &self.peers {
             assert!(peer.is_consistent(end), "{node:?} is taken to have what it was not sent: {peer:?}");
@@ -492,6 +543,11 @@ pub(crate) fn refuse(link: LinkId, reason: RefusalReason, cx: &mut Context<'_>) 
     let bytes = super::header(cx.group.epoch(), Message::Refuse(Refuse { reason }), cx);
     cx.out.push(Command::LinkSend { link, bytes });
     cx.out.push(Command::LinkClose { link });
+}
+
+/// The clocks by which others are judged.
+fn moment(cx: &Context<'_>) -> Moment {
+    Moment { attended: cx.clock.attended, patient: cx.clock.patient }
 }
 
 /// A follower takes at most half of its log buffer at once.

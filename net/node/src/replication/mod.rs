@@ -6,7 +6,8 @@
 //! - `leader`: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
 //! - `repair`: fetch damaged frames from another member and write them back, and serve those who do.
-//! - `commit`: what counts as committed. `peer`: what a leader knows of one follower.
+//! - `commit`: what counts as committed. `peer`: what a leader knows of one follower's connection. `patience`: how
+//!   long it has waited for each.
 //! - `message`: the bytes. `links`: whose each connection is.
 
 pub mod commit;
@@ -14,6 +15,7 @@ pub(crate) mod follower;
 pub(crate) mod leader;
 pub(crate) mod links;
 pub mod message;
+pub(crate) mod patience;
 pub mod peer;
 pub(crate) mod repair;
 
@@ -129,14 +131,14 @@ impl Replication {
         };
         if current {
             if let Role::Leader(leader) = &mut self.role {
-                leader.note_update(update);
+                leader.note_update(update, cx);
             }
             return false;
         }
         cx.links.leave_role();
         let epoch = engine_epoch(configuration.epoch);
         let next = if may_lead {
-            Role::Leader(Leader::new(epoch, cx.clock.attended))
+            Role::Leader(Leader::new(epoch, cx))
         } else if mine {
             Role::Idle
         } else {
@@ -224,7 +226,7 @@ impl Replication {
         }
         match (&mut self.role, owner) {
             (Role::Follower(follower), Some(LinkOwner::Stream)) => follower.call_again(cx.clock.now),
-            (Role::Leader(leader), Some(owner)) => leader.link_closed(link, owner, cx),
+            (Role::Leader(leader), Some(owner)) => leader.link_closed(link, owner),
             _ => {}
         }
     }

@@ -103,6 +103,7 @@ impl SubRequests {
         let view = match standing(&running.subrequest, at) {
             Ok(Standing::Execute(view)) => view,
             Ok(Standing::Redirect) => return running.refuse(leader_of_this(at)),
+            Ok(Standing::TooFewCopies) => return running.refuse(NotServed::TooFewCopies),
             Err(refusal) => return running.refuse(refusal),
             Ok(Standing::Park(limit)) => {
                 let since = match running.state {

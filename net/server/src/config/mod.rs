@@ -12,7 +12,7 @@ mod http;
 use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet};
 use engine::ids::GroupId;
 use faces::auth;
-use node::settings::{self, Settings};
+use node::settings::{self, CopySettings, Settings};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -80,6 +80,9 @@ pub struct NodeConfig {
     /// Largest value a client may write.
     #[serde(default = "default_max_value_bytes")]
     pub max_value_bytes: ByteSize,
+    /// With fewer members in the in-sync set than this, writes are refused.
+    #[serde(default = "default_min_in_sync")]
+    pub min_in_sync: u8,
     /// Most client connections of one shard thread.
     #[serde(default = "default_max_clients")]
     pub max_clients: u32,
@@ -139,8 +142,12 @@ pub struct TimingConfig {
     pub hang_after: Span,
     /// A node with a log write outstanding for this long is killed; until then its lease is renewed.
     pub disk_hang_after: Span,
-    /// A leader removes a lost follower from the in-sync set after this long.
+    /// A leader removes a follower of which nothing is heard from the in-sync set after this long.
     pub evict_after: Span,
+    /// A follower that answers has this long to move its durable cursor; until then writers wait for it.
+    pub slow_after: Span,
+    /// A leader whose log write is under way for longer has a follower take over, if the disk of one moves.
+    pub yield_after: Span,
 }
 
 impl Default for Respawn {
@@ -159,6 +166,8 @@ impl Default for TimingConfig {
             hang_after: ms(25),
             disk_hang_after: ms(1000),
             evict_after: ms(30),
+            slow_after: ms(1000),
+            yield_after: ms(80),
         }
     }
 }
@@ -174,6 +183,9 @@ fn default_log_buffer_bytes() -> ByteSize {
 }
 fn default_cache_bytes() -> ByteSize {
     ByteSize(64 << 20)
+}
+fn default_min_in_sync() -> u8 {
+    1
 }
 fn default_max_value_bytes() -> ByteSize {
     ByteSize(16 << 20)
@@ -226,6 +238,7 @@ impl NodeConfig {
             log_buffer_bytes: default_log_buffer_bytes(),
             cache_bytes: default_cache_bytes(),
             max_value_bytes: default_max_value_bytes(),
+            min_in_sync: default_min_in_sync(),
             max_clients: default_max_clients(),
             pin: default_pin(),
             first_core: 0,
@@ -307,6 +320,14 @@ impl NodeConfig {
                 "segment_bytes",
                 segment,
                 format!("with max_value_bytes = {value} it must be at least {}", ByteSize(2 * frame)),
+            );
+        }
+        let data = self.members.iter().filter(|m| !m.witness).count();
+        if self.min_in_sync == 0 || usize::from(self.min_in_sync) > data.max(1) {
+            return wrong(
+                "min_in_sync",
+                self.min_in_sync,
+                format!("it must be from 1 to the {data} data nodes"),
             );
         }
         if self.max_clients == 0 || self.max_clients > MAX_CLIENTS_LIMIT {
@@ -410,10 +431,20 @@ impl NodeConfig {
             ("timing.hang_after", t.hang_after),
             ("timing.disk_hang_after", t.disk_hang_after),
             ("timing.evict_after", t.evict_after),
+            ("timing.slow_after", t.slow_after),
+            ("timing.yield_after", t.yield_after),
         ] {
             if span.0 < Duration::from_millis(1) || span.0 > Duration::from_secs(60) {
                 return wrong(key, span, "it must be from 1ms to 60s");
             }
+        }
+        if t.slow_after.0 < t.evict_after.0 {
+            let gone = t.evict_after;
+            return wrong(
+                "timing.slow_after",
+                t.slow_after,
+                format!("it must be at least evict_after = {gone}"),
+            );
         }
         self.agency_timing().check().or_else(|error| wrong("timing", "as configured", error.to_string()))
     }
@@ -495,6 +526,11 @@ impl NodeConfig {
             max_value_bytes: self.max_value_bytes.0 as usize,
             max_clients: self.max_clients,
             evict_after: self.timing.evict_after.0,
+            copies: CopySettings {
+                slow_after: self.timing.slow_after.0,
+                yield_after: self.timing.yield_after.0,
+                min_in_sync: self.min_in_sync,
+            },
             http: self.http.settings(),
             members: self.members.clone(),
         }

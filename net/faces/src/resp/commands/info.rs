@@ -117,6 +117,7 @@ fn replication(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::
         write!(text, "connected_slaves:0\r\n")?;
     }
     write!(text, "master_repl_offset:{}\r\n", ctx.written_lsn)?;
+    write!(text, "exposed_ms:{}\r\n", ctx.stats.exposed_ms)?;
     write!(text, "baton_epoch:{}\r\nbaton_committed_lsn:{}\r\n", shard.epoch, ctx.committed_lsn)
 }
 
