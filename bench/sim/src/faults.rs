@@ -191,6 +191,10 @@ impl World {
     /// The devices under these hosts stand still.
     fn stall_disks(&mut self, hosts: RangeInclusive<usize>) {
         let span = self.dice.magnitude(STALL.0, STALL.1);
+        self.stall(hosts, span);
+    }
+
+    pub fn stall(&mut self, hosts: RangeInclusive<usize>, span: u64) {
         for host in hosts {
             self.say(host, format_args!("fault: its disks stall for {} ms", span / MS));
             for disk in &mut self.hosts[host].disks {

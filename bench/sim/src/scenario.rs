@@ -165,6 +165,10 @@ impl Scenario {
         (self.calm, self.faultless) = (0, false);
         self.late_writes = known.mutant == Mutant::ReadsTooEarly;
         self.impatient = false;
+        if known.crowded {
+            (self.guests, self.pace) = (4, Pace::SLOWEST);
+            (self.calm, self.faultless, self.hostile) = (1_000 * MS, true, self.hostile / 2);
+        }
         self
     }
 

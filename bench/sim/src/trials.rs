@@ -18,6 +18,11 @@ const REPLACED_WITHIN: u64 = 400 * MS;
 /// For how long a leader sticks in the kernel, and within which it must be replaced.
 const STUCK: u64 = 3 * SECOND;
 const STUCK_FOR: u64 = 800 * MS;
+/// For how long all disks stand still.
+const SHARED_STALL: u64 = 2_500 * MS;
+/// For how long a leader's does, and within which it must have yielded.
+const OWN_STALL: u64 = 5 * SECOND;
+const YIELDS_WITHIN: u64 = 600 * MS;
 /// Within which a group that is told to stop has ended.
 const STOPPED_WITHIN: u64 = 10 * SECOND;
 
@@ -90,6 +95,44 @@ impl World {
             self.violated("stuck", format!("a leader that cannot be killed stays: {before:?}"));
         }
         self.run_until(until, |_| false);
+    }
+
+    /// Rule 25: where no disk moves, everybody waits as long as the disks do: nobody is killed, evicted or replaced.
+    pub fn try_shared_stall(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.trace.say(self.now, format_args!("trial"), format_args!("all disks stand still"));
+        self.checkers.steady.holds = true;
+        self.stall(0..=self.scenario.data_nodes - 1, SHARED_STALL);
+        self.run_until(self.now + SHARED_STALL + SECOND, |_| false);
+        self.checkers.steady.holds = false;
+    }
+
+    /// Rule 25: a leader whose disk stands still alone yields, and lives.
+    pub fn try_stalled_leader(&mut self) {
+        let Some(before) = self.checkers.configurations.newest(0).copied() else { return };
+        let leader = usize::from(before.leader.0);
+        if self.violation.is_some() || before.in_sync.len() < 2 {
+            return;
+        }
+        self.trace.say(
+            self.now,
+            format_args!("trial"),
+            format_args!("the disk of shard 0's leader stands still"),
+        );
+        let (life, until) = (self.hosts[leader].node_life, self.now + OWN_STALL);
+        self.stall(leader..=leader, OWN_STALL);
+        let yields = |world: &mut World| {
+            world.checkers.configurations.newest(0).is_some_and(|now| now.leader != before.leader)
+        };
+        if !self.run_until(self.now + YIELDS_WITHIN, yields) && self.violation.is_none() {
+            self.violated("stalled disk", format!("a leader whose disk stands still leads on: {before:?}"));
+        }
+        self.run_until(until, |_| false);
+        if self.hosts[leader].node_life != life && self.violation.is_none() {
+            self.violated("stalled disk", format!("host {leader} was killed for its disk"));
+        }
     }
 
     /// Rule 25: a group that stops in order ends with its in-sync set whole. What happens to the disk of its leader

@@ -112,6 +112,10 @@ fn run(world: &mut World) {
             world.try_deaf_leader();
             become_whole(world);
             world.try_stuck_leader();
+            become_whole(world);
+            world.try_shared_stall();
+            become_whole(world);
+            world.try_stalled_leader();
         }
         become_whole(world);
         if world.scenario.seed.is_multiple_of(STOPPED_ONE_IN) && whole(world) {

@@ -142,7 +142,7 @@ impl World {
     fn warden_tick(&mut self, host: usize) {
         let now = self.now;
         if let Some(node) = &self.hosts[host].node {
-            let progress = node.looked_at(now);
+            let progress = node.looked_at(now, self.scenario.mutant);
             self.warden_handle(host, Event::Progress(progress));
         }
         self.take_requests(host);

@@ -55,6 +55,8 @@ impl Pace {
     /// Whatever is done takes no time.
     pub const TIMELESS: Pace = Pace { slower: 0 };
 
+    pub const SLOWEST: Pace = Pace { slower: 16 };
+
     pub fn draw(dice: &mut Dice) -> Pace {
         Pace { slower: dice.pick(&[1, 1, 2, 4, 8, 16]).unwrap_or(1) }
     }
