@@ -96,7 +96,8 @@ pub enum RequestStatus {
     Pending = 1,
     /// Decided: the change is in the configuration published with it, or in an ancestor of that.
     Decided = 2,
-    /// Will never be decided: another change was, or it was never proposed.
+    /// Will never be decided: another change was, or it was never proposed. Of a `Yield` it says only that the successor
+    /// did not take it up in time: it may still come, as a configuration that is published like any other.
     Refused = 3,
 }
 

@@ -135,6 +135,19 @@ fn where_no_disk_moves_nobody_is_killed_and_nobody_is_promoted() {
 }
 
 #[test]
+fn a_leader_that_is_alone_waits_for_its_disk_as_long_as_that_takes() {
+    let mut g = Group::founded();
+    g.request(A, Change::Evict(ONLY_B, EvictReason::Slow));
+    g.run(ms(20));
+    disk_stands(&mut g, A);
+    g.run(ms(40_000));
+    assert_eq!((g.newest().version, g.member(A).kills), (Version(2), 0));
+    g.member(A).disk_waiting_since = Nanos(0);
+    g.run(ms(30));
+    assert!(g.lease(A));
+}
+
+#[test]
 fn who_waits_for_its_disk_takes_over_on_proof_of_death() {
     let mut g = Group::founded();
     disk_stands(&mut g, B);

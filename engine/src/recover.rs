@@ -116,7 +116,8 @@ pub fn recover(
         flights: Flights::new(end),
         rewind: None,
         mending: None,
-        repair_until: repair_until.unwrap_or_default(),
+        repair_until: repair_until.map_or(Lsn(0), |(_, until)| until),
+        repair_epoch: repair_until.map_or(Epoch(0), |(epoch, _)| epoch),
     };
     shard.index_recovered();
     if !orphans.is_empty() || save_rest {
@@ -237,14 +238,18 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// Up to where the log is known to have been durable, if that is beyond its recovered end.
+/// Up to where the log is known to have been durable, if that is beyond its recovered end, and the epoch that it had
+/// there or further on.
 fn evidence(
     scanner: &mut Scanner<'_>,
     chain: &Chain<'_>,
     strays: &[Headed],
     pulse: &Pulse,
-) -> Result<Option<Lsn>, RecoverError> {
-    let mut until = pulse.durable.max(pulse.repair_until);
+) -> Result<Option<(Epoch, Lsn)>, RecoverError> {
+    let (mut until, mut epoch) = (pulse.durable, pulse.epoch);
+    if pulse.repair_until > until {
+        (until, epoch) = (pulse.repair_until, pulse.repair_epoch);
+    }
     let tail = chain.live.back().filter(|segment| segment.end.is_none());
     // A frame this far on cannot have been in flight together with what is missing at the end: that is the
     // frame's header, or, where the header is there, something up to the frame's end.
@@ -256,14 +261,17 @@ fn evidence(
     let rest_of_tail = tail.map(|segment| (segment.id, segment.base));
     for (id, base) in rest_of_tail.into_iter().chain(strays.iter().map(|stray| (stray.id, stray.header.base)))
     {
-        if let Some(at) = scanner.find_frame(id, base, beyond.max(base))? {
-            until = until.max(Lsn(at.0 - MAX_BYTES_IN_FLIGHT + 1));
+        if let Some((at, seen)) = scanner.find_frame(id, base, beyond.max(base))? {
+            let least = Lsn(at.0 - MAX_BYTES_IN_FLIGHT + 1);
+            if least > until {
+                (until, epoch) = (least, seen);
+            }
         }
     }
     if lacks(Mutant::TornTailAlways) {
         return Ok(None);
     }
-    Ok((until > chain.end).then_some(until))
+    Ok((until > chain.end).then_some((epoch, until)))
 }
 
 /// The log from the last block boundary to its end: the next write begins there.

@@ -178,8 +178,13 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    /// The first valid frame in its place at or after `from`.
-    pub fn find_frame(&mut self, id: SegmentId, base: Lsn, from: Lsn) -> Result<Option<Lsn>, RecoverError> {
+    /// The first valid frame in its place at or after `from`, and its epoch.
+    pub fn find_frame(
+        &mut self,
+        id: SegmentId,
+        base: Lsn,
+        from: Lsn,
+    ) -> Result<Option<(Lsn, Epoch)>, RecoverError> {
         let mut lsn = Lsn(from.0.next_multiple_of(FRAME_ALIGN));
         loop {
             let offset = DATA_START + (lsn.0 - base.0);
@@ -201,8 +206,8 @@ impl<'a> Scanner<'a> {
             let offset = offset + at as u64;
             if let Some(len) = self.frame_len_at(id, offset)? {
                 let bytes = self.read(id, offset, len)?;
-                if intact_frame(bytes, lsn) {
-                    return Ok(Some(lsn));
+                if let Some(epoch) = intact_frame(bytes, lsn) {
+                    return Ok(Some((lsn, epoch)));
                 }
             }
             lsn = lsn.advance(FRAME_ALIGN);
@@ -210,7 +215,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Is a frame here whose epoch is of no concern?
-fn intact_frame(bytes: &[u8], lsn: Lsn) -> bool {
-    frame::FrameView::of(bytes).is_some_and(|frame| frame.intact() && frame.header().lsn.get() == lsn.0)
+/// The epoch of the frame that is here, if there is one.
+fn intact_frame(bytes: &[u8], lsn: Lsn) -> Option<Epoch> {
+    let frame = frame::FrameView::of(bytes).filter(|frame| frame.intact())?;
+    (frame.header().lsn.get() == lsn.0).then(|| Epoch(frame.header().epoch.get()))
 }

@@ -141,6 +141,8 @@ pub struct Shard {
     pub(crate) mending: Option<Rewrite>,
     /// Not whole before the log reaches this; see [`Shard::damaged`].
     pub(crate) repair_until: Lsn,
+    /// The epoch that the lost log had there or further on; 0 if that is not known.
+    pub(crate) repair_epoch: Epoch,
 }
 
 impl ShardOptions {
@@ -212,9 +214,17 @@ impl Shard {
         self.durable() < self.repair_until
     }
 
+    /// What proves that another log is the one that was lost here: whose byte before this LSN is of this epoch holds all
+    /// of that, because an epoch has one writer (rule 18). `None`: nothing was lost, or that is not known.
+    pub fn lost(&self) -> Option<(Epoch, Lsn)> {
+        (self.repair_until > Lsn(0) && self.repair_epoch > Epoch(0))
+            .then_some((self.repair_epoch, self.repair_until))
+    }
+
     /// The shard caught up with a leader: it holds everything that is committed.
     pub fn repaired(&mut self) {
         self.repair_until = Lsn(0);
+        self.repair_epoch = Epoch(0);
     }
 
     /// Keys in the index, also those that have expired.
@@ -282,11 +292,16 @@ impl Shard {
 
     /// What the pulse says now.
     pub(crate) fn pulse_note(&self) -> Pulse {
+        let durable = self.durable();
+        let last = Lsn(durable.0.saturating_sub(1));
+        let (repair_epoch, repair_until) =
+            if self.damaged() { (self.repair_epoch, self.repair_until) } else { Default::default() };
         Pulse {
-            epoch: self.last_epoch(),
-            durable: self.durable(),
-            committed: self.committed.min(self.durable()),
-            repair_until: if self.damaged() { self.repair_until } else { Lsn(0) },
+            epoch: self.history.epoch_at(last).map_or(Epoch(0), |(epoch, _)| epoch),
+            durable,
+            committed: self.committed.min(durable),
+            repair_until,
+            repair_epoch,
         }
     }
 

@@ -96,12 +96,13 @@ impl Lives {
         let (page, page_fd) = SharedPage::create(shards, incarnation)?;
         let wake_shards = (0..shards).map(|_| eventfd()).collect::<io::Result<Vec<_>>>()?;
         let fds = ChildFds {
+            warden: std::process::id(),
             page: page_fd.as_raw_fd(),
             wake_warden: wake_warden.as_raw_fd(),
             wake_shards: wake_shards.iter().map(AsRawFd::as_raw_fd).collect(),
         };
-        let command = (self.spawn)(incarnation, &fds)?;
-        spawner.spawn(Birth { incarnation, command, fds, page: page_fd });
+        let start = (self.spawn)(incarnation, &fds)?;
+        spawner.spawn(Birth { incarnation, start, fds, page: page_fd });
         self.stage = LifeStage::Starting(Unborn { incarnation, page, wake_shards });
         Ok(())
     }

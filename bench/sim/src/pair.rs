@@ -11,13 +11,14 @@ use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
 use agency::view::{ClusterView, NodeView};
 use engine::disk::{DiskCommand, DiskWork, ReadSpec};
-use engine::ids::{GroupId, ShardId};
+use engine::ids::{GroupId, Lsn, ShardId};
 use engine::shard::Shard;
 use engine::testing::MemoryDisk;
 use faces::auth::password::{self, Secret};
 use node::Node;
 use node::events::{Command, ConnId, Face, Lease, LinkId};
 use node::job::Job;
+use node::replication::message::{self, Hello, Message, Sender};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -70,6 +71,9 @@ pub struct Half {
     /// HTTP connections whose bytes are not out; `true`: to be closed then.
     unsent: BTreeMap<ConnId, bool>,
     pub failed: Option<node::failure::Failure>,
+    /// It was asked to stop in order, as its warden tells; and it has.
+    pub stopping: bool,
+    pub stopped: bool,
     /// Disk operations take this long, in ns.
     pub disk_delay: u64,
     /// Log writes fail from now on.
@@ -116,7 +120,8 @@ impl Pair {
         pair
     }
 
-    fn configured(change: impl FnOnce(&mut HostConfig)) -> Pair {
+    /// The same, set up otherwise.
+    pub fn configured(change: impl FnOnce(&mut HostConfig)) -> Pair {
         let mut config = open::config_of_two(GROUP);
         config.segment_bytes = 256 << 10;
         config.max_value_bytes = 64 << 10;
@@ -148,6 +153,8 @@ impl Pair {
             nobody_reads: false,
             unsent: BTreeMap::new(),
             failed: None,
+            stopping: false,
+            stopped: false,
             disk_delay: 50_000,
             disk_broken: false,
             lease_until: u64::MAX,
@@ -176,6 +183,7 @@ impl Pair {
     pub fn start(&mut self, node: NodeId) {
         let host = &mut self.hosts[node.0 as usize];
         host.incarnation += 1;
+        (host.stopping, host.stopped) = (false, false);
         host.client_closed = false;
         host.http_closed = true;
         host.unsent.clear();
@@ -237,13 +245,20 @@ impl Pair {
             incarnation: Incarnation(self.hosts[id.0 as usize].incarnation),
             up: up.contains(&id),
             suspect: false,
-            stopping: false,
+            stopping: self.hosts[id.0 as usize].stopping,
             progress: Vec::new(),
         };
         let view = Arc::new(ClusterView { nodes: vec![node(A), node(B)], ..ClusterView::default() });
         for to in [A, B] {
             self.deliver(to, Input::View(Arc::clone(&view)));
         }
+    }
+
+    /// Asks a node to stop in order; its warden tells everybody.
+    pub fn stop(&mut self, node: NodeId) {
+        self.hosts[node.0 as usize].stopping = true;
+        self.deliver(node, Input::Stop);
+        self.tell_who_is_up(&[A, B]);
     }
 
     /// Asks a leader to hand over to its best follower.
@@ -253,6 +268,26 @@ impl Pair {
 
     pub fn node(&self, node: NodeId) -> &Node {
         self.hosts[node.0 as usize].node.as_ref().expect("the node is up")
+    }
+
+    /// A member says hello to a leader, and then nothing more: with `end` as the end of its log, which is else the
+    /// leader's own.
+    pub fn forge_hello(&mut self, from: NodeId, to: NodeId, end: Lsn) {
+        let shard = self.node(to).engine();
+        let body = message::encode_history(shard.history());
+        let hello = Hello {
+            end,
+            durable: end,
+            last_epoch: shard.last_epoch(),
+            damaged: false,
+            history_bytes: body.len(),
+        };
+        let sender = Sender { shard: ShardId(0), from: from.0, group: message::group_mark(GROUP) };
+        let header = sender.encode(shard.last_epoch(), Message::Hello(hello));
+        self.sequence += 1;
+        let link = LinkId(1 << 48 | self.sequence);
+        self.deliver(to, Input::LinkAccepted { link, header });
+        self.deliver(to, Input::LinkBytes { link, bytes: body });
     }
 
     /// The engine's cursors: (tail, durable, committed).
@@ -463,7 +498,8 @@ impl Pair {
                 self.later(JOB, host, Delivery::Job(ticket, *job));
             }
             Command::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
-            Command::ClientPause { .. } | Command::Mail { .. } | Command::Stopped => {}
+            Command::ClientPause { .. } | Command::Mail { .. } => {}
+            Command::Stopped => self.hosts[host].stopped = true,
             Command::Warn { text } => self.hosts[host].warnings.push(text),
             Command::StopNode => self.later(0, host, Delivery::Stop),
             Command::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
@@ -550,26 +586,18 @@ impl Pair {
         if request.on_top_of != self.configuration {
             return self.publish(Some((from, request.id)), RequestStatus::Refused);
         }
-        let configuration = &mut self.configuration;
-        configuration.version.0 += 1;
-        match request.change {
-            Change::Evict(lost, _) => configuration.in_sync.0 &= !lost.0,
-            Change::Admit(learner) => configuration.in_sync = configuration.in_sync.with(learner),
-            Change::Handoff(to) => {
-                configuration.epoch.0 += 1;
-                configuration.leader = to;
-                configuration.leader_incarnation = Incarnation(self.hosts[to.0 as usize].incarnation);
+        let leader = match request.change {
+            Change::Handoff(to) | Change::Yield(to) | Change::Force(to) => {
+                self.hosts[to.0 as usize].incarnation
             }
-            Change::Yield(to) => {
-                configuration.epoch.0 += 1;
-                configuration.in_sync = configuration.in_sync.without(configuration.leader);
-                configuration.leader = to;
-                configuration.leader_incarnation = Incarnation(self.hosts[to.0 as usize].incarnation);
-            }
-            Change::Promote(..) | Change::Force(_) => {
-                unreachable!("a node does not ask for its own promotion")
-            }
-        }
+            Change::Evict(..) | Change::Admit(_) => 0,
+            Change::Promote(..) => unreachable!("a node does not ask for its own promotion"),
+        };
+        let next = self.configuration.apply(request.change, Incarnation(leader), self.now / 1_000_000);
+        let Some(next) = next else {
+            return self.publish(Some((from, request.id)), RequestStatus::Refused);
+        };
+        self.configuration = next;
         self.publish(Some((from, request.id)), RequestStatus::Decided);
     }
 

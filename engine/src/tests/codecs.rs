@@ -24,7 +24,7 @@ fn flipped(block: &[u8], bytes: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn header() -> impl Strategy<Value = SegmentHeader> {
-    (any::<u128>(), any::<u16>(), any::<u32>(), any::<[u64; 4]>()).prop_map(
+    (any::<u128>(), any::<u16>(), any::<u32>(), any::<[u64; 5]>()).prop_map(
         |(group, shard, segment, words)| SegmentHeader {
             group: GroupId(group),
             shard: ShardId(shard),
@@ -57,6 +57,7 @@ fn pulse() -> impl Strategy<Value = Pulse> {
         durable: Lsn(words[1]),
         committed: Lsn(words[2]),
         repair_until: Lsn(words[3]),
+        repair_epoch: Epoch(words[4]),
     })
 }
 

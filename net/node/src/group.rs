@@ -106,6 +106,17 @@ impl Group {
         node_view(&self.view, node).is_some_and(|seen| seen.suspect || (!seen.up && seen.incarnation.0 != 0))
     }
 
+    /// Whether a node said that it stops in order. It stays so after its end, until it is started again.
+    pub fn stops(&self, node: NodeId) -> bool {
+        node_view(&self.view, node).is_some_and(|seen| seen.stopping)
+    }
+
+    /// Whether every other data node that is up stops in order, too; so it is if none is up.
+    pub fn all_others_stop(&self, options: &NodeOptions) -> bool {
+        let others = options.settings.data_nodes().without(options.me);
+        others.iter().all(|node| !self.warden_answers_for(node) || self.stops(node))
+    }
+
     /// Whether a node's warden says that its process runs: it is slow then, and not gone, whatever its connections do.
     pub fn warden_answers_for(&self, node: NodeId) -> bool {
         node_view(&self.view, node).is_some_and(|seen| seen.up && !seen.suspect)

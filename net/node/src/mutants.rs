@@ -28,6 +28,8 @@ pub enum Mutant {
     DropsSilentFollowers,
     /// Rule 12: logs are taken to be equal as far as both reach.
     TruncatesByLength,
+    /// Rule 12: whoever holds anything helps a node that lost its log, whether it is the same log or not.
+    RefillsFromAnyLog,
     /// Rule 12: a damaged node may lead.
     LeadsDamaged,
     /// Rule 17: an eviction that was only asked for counts.
@@ -40,6 +42,8 @@ pub enum Mutant {
     BlamesOthersForOwnDisk,
     /// Rule 22: writes are taken and acknowledged however few members are in sync.
     IgnoresMinInSync,
+    /// Rule 25: a leader whose whole group stops lets go of those who stop with it.
+    EvictsAtTheEnd,
     /// Rule 22: a leader whose disk stands still goes on leading.
     NeverYields,
     /// Rule 22: a leader whose disk stands still yields to whoever follows, whether its disk moves or not.

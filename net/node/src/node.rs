@@ -17,6 +17,7 @@ use crate::metadata::{KEEPER, MetadataCopy, OWN};
 use crate::options::NodeOptions;
 use crate::rates::Rates;
 use crate::reads::{ReadFor, Reader};
+use crate::replication::leader::STOP_HEARSAY;
 use crate::replication::links::LinkOwner;
 use crate::replication::repair::{Fault, Repaired, Repairs};
 use crate::replication::{Replication, message};
@@ -27,7 +28,7 @@ use crate::store::{FetchedValue, ValueRead};
 use crate::subrequest::queue::SubRequests;
 use crate::subrequest::{SubRequest, Work};
 use agency::ids::{Nanos, NodeId};
-use agency::shard::{Health, ShardProgress, ShardUpdate, Standing};
+use agency::shard::{Health, ShardProgress, ShardUpdate};
 use engine::disk::DiskDone;
 use engine::log::BufferRange;
 use engine::segment::Location;
@@ -171,8 +172,6 @@ impl Node {
             Event::HandoffWanted(to) => self.handoff_wanted(to),
             Event::StopWanted => {
                 self.stopping.get_or_insert(Stopping { since: now, announced: false });
-                self.shared.stopping = true;
-                self.handoff_wanted(None);
             }
         }
         self.hand_over(out);
@@ -188,12 +187,14 @@ impl Node {
             Event::LinkAccepted { link, header } => self.replication.link_accepted(link, header, &mut cx),
             Event::LinkConnected { link } => match cx.links.owner(link) {
                 Some(LinkOwner::Repair(lsn)) => self.repairs.connected(link, lsn, &mut cx),
+                Some(LinkOwner::Refill) => self.replication.refilling.ask(link, &mut cx),
                 Some(LinkOwner::Stream) => self.replication.link_connected(link, &mut cx),
                 _ => {}
             },
             Event::LinkBytes { link, bytes } => match cx.links.owner(link) {
                 Some(LinkOwner::Repair(lsn)) => self.repairs.answered(link, lsn, bytes, &mut cx),
                 Some(LinkOwner::Serving) => self.repairs.fetch_asked(link, bytes, &mut cx),
+                Some(LinkOwner::Refill) => self.replication.refilling.answered(link, bytes, &mut cx),
                 Some(owner) => self.replication.link_bytes(link, owner, bytes, &mut cx),
                 None => {}
             },
@@ -202,6 +203,7 @@ impl Node {
             Event::LinkClosed { link } => match cx.links.closed(link) {
                 Some(LinkOwner::Repair(lsn)) => self.repairs.link_closed(link, lsn),
                 Some(LinkOwner::Serving) => self.repairs.asker_closed(link),
+                Some(LinkOwner::Refill) => self.replication.refilling.link_closed(link),
                 owner => self.replication.link_closed(link, owner, &cx),
             },
             _ => unreachable!("of no connection"),
@@ -222,6 +224,7 @@ impl Node {
         if self.disk.hangs(self.shared.clock.patient, cuts_as_leader) {
             return self.shared.context(out).fail(Failure::ColdWorkHangs);
         }
+        self.begin_stop();
         let quiet = self.all_answered();
         self.replication.turn(quiet, &mut self.shared.context(out));
         self.repairs.turn(&mut self.shared.context(out));
@@ -273,8 +276,8 @@ impl Node {
             disk_ok_at: self.disk.ok_at(),
             disk_waiting_since: self.disk.waiting_since(),
             health: if self.replication.is_unfit() { Health::Damaged } else { Health::Ready },
-            standing: Standing::default(),
-            stopping: false,
+            standing: agency::shard::Standing::Moving,
+            stopping: self.stopping.is_some(),
             last_epoch: agency::ids::Epoch(shard.last_epoch().0),
             written: shard.tail().0,
             durable: shard.durable().0,
@@ -336,6 +339,10 @@ impl Node {
             }
             Some(ReadFor::Fetch { link, name }) => {
                 self.repairs.fetch_read(link, name, bytes, &mut self.shared.context(out));
+            }
+            Some(ReadFor::Refill { link, from, skip, len }) => {
+                let cx = &mut self.shared.context(out);
+                self.repairs.refill_read(link, (from, skip, len), bytes, cx);
             }
             Some(ReadFor::Mend) => self.repairs.mend_read(bytes, &mut self.shared.context(out)),
             None => {}
@@ -496,16 +503,44 @@ impl Node {
         self.clients.replies_all_released() && self.subrequests.all_reported()
     }
 
+    /// Of an orderly stop that was asked for: serves no more once it is known whether others stop, too. If not, a leader
+    /// hands over.
+    fn begin_stop(&mut self) {
+        let Some(since) = self.stopping.as_ref().map(|stopping| stopping.since) else { return };
+        if self.shared.stopping {
+            return;
+        }
+        let all_stop = self.shared.group.all_others_stop(&self.shared.options);
+        let leads = self.replication.leads();
+        if !leads || all_stop || self.shared.clock.now >= since + STOP_HEARSAY {
+            self.shared.stopping = true;
+            if !all_stop {
+                self.handoff_wanted(None);
+            }
+        }
+    }
+
     fn stop_turn(&mut self, out: &mut Vec<Command>) {
         let Some(stopping) = self.stopping.as_ref().filter(|stopping| !stopping.announced) else { return };
+        if !self.shared.stopping {
+            return;
+        }
         let patience_over = self.shared.clock.now >= stopping.since + STOP_PATIENCE;
-        let handed_over = self.replication.leader().is_none_or(|leader| !leader.handoff_possible());
+        let all_stop = self.shared.group.all_others_stop(&self.shared.options);
+        let cx = self.shared.context(out);
+        let free = match self.replication.leader() {
+            Some(leader) => !leader.handoff_possible() && (!all_stop || leader.all_hold_all(&cx)),
+            None => self.replication.may_stop_following(&cx),
+        };
         let quiet = self.shared.shard.durable() == self.shared.shard.tail() && self.all_answered();
-        if patience_over || (handed_over && quiet) {
+        if patience_over || (free && quiet) {
             self.stopping = Some(Stopping { since: stopping.since, announced: true });
             self.clients.close_all(&mut serving!(self, out));
             self.http.close_all(&mut http_context!(self, out));
             self.hand_over(out);
+            if let Some(leader) = self.replication.leader() {
+                leader.farewell(&mut self.shared.context(out));
+            }
             out.push(Command::Stopped);
         }
     }

@@ -53,6 +53,10 @@ pub enum PageError {
     BadList(String),
     #[error("the page's fd {fd} cannot be used")]
     Fd { fd: RawFd, source: io::Error },
+    #[error("its life cannot be tied to its warden's: {0}")]
+    Tie(#[source] io::Error),
+    #[error("its warden, process {0}, is gone")]
+    Orphan(u32),
     #[error("the page cannot be mapped")]
     Map(#[source] io::Error),
     #[error("this is not a warden's page")]

@@ -1,8 +1,9 @@
 //! A healthy pair stays as it is, and a slow one is not taken for a dead one (`docs/STEADY.md`).
 
 use crate::{in_sync, settled};
-use agency::configuration::Change;
+use agency::configuration::{Change, EvictReason};
 use agency::ids::NodeSet;
+use engine::ids::Lsn;
 use sim::pair::{A, B, Pair};
 
 const MS: u64 = 1_000_000;
@@ -107,4 +108,182 @@ fn what_gathers_behind_a_slow_follower_is_bounded_by_the_log_buffer() {
     assert!(most <= 512 << 10, "{most} bytes gathered");
     assert!(most > 256 << 10, "{most} bytes: there was something to hold up");
     assert_eq!(evictions(&pair), 0);
+}
+
+#[test]
+fn with_too_few_in_sync_writes_are_refused_and_reads_are_not() {
+    let mut pair = Pair::configured(|config| config.copies.min_in_sync = 2);
+    assert_eq!(pair.ask(A, "SET k v"), "+OK\r\n");
+    let exposed = |pair: &mut Pair| {
+        let info = pair.ask(A, "INFO replication");
+        let line = info.lines().find_map(|line| line.strip_prefix("exposed_ms:").map(str::to_owned));
+        line.unwrap_or_else(|| panic!("{info}")).parse::<u64>().unwrap()
+    };
+    assert_eq!(exposed(&mut pair), 0);
+    pair.kill(B);
+    pair.run_ms(100);
+    assert_eq!(in_sync(&pair), NodeSet::of(&[A]));
+    assert_eq!(pair.ask(A, "SET k w"), "-NOREPLICAS Not enough good replicas to write.\r\n");
+    assert_eq!(pair.ask(A, "GET k"), "$1\r\nv\r\n");
+    assert!(exposed(&mut pair) > 0);
+    let refused = pair.ask_http(A, "POST /_api/collection", "", r#"{"name":"c"}"#);
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("min_in_sync"), "{refused}");
+    pair.start(B);
+    within(&mut pair, 1_000, "the admission", whole);
+    assert_eq!(pair.ask(A, "SET k w"), "+OK\r\n");
+    assert_eq!(exposed(&mut pair), 0);
+}
+
+#[test]
+fn what_was_under_way_when_too_few_were_left_is_not_acknowledged_by_them() {
+    let mut pair = Pair::configured(|config| config.copies.min_in_sync = 2);
+    pair.ask(A, "SET k v");
+    pair.kill(B);
+    pair.send(A, "SET k w");
+    pair.run_ms(500);
+    assert_eq!((in_sync(&pair), pair.take_replies(A).as_str()), (NodeSet::of(&[A]), ""));
+    pair.start(B);
+    within(&mut pair, 1_000, "the reply", is_answered);
+    assert!(whole(&pair));
+    assert_eq!(pair.take_replies(A), "+OK\r\n");
+}
+
+#[test]
+fn a_leader_whose_disk_stands_still_makes_way_for_a_follower_whose_disk_moves() {
+    let mut pair = Pair::up();
+    pair.ask(A, "SET k v");
+    pair.run_until("both to settle", settled);
+    pair.hosts[0].disk_delay = 3_000 * MS;
+    pair.run_ms(500);
+    assert!(pair.asked.is_empty(), "nothing shows whose disk moves: {:?}", pair.asked);
+    pair.send(A, "SET k w");
+    let gap = within(&mut pair, 200, "the new leader", |pair| pair.configuration.leader == B);
+    assert!(gap <= 100, "{gap} ms");
+    assert_eq!(in_sync(&pair), NodeSet::of(&[B]), "no commit waits for that disk");
+    pair.run_ms(1);
+    assert!(
+        pair.hosts[0].client_closed && pair.take_replies(A).is_empty(),
+        "the outcome is for the next leader"
+    );
+    assert_eq!(pair.ask(B, "GET k"), "$1\r\nw\r\n");
+    assert_eq!(pair.ask(B, "SET k x"), "+OK\r\n");
+    assert!(pair.hosts[0].failed.is_none(), "it is alive, and follows");
+    pair.hosts[0].disk_delay = 50_000;
+    within(&mut pair, 5_000, "its disk", |pair| pair.cursors(A).1 == pair.cursors(B).1);
+    let calm = within(&mut pair, 1_000, "the admission", whole);
+    assert!((90..150).contains(&calm), "{calm} ms");
+    pair.run_until("both to settle", settled);
+}
+
+#[test]
+fn who_just_yielded_does_not_yield_again_at_once() {
+    let mut pair = Pair::up();
+    pair.ask(A, "SET k v");
+    pair.hosts[0].disk_delay = 300 * MS;
+    pair.send(A, "SET k w");
+    within(&mut pair, 500, "the new leader", |pair| pair.configuration.leader == B);
+    pair.hosts[0].disk_delay = 50_000;
+    within(&mut pair, 1_000, "the admission", whole);
+    pair.hand_off(B);
+    pair.run_until("the leader of before", |pair| pair.configuration.leader == A);
+    pair.open_client(A);
+    pair.asked.clear();
+    pair.ask(A, "SET k x");
+    pair.hosts[0].disk_delay = 95 * MS;
+    pair.send(A, "SET k y");
+    within(&mut pair, 500, "the reply", is_answered);
+    assert!(pair.asked.is_empty(), "{:?}", pair.asked);
+}
+
+#[test]
+fn a_disk_that_stands_still_has_not_failed() {
+    let mut pair = Pair::up();
+    pair.ask(A, "SET k v");
+    pair.kill(B);
+    pair.run_until("the eviction", |pair| in_sync(pair) == NodeSet::of(&[A]));
+    let value = "x".repeat(60_000);
+    for i in 0..3 {
+        pair.ask(A, &format!("SET big{i} {value}"));
+    }
+    pair.hosts[0].disk_delay = 25_000 * MS;
+    for i in 0..3 {
+        pair.send(A, &format!("SET more{i} {value}"));
+    }
+    within(&mut pair, 120_000, "the replies", |pair| pair.hosts[0].replies.len() >= 15);
+    assert_eq!(pair.hosts[0].failed, None);
+}
+
+#[test]
+fn a_group_that_stops_as_a_whole_keeps_its_in_sync_set_whole() {
+    for first in [A, B] {
+        let second = if first == A { B } else { A };
+        let mut pair = Pair::up();
+        pair.tell_who_is_up(&[A, B]);
+        for i in 0..20 {
+            pair.ask(A, &format!("SET key{i} {i}"));
+        }
+        pair.send(A, "SET last one");
+        pair.stop(first);
+        pair.run_ms(30);
+        pair.stop(second);
+        within(&mut pair, 500, "both to stop", |pair| pair.hosts.iter().all(|host| host.stopped));
+        assert!(pair.asked.is_empty() && whole(&pair), "{:?}", pair.asked);
+        assert_eq!(pair.take_replies(A), "+OK\r\n");
+        assert!(settled(&pair), "{:?} {:?}", pair.cursors(A), pair.cursors(B));
+        pair.kill(A);
+        pair.kill(B);
+        pair.start(A);
+        pair.start(B);
+        pair.promote(B);
+        assert_eq!(pair.ask(B, "GET last"), "$3\r\none\r\n");
+    }
+}
+
+#[test]
+fn a_follower_that_stops_is_let_go_once_it_holds_everything() {
+    let mut pair = Pair::up();
+    pair.tell_who_is_up(&[A, B]);
+    pair.ask(A, "SET k v");
+    pair.stop(B);
+    for i in 0..50 {
+        assert_eq!(pair.ask(A, &format!("SET key{i} {i}")), "+OK\r\n");
+        assert!(!pair.hosts[1].stopped || !whole(&pair), "it leaves before it is let go");
+        pair.run_ms(3);
+    }
+    assert!(pair.hosts[1].stopped);
+    let change = Change::Evict(NodeSet::of(&[B]), EvictReason::Leaving);
+    assert_eq!(pair.asked.iter().map(|(_, request)| request.change).collect::<Vec<_>>(), [change]);
+    pair.kill(B);
+    pair.tell_who_is_up(&[A]);
+    assert_eq!(pair.ask(A, "GET key49"), "$2\r\n49\r\n");
+}
+
+#[test]
+fn a_leader_that_stops_alone_hands_over_first() {
+    let mut pair = Pair::up();
+    pair.tell_who_is_up(&[A, B]);
+    pair.ask(A, "SET k v");
+    pair.stop(A);
+    assert_eq!(pair.ask(A, "SET k w"), "+OK\r\n", "until it is known that nobody else stops, it serves");
+    within(&mut pair, 300, "the new leader", |pair| pair.configuration.leader == B);
+    within(&mut pair, 300, "the stop", |pair| pair.hosts[0].stopped);
+    assert!(!pair.hosts[1].stopped);
+    assert_eq!(pair.ask(B, "GET k"), "$1\r\nw\r\n");
+}
+
+#[test]
+fn a_hello_that_ends_inside_a_frame_harms_nobody() {
+    let mut pair = Pair::up();
+    pair.kill(B);
+    let value = "x".repeat(20_000);
+    for i in 0..10 {
+        assert_eq!(pair.ask(A, &format!("SET big{i} {value}")), "+OK\r\n");
+    }
+    let (tail, ..) = pair.cursors(A);
+    for end in [8, 4096, 30_000, tail - 8, tail - 16, tail - 20_000, 3] {
+        pair.forge_hello(B, A, Lsn(end));
+        pair.run_ms(30);
+        assert_eq!(pair.ask(A, "GET big9"), format!("$20000\r\n{value}\r\n"));
+    }
+    assert_eq!(pair.hosts[0].failed, None);
 }

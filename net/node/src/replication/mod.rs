@@ -24,6 +24,7 @@ use crate::group::engine_epoch;
 use crate::ids::LinkId;
 use crate::mutants::{Mutant, lacks};
 use crate::shared::Context;
+use agency::configuration::Why;
 use agency::ids::Nanos;
 use agency::shard::ShardUpdate;
 use engine::ids::{Epoch, Lsn};
@@ -32,7 +33,9 @@ use follower::Follower;
 use leader::Leader;
 use links::LinkOwner;
 use message::{Envelope, Message, RefusalReason, Sender};
+use patience::Calm;
 use peer::Cursors;
+use repair::refill::Refilling;
 
 /// What this node is to its shard right now.
 pub(crate) enum Role {
@@ -50,6 +53,10 @@ pub(crate) struct Replication {
     /// Damage found at recovery stands until the leader has taken us out of the in-sync set and back in.
     damaged: bool,
     evicted_since_damage: bool,
+    /// Its leaderships that ended because its disk stood still.
+    yields: Calm,
+    /// It should lead, and lost a part of its log.
+    pub refilling: Refilling,
 }
 
 /// The header of a message of this node.
@@ -61,7 +68,14 @@ fn header(epoch: Epoch, message: Message, cx: &Context<'_>) -> Vec<u8> {
 impl Replication {
     /// Of no role yet. `damaged`: recovery found damage.
     pub fn new(damaged: bool) -> Replication {
-        Replication { role: Role::Idle, landing: None, damaged, evicted_since_damage: false }
+        Replication {
+            role: Role::Idle,
+            landing: None,
+            damaged,
+            evicted_since_damage: false,
+            yields: Calm::default(),
+            refilling: Refilling::default(),
+        }
     }
 
     pub fn leader(&self) -> Option<&Leader> {
@@ -109,7 +123,7 @@ impl Replication {
     /// When its next turn is due.
     pub fn deadline(&self, now: Nanos, rewinding: bool, committed: Lsn) -> Nanos {
         match &self.role {
-            Role::Idle => Nanos(u64::MAX),
+            Role::Idle => self.refilling.deadline(),
             Role::Follower(follower) => follower.deadline(now, rewinding),
             Role::Leader(leader) => leader.deadline(committed),
         }
@@ -138,7 +152,7 @@ impl Replication {
         cx.links.leave_role();
         let epoch = engine_epoch(configuration.epoch);
         let next = if may_lead {
-            Role::Leader(Leader::new(epoch, cx))
+            Role::Leader(Leader::new(&configuration, cx))
         } else if mine {
             Role::Idle
         } else {
@@ -151,6 +165,9 @@ impl Replication {
                 false
             }
             Role::Leader(leader) => {
+                if configuration.why == Why::DiskStalled {
+                    self.yields.strike(cx.clock.attended);
+                }
                 leader.close(cx);
                 true
             }
@@ -234,11 +251,29 @@ impl Replication {
     /// What is due at a turn's end before the disk is asked. `quiet`: everything that was carried out has been
     /// answered.
     pub fn turn(&mut self, quiet: bool, cx: &mut Context<'_>) {
+        let refills = self.damaged && matches!(self.role, Role::Idle) && self.landing.is_none();
+        if self.refilling.turn(refills && cx.shard.lost().is_some(), cx) {
+            self.damaged = false;
+            self.evicted_since_damage = false;
+            cx.shard.repaired();
+        }
+        self.yields.note(self.leads(), cx.clock.attended);
+        let may_yield = self.yields.is_over(cx.clock.attended);
         match &mut self.role {
             Role::Idle => {}
-            Role::Leader(leader) => leader.turn(self.landing.is_some(), quiet, cx),
+            Role::Leader(leader) => leader.turn(self.landing.is_some(), quiet, may_yield, cx),
             Role::Follower(follower) => follower.turn(&mut self.landing, cx),
         }
+    }
+
+    /// Whether nobody needs this node for the shard any more, which stops in order: it is not in the in-sync set, or its
+    /// leader has said its last word, or is known to have stopped.
+    pub fn may_stop_following(&self, cx: &Context<'_>) -> bool {
+        let Role::Follower(follower) = &self.role else { return true };
+        let Some(configuration) = cx.group.configuration() else { return true };
+        let leader = configuration.leader;
+        let leader_left = cx.group.is_gone(leader) && cx.group.stops(leader);
+        !configuration.in_sync.contains(cx.options.me) || follower.heard_farewell() || leader_left
     }
 
     /// What must hold whenever a turn ends: see `Node::invariants`.

@@ -62,6 +62,7 @@ impl Calm {
 /// The two clocks of a leader at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
+    pub now: Nanos,
     pub attended: Nanos,
     pub patient: Nanos,
 }
@@ -73,6 +74,8 @@ struct Member {
     heard: Nanos,
     /// Patient time in which its durable cursor moved last, or had nothing to wait for.
     moved: Nanos,
+    /// When it moved last.
+    moved_at: Nanos,
     /// The most that it ever acknowledged as durable in this epoch.
     acknowledged: Lsn,
     /// Since when, in attended time, it has kept up without a break.
@@ -91,6 +94,7 @@ impl Patience {
         let member = Member {
             heard: at.attended,
             moved: at.patient,
+            moved_at: Nanos(0),
             acknowledged: Lsn(0),
             keeps_up: None,
             calm: Calm::default(),
@@ -109,6 +113,7 @@ impl Patience {
         if durable > member.acknowledged {
             member.acknowledged = durable;
             member.moved = at.patient;
+            member.moved_at = at.now;
         }
     }
 
@@ -143,6 +148,11 @@ impl Patience {
         at.patient.since(self.members[usize::from(node.0)].moved)
     }
 
+    /// When its durable cursor moved last; 0: not in this epoch.
+    pub fn moved_at(&self, node: NodeId) -> Nanos {
+        self.members[usize::from(node.0)].moved_at
+    }
+
     /// It is given up for slowness, or gave up itself because its disk stood still.
     pub fn strike(&mut self, node: NodeId, at: Moment) {
         self.of(node).calm.strike(at.attended);
@@ -162,7 +172,7 @@ mod tests {
     const B: NodeId = NodeId(1);
 
     fn at(ms: u64) -> Moment {
-        Moment { attended: Nanos(ms * 1_000_000), patient: Nanos(ms * 1_000_000) }
+        Moment { now: Nanos(ms * 1_000_000), attended: Nanos(ms * 1_000_000), patient: Nanos(ms * 1_000_000) }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! is handed out was checked here. A frame counts as repaired once it is durable in its place. Does not look
 //! for damage by itself.
 
+pub(crate) mod refill;
 mod serve;
 
 use super::links::LinkOwner;
