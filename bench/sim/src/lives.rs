@@ -119,7 +119,7 @@ impl World {
         me.node_life += 1;
         let powered = me.up;
         let late = powered && self.scenario.late_writes && self.dice.one_in(2);
-        let until = if late { self.now + self.dice.magnitude(LATE.0, LATE.1) } else { 0 };
+        let until = if late { self.now + self.dice.between(LATE.0, LATE.1) } else { 0 };
         for disk in &mut me.disks {
             disk.abandon_until(until, &mut self.dice);
             // Whatever hung was a matter of that process's requests.
