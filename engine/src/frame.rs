@@ -4,6 +4,7 @@
 
 use crate::ids::{Epoch, Lsn, Revision};
 use crate::limits::{FRAME_ALIGN, FRAME_HEADER_BYTES};
+use crate::meter;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -148,6 +149,7 @@ pub fn encode(
     encode_head(&mut out[..value_at], kind, stamp, key, value_len);
     fill(&mut out[value_at..value_at + value_len]);
     out[value_at + value_len..].fill(0);
+    meter::bytes(out.len());
     let crc = crc32fast::hash(&out[4..]);
     out[..4].copy_from_slice(&crc.to_le_bytes());
 }
@@ -211,6 +213,7 @@ impl<'a> FrameView<'a> {
 
     /// Does the checksum hold?
     pub fn intact(&self) -> bool {
+        meter::bytes(self.bytes.len());
         crc32fast::hash(&self.bytes[4..]) == self.header.crc.get()
     }
 

@@ -29,6 +29,7 @@ pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod mend;
+pub mod meter;
 pub mod mutants;
 pub mod parts;
 mod pending;

@@ -141,6 +141,8 @@ impl Shard {
         if fits {
             return Ok(());
         }
+        // The one before may have gone in this very turn.
+        self.segments.want_spare();
         match self.segments.spares.front().map(|spare| spare.file) {
             Some(FileState::Ready) => {}
             Some(FileState::NoSpace) => return Err(AppendError::DiskFull),

@@ -466,3 +466,21 @@ fn a_full_disk_stops_appends_until_there_is_space() {
     put(&mut shard, &mut disk).unwrap();
     assert!(!shard.disk_full() && BUFFER_BYTES > 0);
 }
+
+#[test]
+fn a_turn_that_fills_two_segments_waits_for_the_next() {
+    let mut disk = MemoryDisk::new(SEGMENT_BYTES);
+    let mut shard = open(&disk);
+    settle(&mut shard, &mut disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    settle(&mut shard, &mut disk);
+    let put = |shard: &mut Shard| shard.append(&[Op::Put { key: b"k", value: &[7; 1_000], expiry_ms: 0 }], 1);
+    let error = loop {
+        if let Err(error) = put(&mut shard) {
+            break error;
+        }
+    };
+    assert_eq!(error, AppendError::NoSegment);
+    settle(&mut shard, &mut disk);
+    put(&mut shard).unwrap();
+}

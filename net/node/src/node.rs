@@ -302,6 +302,11 @@ impl Node {
         role.min(self.disk.pulse_at()).min(self.clients.deadline()).min(soon).min(self.repairs.deadline())
     }
 
+    /// Requests of clients that were carried out here so far.
+    pub fn requests(&self) -> u64 {
+        self.shared.stats.commands_processed
+    }
+
     /// This shard's account of itself for the warden.
     pub fn progress(&self) -> ShardProgress {
         let shard = &self.shared.shard;

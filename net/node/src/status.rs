@@ -322,6 +322,7 @@ mod tests {
             root_password_hash: None,
             max_value_bytes: 1 << 20,
             max_clients: 100,
+            memory: crate::settings::ClientMemory::default(),
             evict_after: Duration::from_millis(30),
             copies: CopySettings::default(),
             http: HttpSettings::default(),

@@ -41,6 +41,15 @@ pub enum Input {
 }
 
 impl Input {
+    /// The bytes that come with it.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Input::ClientBytes { bytes, .. } | Input::LinkBytes { bytes, .. } => bytes.len() as u64,
+            Input::ReadDone { bytes, .. } => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            _ => 0,
+        }
+    }
+
     /// Has the core handle it.
     pub fn hand_to(self, core: &mut Node, now: Nanos, out: &mut Vec<Command>) {
         let event = match &self {
