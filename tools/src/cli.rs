@@ -264,6 +264,8 @@ pub enum Bench {
     Load(LoadOptions),
     /// Start a group, strike it again and again under load, and check every key.
     Failover(FailoverOptions),
+    /// Start a group, put every kind of load on it, strike nothing, and see that nothing happens.
+    Steady(SteadyOptions),
 }
 
 #[derive(Debug, Args)]
@@ -307,13 +309,18 @@ impl LoadOptions {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  baton bench failover --rounds 50 --kill node\n  \
-    baton bench failover --rounds 10 --kill silence --json\n\n\
+    baton bench failover --rounds 10 --kill silence --json\n  \
+    baton bench failover --rounds 20 --kill disk\n  \
+    baton bench failover --rounds 10 --kill stop-group\n\n\
+    `disk` makes the leader's file system stand still for 5 s; each data node gets one of its own, in a file in \
+    DIR, which takes root and a loop device. `stop-group` stops the group in order and starts it again.\n\n\
     Exit code 1 if an acknowledged write is missing, a value shows up that nobody wrote, an epoch does not \
-    rise, or a client saw an error that is not a redirect.")]
+    rise, a client saw an error that is not a redirect, a node was killed for its disk, or an orderly stop did \
+    not leave the in-sync set whole.")]
 pub struct FailoverOptions {
     #[arg(long, default_value_t = 50)]
     pub rounds: usize,
-    /// What is struck: node, warden+node, stop, silence, handoff, terminate, follower, witness or both
+    /// What is struck: node, warden+node, stop, silence, handoff, terminate, follower, witness, both, disk or stop-group
     #[arg(long, default_value = "node")]
     pub kill: Blow,
     /// Where the group lives; without it, a temporary directory that is removed if all was well.
@@ -332,6 +339,47 @@ pub struct FailoverOptions {
     pub seed: u64,
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton bench steady --minutes 30\n  \
+    baton bench steady --minutes 30 --neighbour --json\n\n\
+    Small, middle and large values, cold reads, many keys in one request, bulk loads, thousands of idle \
+    connections, slow readers, busy cores. Takes about half a GiB of disk a minute for each of the two nodes.\n\n\
+    Exit code 1 if a client saw an error, a member was taken out of an in-sync set, the leader changed or a node \
+    was started again.")]
+pub struct SteadyOptions {
+    /// How long; a half is 0.5.
+    #[arg(long, default_value_t = 5.0, value_parser = minutes)]
+    pub minutes: f64,
+    /// Somebody else writes and syncs large files on the same disk.
+    #[arg(long)]
+    pub neighbour: bool,
+    /// Threads that keep cores busy [default: as many as there are cores]
+    #[arg(long)]
+    pub busy: Option<usize>,
+    /// Connections that stand idle.
+    #[arg(long, default_value_t = 2000)]
+    pub idle: usize,
+    /// Writes of one bulk load.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub bulk: u64,
+    /// Where the group lives; without it, a temporary directory that is removed if all was well.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    #[arg(long, default_value_t = 11400)]
+    pub port_base: u16,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.0..=1_000_000.0).contains(&minutes) => Ok(minutes),
+        _ => Err("a number of minutes, as 30 or 0.5".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Subcommand::Inspect(what) => inspect::run(&what),
         Subcommand::Bench(Bench::Load(options)) => bench::load(&options),
         Subcommand::Bench(Bench::Failover(options)) => bench::failover(&options),
+        Subcommand::Bench(Bench::Steady(options)) => bench::steady(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
