@@ -7,14 +7,14 @@ use crate::error::CodecError;
 use crate::ids::{Epoch, Incarnation, MAX_SHARDS, Nanos, Version};
 use crate::message::{
     AcceptAnswer, AcceptItem, AcceptedItem, MAX_DECIDED, Message, NodeReport, PromiseAnswer, PromiseItem,
-    Proof, ShardBeat,
+    Proof, ShardBeat, YieldItem,
 };
 use crate::shard::{Health, ShardProgress};
 use crate::wire::{BALLOT_BYTES, CONFIGURATION_BYTES, Malformed, Reader, Write};
 use std::time::Duration;
 
 /// Version of the protocol; peers of another version are refused.
-pub const PROTOCOL: u8 = 1;
+pub const PROTOCOL: u8 = 2;
 
 /// Longest body of a message, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -33,7 +33,7 @@ const _: () = {
     assert!(lists <= MAX_BODY && decided <= MAX_BODY, "every message fits into a body");
     let accept = 2 + BALLOT_BYTES + CONFIGURATION_BYTES + 18;
     let promise = 2 + BALLOT_BYTES + 2 + BALLOT_BYTES + CONFIGURATION_BYTES;
-    let beat = 3 * 8 + 3 + 8 * 8;
+    let beat = 3 * 8 + 5 + 8 * 8;
     assert!(
         accept <= LARGEST_ITEM && promise <= LARGEST_ITEM && beat <= LARGEST_ITEM,
         "every item is that short"
@@ -53,6 +53,7 @@ impl Message {
             Message::Accepted(_) => 8,
             Message::Decided(_) => 9,
             Message::Pull(_) => 10,
+            Message::Yield(_) => 11,
         }
     }
 
@@ -93,7 +94,7 @@ impl Message {
         if crc32fast::hash(body) != crc {
             return Err(CodecError::Checksum);
         }
-        if !(1..=10).contains(&header[3]) {
+        if !(1..=11).contains(&header[3]) {
             return Err(CodecError::Kind(header[3]));
         }
         let message = decode_body(header[3], body).map_err(|Malformed| CodecError::Malformed)?;
@@ -145,6 +146,11 @@ impl Message {
             Message::Pull(items) => out.put_list(items, |out, (shard, version)| {
                 out.put_u16(shard.0);
                 out.put_u64(version.0);
+            }),
+            Message::Yield(items) => out.put_list(items, |out, item| {
+                out.put_u16(item.shard.0);
+                out.put_configuration(&item.value);
+                out.put_u64(item.seq);
             }),
         }
     }
@@ -222,9 +228,11 @@ fn put_beat(out: &mut Vec<u8>, beat: &ShardBeat) {
     out.put_u64(beat.decided.0);
     out.put_flag(beat.asks.is_some());
     out.put_u64(beat.asks.unwrap_or_default().0);
+    out.put_flag(beat.withheld);
     let p = &beat.progress;
     out.put_u8(p.health as u8);
-    out.put_flag(p.starved);
+    out.put_u8(p.standing as u8);
+    out.put_flag(p.stopping);
     for word in [
         p.turns,
         p.disk_ok_at.0,
@@ -242,6 +250,7 @@ fn put_beat(out: &mut Vec<u8>, beat: &ShardBeat) {
 fn beat(r: &mut Reader) -> Result<ShardBeat, Malformed> {
     let (accepted, decided) = (Version(r.u64()?), Version(r.u64()?));
     let (has_asks, epoch) = (r.flag()?, Epoch(r.u64()?));
+    let withheld = r.flag()?;
     let health = match r.u8()? {
         0 => Health::Starting,
         1 => Health::Ready,
@@ -250,7 +259,8 @@ fn beat(r: &mut Reader) -> Result<ShardBeat, Malformed> {
     };
     let progress = ShardProgress {
         health,
-        starved: r.flag()?,
+        standing: r.standing()?,
+        stopping: r.flag()?,
         turns: r.u64()?,
         disk_ok_at: Nanos(r.u64()?),
         disk_waiting_since: Nanos(r.u64()?),
@@ -260,7 +270,7 @@ fn beat(r: &mut Reader) -> Result<ShardBeat, Malformed> {
         committed: r.u64()?,
         applied: r.u64()?,
     };
-    Ok(ShardBeat { accepted, decided, asks: has_asks.then_some(epoch), progress })
+    Ok(ShardBeat { accepted, decided, asks: has_asks.then_some(epoch), withheld, progress })
 }
 
 fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {
@@ -318,6 +328,9 @@ fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {
         })?),
         9 => Message::Decided(r.list(MAX_DECIDED, |r| Ok((r.shard()?, r.configuration()?)))?),
         10 => Message::Pull(r.list(MAX_SHARDS, |r| Ok((r.shard()?, Version(r.u64()?))))?),
+        11 => Message::Yield(r.list(MAX_SHARDS, |r| {
+            Ok(YieldItem { shard: r.shard()?, value: r.configuration()?, seq: r.u64()? })
+        })?),
         _ => return Err(Malformed),
     };
     reader.end()?;

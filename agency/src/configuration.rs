@@ -27,6 +27,58 @@ pub enum Why {
     Evicted,
     /// ADMIT: a learner had caught up.
     Admitted,
+    /// A follower that answers kept everybody waiting for too long.
+    Slow,
+    /// Somebody stopped in order: a follower whose leader let it go, or a leader with all of its log confirmed.
+    Left,
+    /// The leader's disk stood still, and a follower whose disk moves took over at its bidding.
+    DiskStalled,
+    /// A person accepted that acknowledged writes may be lost (rule 5). Kept in the history for ever.
+    DataLossAccepted,
+}
+
+impl Why {
+    /// All of them, in the order of their numbers on disk and on the wire.
+    pub const ALL: [Why; 12] = [
+        Why::Founded,
+        Why::LeaderDied,
+        Why::LeaderHung,
+        Why::LeaseExpired,
+        Why::LeaderRestarted,
+        Why::Handoff,
+        Why::Evicted,
+        Why::Admitted,
+        Why::Slow,
+        Why::Left,
+        Why::DiskStalled,
+        Why::DataLossAccepted,
+    ];
+}
+
+/// Why a leader lets a follower go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EvictReason {
+    /// Its node died or is not heard of.
+    Gone = 0,
+    /// It answers, but does not keep up.
+    Slow = 1,
+    /// It stops in order, and holds everything written.
+    Leaving = 2,
+}
+
+impl EvictReason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [EvictReason; 3] = [EvictReason::Gone, EvictReason::Slow, EvictReason::Leaving];
+
+    /// What the configuration says of it.
+    pub fn why(self) -> Why {
+        match self {
+            EvictReason::Gone => Why::Evicted,
+            EvictReason::Slow => Why::Slow,
+            EvictReason::Leaving => Why::Left,
+        }
+    }
 }
 
 /// The configuration of one shard: the value of its CASPaxos register.
@@ -57,13 +109,19 @@ pub struct Configuration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// The leader removes these from the in-sync set (SOLO when nobody but itself is left).
-    Evict(NodeSet),
+    Evict(NodeSet, EvictReason),
     /// The leader takes a caught-up learner into the in-sync set.
     Admit(NodeId),
     /// The leader, drained, passes its leadership to an in-sync follower.
     Handoff(NodeId),
+    /// The leader's disk stands still: an in-sync follower whose disk moves takes over, and the leader leaves the
+    /// in-sync set in the same change, as its disk would hold up every commit otherwise.
+    Yield(NodeId),
     /// An in-sync member takes over; a leader other than itself leaves the in-sync set.
     Promote(NodeId, Why),
+    /// A person decided that this member leads with what it has, in sync or not, and that what it lacks is lost.
+    /// It is alone in the in-sync set then.
+    Force(NodeId),
 }
 
 impl Configuration {
@@ -78,9 +136,9 @@ impl Configuration {
         }
         let mut next = Configuration { version: Version(self.version.0 + 1), at_ms, ..*self };
         match change {
-            Change::Evict(lost) => {
+            Change::Evict(lost, reason) => {
                 next.in_sync = lost.iter().fold(self.in_sync, NodeSet::without);
-                next.why = Why::Evicted;
+                next.why = reason.why();
                 if next.in_sync == self.in_sync || lost.contains(self.leader) {
                     return None;
                 }
@@ -97,6 +155,20 @@ impl Configuration {
                     return None;
                 }
                 next.lead_by(to, incarnation, Why::Handoff);
+            }
+            Change::Yield(to) => {
+                if to == self.leader || !self.in_sync.contains(to) {
+                    return None;
+                }
+                next.in_sync = self.in_sync.without(self.leader);
+                next.lead_by(to, incarnation, Why::DiskStalled);
+            }
+            Change::Force(node) => {
+                if !self.members.contains(node) {
+                    return None;
+                }
+                next.in_sync = NodeSet::of(&[node]);
+                next.lead_by(node, incarnation, Why::DataLossAccepted);
             }
             Change::Promote(node, why) => {
                 if !self.may_be_led_by(node) {
@@ -186,7 +258,9 @@ pub(crate) mod tests {
 
     #[test]
     fn solo_keeps_the_epoch_and_shuts_the_lost_follower_out() {
-        let solo = founded().apply(Change::Evict(NodeSet::of(&[NodeId(1)])), Incarnation(0), 5).unwrap();
+        let solo = founded()
+            .apply(Change::Evict(NodeSet::of(&[NodeId(1)]), EvictReason::Gone), Incarnation(0), 5)
+            .unwrap();
         assert_eq!((solo.epoch, solo.version, solo.in_sync.len()), (Epoch(1), Version(2), 1));
         assert_eq!(solo.apply(Change::Promote(NodeId(1), Why::LeaderDied), Incarnation(1), 6), None);
         assert_eq!(solo.apply(Change::Handoff(NodeId(1)), Incarnation(1), 6), None);
@@ -205,6 +279,33 @@ pub(crate) mod tests {
             founded().apply(Change::Promote(NodeId(0), Why::LeaderRestarted), Incarnation(2), 0).unwrap();
         assert_eq!((again.epoch, again.in_sync.len()), (Epoch(2), 2));
         assert!(!again.same_reign(&founded()));
+    }
+
+    #[test]
+    fn who_yields_leaves_the_in_sync_set_in_the_same_change() {
+        let yielded = founded().apply(Change::Yield(NodeId(1)), Incarnation(4), 0).unwrap();
+        assert_eq!((yielded.epoch, yielded.leader, yielded.why), (Epoch(2), NodeId(1), Why::DiskStalled));
+        assert_eq!(
+            (yielded.leader_incarnation, yielded.in_sync),
+            (Incarnation(4), NodeSet::of(&[NodeId(1)]))
+        );
+        let taken = founded().apply(Change::Promote(NodeId(1), Why::DiskStalled), Incarnation(4), 0);
+        assert_eq!(taken, Some(yielded), "whoever of the two proposes it");
+        let solo =
+            founded().apply(Change::Evict(NodeSet(0b10), EvictReason::Slow), Incarnation(0), 0).unwrap();
+        assert_eq!((solo.why, solo.apply(Change::Yield(NodeId(1)), Incarnation(4), 0)), (Why::Slow, None));
+    }
+
+    #[test]
+    fn only_a_person_makes_a_leader_of_who_is_not_in_sync_and_then_it_is_alone() {
+        let left =
+            founded().apply(Change::Evict(NodeSet(0b10), EvictReason::Leaving), Incarnation(0), 0).unwrap();
+        assert_eq!(left.why, Why::Left);
+        let forced = left.apply(Change::Force(NodeId(1)), Incarnation(9), 0).unwrap();
+        assert_eq!((forced.epoch, forced.leader, forced.in_sync), (Epoch(2), NodeId(1), NodeSet(0b10)));
+        assert_eq!((forced.leader_incarnation, forced.why), (Incarnation(9), Why::DataLossAccepted));
+        let among_many = founded().apply(Change::Force(NodeId(1)), Incarnation(9), 0).unwrap();
+        assert_eq!(among_many.in_sync, NodeSet(0b10), "nobody else is known to hold the same");
     }
 
     #[test]
@@ -237,7 +338,8 @@ pub(crate) mod tests {
     #[test]
     fn a_version_above_with_an_epoch_below_does_not_follow() {
         let c = founded();
-        let solo = c.apply(Change::Evict(NodeSet::of(&[NodeId(1)])), Incarnation(0), 0).unwrap();
+        let solo =
+            c.apply(Change::Evict(NodeSet::of(&[NodeId(1)]), EvictReason::Gone), Incarnation(0), 0).unwrap();
         let taken = c.apply(Change::Promote(NodeId(1), Why::LeaderDied), Incarnation(4), 0).unwrap();
         assert!(solo.may_follow(&c) && taken.may_follow(&c));
         assert!(!c.may_follow(&c) && !c.may_follow(&solo));
@@ -254,11 +356,14 @@ pub(crate) mod tests {
     fn changes_that_change_nothing_or_lose_the_leader_are_refused() {
         let c = founded();
         for change in [
-            Change::Evict(NodeSet::of(&[NodeId(0)])),
-            Change::Evict(NodeSet::default()),
+            Change::Evict(NodeSet::of(&[NodeId(0)]), EvictReason::Gone),
+            Change::Evict(NodeSet::default(), EvictReason::Gone),
             Change::Admit(NodeId(1)),
             Change::Admit(NodeId(5)),
             Change::Handoff(NodeId(0)),
+            Change::Yield(NodeId(0)),
+            Change::Yield(NodeId(5)),
+            Change::Force(NodeId(5)),
         ] {
             assert_eq!(c.apply(change, Incarnation(1), 0), None, "{change:?}");
         }

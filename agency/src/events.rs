@@ -21,14 +21,17 @@ pub enum Event {
     Message(NodeId, Message),
     /// The store made the image of this ticket durable.
     Stored(u64),
-    /// The node's process was started as this incarnation.
-    NodeStarted(Incarnation, u32),
+    /// The node's process was started as this incarnation, on the disk that was found at that moment.
+    NodeStarted { incarnation: Incarnation, pid: u32, disk_id: u128 },
     /// Proof that no thread of this incarnation will ever run again.
     NodeDied(Incarnation),
     /// What the node's shards say of themselves, read from the shared page at each tick.
     Progress(Vec<ShardProgress>),
     /// A shard of the node wants its configuration changed.
     Request(ShardId, ShardRequest),
+    /// A person accepted, for this life of the warden, that its node leads what nobody leads, though acknowledged
+    /// writes may be missing there (rule 5).
+    DataLossAccepted,
 }
 
 /// Something that a warden's core wants done. Carried out in order.

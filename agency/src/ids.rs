@@ -49,8 +49,11 @@ pub const MAX_MEMBERS: usize = 8;
 /// Most shards one group may have.
 pub const MAX_SHARDS: usize = 64;
 
-/// How many decided configurations agents keep for people to read.
-pub const HISTORY_LIMIT: usize = 256;
+/// How many changes of leadership agents keep for people to read: the newest ones.
+pub const HISTORY_LIMIT: usize = 128;
+
+/// How many of the newest decided configurations a warden remembers for others that missed them.
+pub const RECENT_LIMIT: usize = 256;
 
 /// A set of members, one bit each.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -43,6 +43,7 @@ pub mod configuration;
 pub mod detector;
 pub mod error;
 pub mod events;
+pub mod history;
 pub mod ids;
 pub mod lease;
 pub mod message;

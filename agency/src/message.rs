@@ -2,13 +2,13 @@
 
 use crate::ballot::Ballot;
 use crate::configuration::Configuration;
-use crate::ids::{Epoch, HISTORY_LIMIT, Incarnation, MAX_SHARDS, NodeId, NodeSet, ShardId, Version};
+use crate::ids::{Epoch, Incarnation, MAX_SHARDS, NodeId, NodeSet, RECENT_LIMIT, ShardId, Version};
 use crate::shard::ShardProgress;
 use std::time::Duration;
 
-/// Most configurations in one [`Message::Decided`]: the whole history, and the newest of each shard. Every other
-/// list names each shard at most once.
-pub const MAX_DECIDED: usize = HISTORY_LIMIT + MAX_SHARDS;
+/// Most configurations in one [`Message::Decided`]: all that are remembered, and the newest of each shard. Every
+/// other list names each shard at most once.
+pub const MAX_DECIDED: usize = RECENT_LIMIT + MAX_SHARDS;
 
 /// Why an agent need not wait for the end of a lease it granted (rule 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,8 +91,21 @@ pub struct ShardBeat {
     pub decided: Version,
     /// Asks for a lease on this epoch.
     pub asks: Option<Epoch>,
+    /// The sender's node leads and its warden, which could, does not ask for the lease any more: the node was
+    /// killed to no effect, gets no CPU, or its disk stands still. Once the lease is over nobody leads.
+    pub withheld: bool,
     /// What the shard says of itself.
     pub progress: ShardProgress,
+}
+
+/// An offer of a leader whose disk stands still ([`Message::Yield`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct YieldItem {
+    pub shard: ShardId,
+    /// The configuration that makes the receiver's node the leader.
+    pub value: Configuration,
+    /// The leader gave up whatever it asked for up to and including this heartbeat.
+    pub seq: u64,
 }
 
 /// What wardens say to each other.
@@ -118,4 +131,7 @@ pub enum Message {
     Decided(Vec<(ShardId, Configuration)>),
     /// Asks for what was decided after these versions.
     Pull(Vec<(ShardId, Version)>),
+    /// Leaders that yield to the receiver's node. The receiver proposes the change: the sender's own agent may lie on
+    /// the very disk that stands still, and could not promise anything durably.
+    Yield(Vec<YieldItem>),
 }

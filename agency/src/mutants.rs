@@ -20,6 +20,14 @@ pub enum Mutant {
     TrustsStrangers,
     /// Rule 15: a node that stands still, or whose disk does, is left alone and keeps its lease.
     NeverCallsHangs,
+    /// Rules 15 and 21: a leader whose disk stands still is killed like any other.
+    KillsLeadersForTheirDisk,
+    /// Rule 15: nobody takes over while the old leader's warden answers, though it withholds the lease.
+    TrustsWithheldLeases,
+    /// Rule 25: whoever waits for its own disk takes over an expired lease all the same.
+    CampaignsOnAStalledDisk,
+    /// Rule 25: a node that is stopping is promoted.
+    PromotesTheStopping,
     /// Rule 16: whoever is heard is taken to hear us as well.
     BelievesOneWay,
 }

@@ -1,5 +1,5 @@
 //! What an agent keeps on disk, as one image: its votes on all shards, what it knows to be decided, the
-//! identities of the nodes, and the recent history.
+//! identities of the nodes, and the history.
 //!
 //! Promises that an image that decodes is one that was encoded for this member of this group. Where the two
 //! copies lie and how they become durable is the shell's (`baton-warden`).
@@ -7,13 +7,14 @@
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::error::ImageError;
+use crate::history::{MAX_TALLIES, Tally};
 use crate::ids::{HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, ShardId};
-use crate::wire::{BALLOT_BYTES, CONFIGURATION_BYTES, Malformed, Reader, Write};
+use crate::wire::{BALLOT_BYTES, CONFIGURATION_BYTES, Malformed, Reader, TALLY_BYTES, Write};
 
 const MAGIC: [u8; 4] = *b"BaAg";
 
 /// Version of the image's layout.
-pub const LAYOUT: u8 = 1;
+pub const LAYOUT: u8 = 2;
 
 /// Bytes before the body: magic, layout, CRC32.
 const HEADER: usize = 9;
@@ -24,7 +25,8 @@ pub const LARGEST_IMAGE: usize = HEADER
     // Shards: promise, accepted, decided.
     + 2 + MAX_SHARDS * (BALLOT_BYTES + 1 + BALLOT_BYTES + CONFIGURATION_BYTES + 1 + CONFIGURATION_BYTES)
     + 2 + MAX_MEMBERS * (8 + 16)
-    + 2 + HISTORY_LIMIT * (2 + CONFIGURATION_BYTES);
+    + 2 + HISTORY_LIMIT * (2 + CONFIGURATION_BYTES)
+    + 2 + MAX_TALLIES * TALLY_BYTES;
 
 /// By what a node was known when it was last trusted (rule 8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +53,10 @@ pub struct Image {
     pub joined: bool,
     pub shards: Vec<ShardImage>,
     pub identities: [Identity; MAX_MEMBERS],
-    /// Newest last.
+    /// The changes of leadership, newest last.
     pub history: Vec<(ShardId, Configuration)>,
+    /// Evictions and admissions, counted.
+    pub tallies: Vec<Tally>,
 }
 
 impl Image {
@@ -78,6 +82,7 @@ impl Image {
             out.put_u16(shard.0);
             out.put_configuration(configuration);
         });
+        body.put_list(&self.tallies, Write::put_tally);
         let mut image = Vec::with_capacity(body.len() + HEADER);
         image.put(&MAGIC);
         image.put_u8(LAYOUT);
@@ -124,8 +129,9 @@ fn decode_body(body: &[u8]) -> Result<Image, Malformed> {
         r.list(MAX_MEMBERS, |r| Ok(Identity { incarnation: Incarnation(r.u64()?), disk_id: r.u128()? }))?;
     let identities = identities.try_into().map_err(|_| Malformed)?;
     let history = r.list(HISTORY_LIMIT, |r| Ok((r.shard()?, r.configuration()?)))?;
+    let tallies = r.list(MAX_TALLIES, Reader::tally)?;
     r.end()?;
-    Ok(Image { group, me, joined, shards, identities, history })
+    Ok(Image { group, me, joined, shards, identities, history, tallies })
 }
 
 #[cfg(test)]
@@ -133,6 +139,10 @@ mod tests {
     use super::*;
     use crate::ballot::Ballot;
     use crate::configuration::tests::founded;
+
+    fn tally() -> Tally {
+        Tally { shard: ShardId(1), member: NodeId(1), count: 4, first_ms: 70, newest: founded() }
+    }
 
     fn image() -> Image {
         let ballot = Ballot { round: 3, node: NodeId(1) };
@@ -146,6 +156,7 @@ mod tests {
             ],
             identities: [Identity { incarnation: Incarnation(4), disk_id: 9 }; MAX_MEMBERS],
             history: vec![(ShardId(1), founded())],
+            tallies: vec![tally()],
         }
     }
 
@@ -161,6 +172,7 @@ mod tests {
         let largest = Image {
             shards: vec![ShardImage { acceptor, decided: Some(founded()) }; MAX_SHARDS],
             history: vec![(ShardId(1), founded()); HISTORY_LIMIT],
+            tallies: vec![tally(); MAX_TALLIES],
             ..image()
         };
         assert_eq!(largest.encode().len(), LARGEST_IMAGE);

@@ -17,18 +17,51 @@ pub enum Health {
     Damaged = 2,
 }
 
+/// What a shard's thread does while its progress word stands still, as its warden's shell sees it. A thread that
+/// works is not one that hangs (rule 21).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// The word moved since the look before, or nothing is known of the thread: then it is judged as if stopped.
+    #[default]
+    Moving = 0,
+    /// Stopped by a signal or a debugger.
+    Stopped = 1,
+    /// Asleep, and not in its ring, where it would wake and move every few milliseconds.
+    Asleep = 2,
+    /// In the kernel and not to be woken: it waits for a device or a page.
+    InKernel = 3,
+    /// It uses a CPU.
+    Working = 4,
+    /// It could run, but gets no CPU.
+    Starved = 5,
+}
+
+impl Standing {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Standing; 6] = [
+        Standing::Moving,
+        Standing::Stopped,
+        Standing::Asleep,
+        Standing::InKernel,
+        Standing::Working,
+        Standing::Starved,
+    ];
+}
+
 /// A shard's own account of itself, refreshed at every turn of its loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardProgress {
-    /// Turns of the shard loop; stands still when the thread does.
+    /// The progress word: raised with every step of the shard loop; stands still when the thread does.
     pub turns: u64,
     /// When the newest completed log write completed; 0 before the first.
     pub disk_ok_at: Nanos,
     /// When the oldest log write still outstanding was submitted; 0 if none is.
     pub disk_waiting_since: Nanos,
-    /// The thread is runnable but gets no CPU: standing still is then no hang, up to
-    /// [`STARVED_LIMIT`](crate::timing::STARVED_LIMIT). Set by the warden's shell, not by the shard.
-    pub starved: bool,
+    /// What the thread does while `turns` stands still. Set by the warden's shell, not by the shard.
+    pub standing: Standing,
+    /// An orderly stop of the node has begun: it must not be promoted any more.
+    pub stopping: bool,
     /// Whether it may lead.
     pub health: Health,
     /// The epoch of the newest frame in the log.
@@ -47,7 +80,8 @@ pub struct ShardRequest {
     pub id: u64,
     /// The change counts only on top of this very configuration.
     pub on_top_of: Configuration,
-    /// What is wanted: `Evict`, `Admit` or `Handoff`.
+    /// What is wanted. A leader asks for `Evict`, `Admit`, `Handoff` or `Yield`; `Force` is asked for by the very
+    /// node that it names; `Promote` is nobody's to ask for.
     pub change: Change,
 }
 
@@ -62,7 +96,8 @@ pub enum RequestStatus {
     Pending = 1,
     /// Decided: the change is in the configuration published with it, or in an ancestor of that.
     Decided = 2,
-    /// Will never be decided: another change was, or it was never proposed.
+    /// Will never be decided: another change was, or it was never proposed. Of a `Yield` it says only that the successor
+    /// did not take it up in time: it may still come, as a configuration that is published like any other.
     Refused = 3,
 }
 

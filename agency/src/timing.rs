@@ -10,8 +10,28 @@ use std::time::Duration;
 /// log is long, a stuck one is for ever.
 pub const STARTING_LIMIT: Duration = Duration::from_secs(600);
 
-/// How long a shard that merely waits for a CPU (`ShardProgress::starved`) is excused from moving.
+/// How long a shard's thread may be in the kernel, not to be woken (`Standing::InKernel`), before that is a hang: it
+/// waits for a device or a page.
+pub const KERNEL_WAIT_LIMIT: Duration = Duration::from_millis(250);
+
+/// How long a shard's thread may work (`Standing::Working`) without moving its word: far longer than any turn, and
+/// still not for ever.
+pub const WORK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the lease of a shard that merely waits for a CPU (`Standing::Starved`) is renewed. It is no hang however
+/// long it lasts.
 pub const STARVED_LIMIT: Duration = Duration::from_millis(200);
+
+/// A log write that is outstanding for this long: the disk stands still. Whoever waits for its disk does not take an
+/// expired lease over.
+pub const DISK_STALL: Duration = Duration::from_millis(20);
+
+/// How long a leader that yields waits for its successor before it takes that back and asks for its lease again.
+pub const YIELD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long after the start of its node a warden that was told to accept the loss of data looks for a shard that
+/// nobody leads.
+pub const ACCEPT_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a candidate that just came up waits for in-sync members that have not reported yet.
 pub const STARTUP_WAIT: Duration = Duration::from_millis(500);
@@ -41,8 +61,11 @@ pub struct Timing {
     pub drift_fixed: Duration,
     /// A shard whose loop stands still this long, in the warden's own ticks, hangs.
     pub hang_after: Duration,
-    /// A log write outstanding this long, in the warden's own ticks, means a hanging disk.
+    /// A node that leads no shard is killed when a log write of it is outstanding this long, in the warden's own
+    /// ticks. A leader is not: who leads in its place is settled by yielding, and by its lease.
     pub disk_hang_after: Duration,
+    /// A leader's lease is not renewed while a log write of it is outstanding for longer than this (rule 15).
+    pub disk_lease_limit: Duration,
     /// How long a leader waits for a lost or slow follower before it asks for its eviction. The shards read it.
     pub evict_after: Duration,
     /// A peer not heard of for this long, in own ticks, counts as silent: requests get parked, nothing more.
@@ -59,7 +82,8 @@ impl Default for Timing {
             drift_permille: 10,
             drift_fixed: ms(1),
             hang_after: ms(25),
-            disk_hang_after: ms(25),
+            disk_hang_after: ms(30_000),
+            disk_lease_limit: ms(1_000),
             evict_after: ms(30),
             link_silent_after: ms(35),
         }
@@ -96,6 +120,7 @@ impl Timing {
             ("lease", self.lease),
             ("hang_after", self.hang_after),
             ("disk_hang_after", self.disk_hang_after),
+            ("disk_lease_limit", self.disk_lease_limit),
             ("evict_after", self.evict_after),
             ("link_silent_after", self.link_silent_after),
         ] {
@@ -109,6 +134,7 @@ impl Timing {
         at_most("tick", self.tick, "heartbeat", self.heartbeat)?;
         at_most("two ticks", self.tick * 2, "hang_after", self.hang_after)?;
         at_most("two ticks", self.tick * 2, "disk_hang_after", self.disk_hang_after)?;
+        at_most("two ticks", self.tick * 2, "disk_lease_limit", self.disk_lease_limit)?;
         at_most("two heartbeats", self.heartbeat * 2, "link_silent_after", self.link_silent_after)?;
         at_most("link_silent_after", self.link_silent_after, "lease", self.lease)?;
         // A single lost heartbeat must not cost the lease.

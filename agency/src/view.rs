@@ -1,6 +1,7 @@
 //! The group as one warden sees it: for people, and for clients that ask where to go. Never for safety.
 
 use crate::configuration::Configuration;
+use crate::history::Tally;
 use crate::ids::{Incarnation, NodeId, ShardId};
 use crate::shard::ShardProgress;
 
@@ -13,8 +14,10 @@ pub struct ClusterView {
     pub agents: Vec<AgentView>,
     /// Shards in order.
     pub shards: Vec<ShardView>,
-    /// Newest last; at most [`HISTORY_LIMIT`] entries.
+    /// The changes of leadership, newest last; at most [`HISTORY_LIMIT`](crate::ids::HISTORY_LIMIT) entries.
     pub history: Vec<(ShardId, Configuration)>,
+    /// Evictions and admissions, counted.
+    pub tallies: Vec<Tally>,
 }
 
 /// One data node as its group sees it.
@@ -30,6 +33,8 @@ pub struct NodeView {
     /// It came back with another disk, or as an older incarnation, than it left with (rule 8): it must leave
     /// the in-sync set before it may be trusted again.
     pub suspect: bool,
+    /// This incarnation said that it stops in order; it stays so after its end, until the next one starts.
+    pub stopping: bool,
     /// What its shards said last, in order of shards; empty if never heard.
     pub progress: Vec<ShardProgress>,
 }

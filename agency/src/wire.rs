@@ -3,7 +3,9 @@
 
 use crate::ballot::Ballot;
 use crate::configuration::{Configuration, Why};
+use crate::history::Tally;
 use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet, ShardId, Version};
+use crate::shard::Standing;
 
 /// Bytes of an encoded [`Ballot`].
 pub const BALLOT_BYTES: usize = 9;
@@ -11,22 +13,14 @@ pub const BALLOT_BYTES: usize = 9;
 /// Bytes of an encoded [`Configuration`].
 pub const CONFIGURATION_BYTES: usize = 36;
 
+/// Bytes of an encoded [`Tally`].
+pub const TALLY_BYTES: usize = 2 + 1 + 8 + 8 + CONFIGURATION_BYTES;
+
 /// The bytes ended too early or hold a value that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
 type Read<T> = Result<T, Malformed>;
-
-const WHYS: [Why; 8] = [
-    Why::Founded,
-    Why::LeaderDied,
-    Why::LeaderHung,
-    Why::LeaseExpired,
-    Why::LeaderRestarted,
-    Why::Handoff,
-    Why::Evicted,
-    Why::Admitted,
-];
 
 /// Takes values off the front of a byte slice.
 pub struct Reader<'a>(pub &'a [u8]);
@@ -70,6 +64,9 @@ impl<'a> Reader<'a> {
         let s = self.u16()?;
         if usize::from(s) < MAX_SHARDS { Ok(ShardId(s)) } else { Err(Malformed) }
     }
+    pub fn standing(&mut self) -> Read<Standing> {
+        Standing::ALL.get(usize::from(self.u8()?)).copied().ok_or(Malformed)
+    }
     pub fn ballot(&mut self) -> Read<Ballot> {
         Ok(Ballot { round: self.u64()?, node: self.node()? })
     }
@@ -86,11 +83,15 @@ impl<'a> Reader<'a> {
             leader_incarnation: Incarnation(self.u64()?),
             in_sync: self.nodes()?,
             members: self.nodes()?,
-            why: *WHYS.get(usize::from(self.u8()?)).ok_or(Malformed)?,
+            why: *Why::ALL.get(usize::from(self.u8()?)).ok_or(Malformed)?,
             at_ms: self.u64()?,
         };
         configuration.check().map_err(|_| Malformed)?;
         Ok(configuration)
+    }
+    pub fn tally(&mut self) -> Read<Tally> {
+        let (shard, member, count) = (self.shard()?, self.node()?, self.u64()?);
+        Ok(Tally { shard, member, count, first_ms: self.u64()?, newest: self.configuration()? })
     }
     /// What was last accepted: absent, or a ballot and a configuration.
     pub fn accepted(&mut self) -> Read<Option<(Ballot, Configuration)>> {
@@ -142,8 +143,15 @@ pub trait Write {
         self.put_u64(c.leader_incarnation.0);
         self.put_u8(c.in_sync.0);
         self.put_u8(c.members.0);
-        self.put_u8(WHYS.iter().position(|w| *w == c.why).expect("every reason is listed") as u8);
+        self.put_u8(Why::ALL.iter().position(|w| *w == c.why).expect("every reason is listed") as u8);
         self.put_u64(c.at_ms);
+    }
+    fn put_tally(&mut self, t: &Tally) {
+        self.put_u16(t.shard.0);
+        self.put_u8(t.member.0);
+        self.put_u64(t.count);
+        self.put_u64(t.first_ms);
+        self.put_configuration(&t.newest);
     }
     fn put_accepted(&mut self, accepted: &Option<(Ballot, Configuration)>) {
         self.put_flag(accepted.is_some());

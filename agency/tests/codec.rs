@@ -5,12 +5,14 @@ use agency::ballot::Ballot;
 use agency::codec::{HEADER, MAX_BODY};
 use agency::configuration::{Configuration, LAST_VERSION, Why};
 use agency::error::{CodecError, ImageError};
+use agency::history::Tally;
 use agency::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
 use agency::message::{
-    AcceptAnswer, AcceptItem, AcceptedItem, Message, NodeReport, PromiseAnswer, PromiseItem, Proof, ShardBeat,
+    AcceptAnswer, AcceptItem, AcceptedItem, Message, NodeReport, PromiseAnswer, PromiseItem, Proof,
+    ShardBeat, YieldItem,
 };
 use agency::register::{Identity, Image, ShardImage};
-use agency::shard::{Health, ShardProgress};
+use agency::shard::{Health, ShardProgress, Standing};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -27,16 +29,7 @@ fn ballot() -> impl Strategy<Value = Ballot> {
 }
 
 fn configuration() -> impl Strategy<Value = Configuration> {
-    let whys = prop::sample::select(vec![
-        Why::Founded,
-        Why::LeaderDied,
-        Why::LeaderHung,
-        Why::LeaseExpired,
-        Why::LeaderRestarted,
-        Why::Handoff,
-        Why::Evicted,
-        Why::Admitted,
-    ]);
+    let whys = prop::sample::select(Why::ALL.to_vec());
     let versions = (1..=LAST_VERSION.0).prop_flat_map(|version| (1..=version, Just(version)));
     let sets = (node(), any::<[u8; 2]>());
     (versions, sets, any::<[u64; 2]>(), whys).prop_map(|((epoch, version), (leader, sets), words, why)| {
@@ -50,13 +43,15 @@ fn configuration() -> impl Strategy<Value = Configuration> {
 
 fn beat() -> impl Strategy<Value = ShardBeat> {
     let health = prop::sample::select(vec![Health::Starting, Health::Ready, Health::Damaged]);
-    (any::<[u64; 10]>(), any::<Option<u64>>(), any::<bool>(), health).prop_map(
-        |(w, asks, starved, health)| {
+    let standing = prop::sample::select(Standing::ALL.to_vec());
+    (any::<[u64; 10]>(), any::<Option<u64>>(), any::<[bool; 2]>(), health, standing).prop_map(
+        |(w, asks, [stopping, withheld], health, standing)| {
             let progress = ShardProgress {
                 turns: w[2],
                 disk_ok_at: Nanos(w[3]),
                 disk_waiting_since: Nanos(w[4]),
-                starved,
+                standing,
+                stopping,
                 health,
                 last_epoch: Epoch(w[5]),
                 written: w[6],
@@ -64,7 +59,8 @@ fn beat() -> impl Strategy<Value = ShardBeat> {
                 committed: w[8],
                 applied: w[9],
             };
-            ShardBeat { accepted: Version(w[0]), decided: Version(w[1]), asks: asks.map(Epoch), progress }
+            let (accepted, decided) = (Version(w[0]), Version(w[1]));
+            ShardBeat { accepted, decided, asks: asks.map(Epoch), withheld, progress }
         },
     )
 }
@@ -148,6 +144,12 @@ fn message() -> impl Strategy<Value = Message> {
         .prop_map(Message::Accepted),
         list((shard(), configuration())).prop_map(Message::Decided),
         list((shard(), any::<u64>().prop_map(Version))).prop_map(Message::Pull),
+        list((shard(), configuration(), any::<u64>()).prop_map(|(shard, value, seq)| YieldItem {
+            shard,
+            value,
+            seq
+        }))
+        .prop_map(Message::Yield),
     ]
 }
 
@@ -163,14 +165,24 @@ fn image() -> impl Strategy<Value = Image> {
         .prop_map(|all| all.map(|(i, disk_id)| Identity { incarnation: Incarnation(i), disk_id }));
     let history = prop::collection::vec((shard(), configuration()), 0..=12);
     let shards = prop::collection::vec(shard_image, 0..=6);
-    (any::<u128>(), node(), any::<bool>(), shards, identities, history).prop_map(
-        |(group, me, joined, shards, identities, history)| Image {
+    let tally = (shard(), node(), any::<[u64; 2]>(), configuration());
+    let tally = tally.prop_map(|(shard, member, [count, first_ms], newest)| Tally {
+        shard,
+        member,
+        count,
+        first_ms,
+        newest,
+    });
+    let tallies = prop::collection::vec(tally, 0..=5);
+    (any::<u128>(), node(), any::<bool>(), shards, identities, history, tallies).prop_map(
+        |(group, me, joined, shards, identities, history, tallies)| Image {
             group,
             me,
             joined,
             shards,
             identities,
             history,
+            tallies,
         },
     )
 }
@@ -227,14 +239,14 @@ proptest! {
     #[test]
     fn foreign_registers_never_panic(body in prop::collection::vec(any::<u8>(), 0..600), sealed in any::<bool>()) {
         let crc = if sealed { crc32fast::hash(&body) } else { 7 };
-        let image = [b"BaAg\x01", &crc.to_le_bytes()[..], &body].concat();
+        let image = [b"BaAg\x02", &crc.to_le_bytes()[..], &body].concat();
         let _ = Image::decode(&image);
         let _ = Image::decode(&body);
     }
 
     #[test]
-    fn foreign_bodies_never_panic(kind in 0u8..=12, body in prop::collection::vec(any::<u8>(), 0..300)) {
-        let mut bytes = b"Ba\x01".to_vec();
+    fn foreign_bodies_never_panic(kind in 0u8..=13, body in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut bytes = b"Ba\x02".to_vec();
         bytes.push(kind);
         bytes.extend((body.len() as u32).to_le_bytes());
         bytes.extend(crc32fast::hash(&body).to_le_bytes());
@@ -292,7 +304,8 @@ fn an_image_that_accepted_above_its_promise_is_malformed() {
     let image = |round| {
         let shards = vec![ShardImage { acceptor: Acceptor::restore(ballot(round), None), decided: None }];
         let identities = [Identity::default(); MAX_MEMBERS];
-        Image { group: 1, me: NodeId(0), joined: true, shards, identities, history: Vec::new() }.encode()
+        let (history, tallies) = (Vec::new(), Vec::new());
+        Image { group: 1, me: NodeId(0), joined: true, shards, identities, history, tallies }.encode()
     };
     // The promise is the first thing of the first shard: after group, member, flag and count.
     let mut bytes = image(5);
@@ -317,7 +330,7 @@ fn a_length_beyond_the_limit_is_refused_before_it_is_read() {
     bytes[4..8].copy_from_slice(&(MAX_BODY as u32 + 1).to_le_bytes());
     assert_eq!(Message::decode(&bytes[..HEADER]), Err(CodecError::TooLong(MAX_BODY + 1, MAX_BODY)));
     bytes[2] = 9;
-    assert_eq!(Message::decode(&bytes), Err(CodecError::Protocol(9, 1)));
+    assert_eq!(Message::decode(&bytes), Err(CodecError::Protocol(9, 2)));
     bytes[0] = b'X';
     assert_eq!(Message::decode(&bytes), Err(CodecError::Magic));
 }

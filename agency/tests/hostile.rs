@@ -2,11 +2,12 @@
 //! is a message that the other side reads. What a peer says here decodes, and is nonsense otherwise.
 
 use agency::ballot::Ballot;
-use agency::configuration::{Change, Configuration, LAST_VERSION, Why};
+use agency::configuration::{Change, Configuration, EvictReason, LAST_VERSION, Why};
 use agency::events::{Command, Event};
 use agency::ids::{Epoch, Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
 use agency::message::{
-    AcceptAnswer, AcceptItem, AcceptedItem, Message, NodeReport, PromiseAnswer, PromiseItem, Proof, ShardBeat,
+    AcceptAnswer, AcceptItem, AcceptedItem, Message, NodeReport, PromiseAnswer, PromiseItem, Proof,
+    ShardBeat, YieldItem,
 };
 use agency::overseer::{Overseer, OverseerOptions};
 use agency::shard::{Health, ShardProgress, ShardRequest};
@@ -62,11 +63,13 @@ fn configuration() -> impl Strategy<Value = Configuration> {
 
 fn beat() -> impl Strategy<Value = ShardBeat> {
     let asks = prop::option::of(small(u64::MAX).prop_map(Epoch));
-    (small(u64::MAX), small(u64::MAX), asks, any::<bool>()).prop_map(|(accepted, decided, asks, ready)| {
-        let health = if ready { Health::Ready } else { Health::Damaged };
-        let progress = ShardProgress { health, ..ShardProgress::default() };
-        ShardBeat { accepted: Version(accepted), decided: Version(decided), asks, progress }
-    })
+    (small(u64::MAX), small(u64::MAX), asks, any::<[bool; 3]>()).prop_map(
+        |(accepted, decided, asks, [ready, withheld, stopping])| {
+            let health = if ready { Health::Ready } else { Health::Damaged };
+            let progress = ShardProgress { health, stopping, ..ShardProgress::default() };
+            ShardBeat { accepted: Version(accepted), decided: Version(decided), asks, withheld, progress }
+        },
+    )
 }
 
 fn proof() -> impl Strategy<Value = Option<Proof>> {
@@ -140,6 +143,11 @@ fn message() -> impl Strategy<Value = Message> {
         .prop_map(Message::Accepted),
         2 => list((shard(), configuration())).prop_map(Message::Decided),
         1 => list((shard(), small(u64::MAX).prop_map(Version))).prop_map(Message::Pull),
+        2 => list(
+            (shard(), configuration(), small(u64::MAX))
+                .prop_map(|(shard, value, seq)| YieldItem { shard, value, seq })
+        )
+        .prop_map(Message::Yield),
     ]
 }
 
@@ -154,14 +162,17 @@ enum Step {
     Stored,
     Dies,
     Wants(Change),
+    AcceptsLoss,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let peer = || (1..3u8).prop_map(NodeId);
     let wish = prop_oneof![
-        Just(Change::Evict(NodeSet(0b10))),
+        Just(Change::Evict(NodeSet(0b10), EvictReason::Gone)),
         Just(Change::Admit(NodeId(1))),
         Just(Change::Handoff(NodeId(1))),
+        Just(Change::Yield(NodeId(1))),
+        Just(Change::Force(ME)),
     ];
     prop_oneof![
         12 => (peer(), message()).prop_map(|(from, message)| Step::Says(from, message)),
@@ -172,7 +183,12 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::Stored),
         1 => Just(Step::Dies),
         1 => wish.prop_map(Step::Wants),
+        1 => Just(Step::AcceptsLoss),
     ]
+}
+
+fn started(incarnation: u64) -> Event {
+    Event::NodeStarted { incarnation: Incarnation(incarnation), pid: 5, disk_id: 1 }
 }
 
 struct Warden {
@@ -210,7 +226,7 @@ impl Warden {
             let beat = Message::Heartbeat { seq: 1, report, hears, suspects, shards };
             warden.handle(Event::Message(peer, beat));
         }
-        warden.handle(Event::NodeStarted(Incarnation(1), 5));
+        warden.handle(started(1));
         warden.handle(Event::Stored(warden.stored));
         warden
     }
@@ -265,11 +281,12 @@ impl Warden {
                 self.handle(Event::Progress(vec![progress; usize::from(SHARDS)]));
                 self.handle(Event::Tick);
             }
+            Step::AcceptsLoss => self.handle(Event::DataLossAccepted),
             Step::Stored => self.handle(Event::Stored(self.stored)),
             Step::Dies => {
                 self.handle(Event::NodeDied(Incarnation(self.incarnation)));
                 self.incarnation += 1;
-                self.handle(Event::NodeStarted(Incarnation(self.incarnation), 5));
+                self.handle(started(self.incarnation));
             }
             Step::Wants(change) => {
                 for shard in (0..SHARDS).map(ShardId) {

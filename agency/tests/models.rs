@@ -3,7 +3,7 @@
 
 use agency::acceptor::Acceptor;
 use agency::ballot::Ballot;
-use agency::configuration::{Change, Configuration, Why};
+use agency::configuration::{Change, Configuration, EvictReason, Why};
 use agency::ids::{Epoch, Incarnation, Nanos, NodeId, NodeSet, Version};
 use agency::lease::{Grantor, Holder};
 use agency::proposer::{Attempt, Proposer};
@@ -87,7 +87,7 @@ fn founded() -> Configuration {
 fn value(number: u8) -> Configuration {
     let change = match number {
         0 => return founded(),
-        1 => Change::Evict(NodeSet::of(&[B])),
+        1 => Change::Evict(NodeSet::of(&[B]), EvictReason::Gone),
         _ => Change::Promote(B, Why::LeaseExpired),
     };
     founded().apply(change, Incarnation(1), 0).unwrap()

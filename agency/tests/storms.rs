@@ -3,8 +3,8 @@
 
 mod common;
 
-use agency::configuration::Change;
-use agency::ids::NodeSet;
+use agency::configuration::{Change, EvictReason};
+use agency::ids::{Nanos, NodeSet};
 use common::{A, B, Fate, Group, W, ms};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn storm(seed: u64) {
         let other = [A, B, W][dice.roll(3) as usize];
         let running = g.member(n).overseer.is_some();
         let node = g.member(n).node.is_some();
-        match dice.roll(12) {
+        match dice.roll(15) {
             0 => g.kill_node(n),
             1 if running => g.kill_host(n),
             2 if n != other => drop(g.cut.insert((n, other))),
@@ -50,12 +50,22 @@ fn storm(seed: u64) {
             }
             10 if running && node && g.config(n).leader == n => {
                 let to = if n == A { B } else { A };
-                g.request(n, Change::Evict(NodeSet::of(&[to])));
+                g.request(n, Change::Evict(NodeSet::of(&[to]), EvictReason::Gone));
             }
             11 if running && node && g.config(n).leader == n => {
                 let to = if n == A { B } else { A };
                 g.request(n, Change::Admit(to));
             }
+            12 if running && node && g.config(n).leader == n => {
+                let to = if n == A { B } else { A };
+                g.request(n, Change::Yield(to));
+            }
+            13 if n != W => {
+                let now = g.now;
+                let disk = &mut g.member(n).disk_waiting_since;
+                *disk = if *disk == Nanos(0) { now } else { Nanos(0) };
+            }
+            14 if n != W => g.member(n).unkillable ^= true,
             _ => {}
         }
         let pause = dice.roll(60_000);
@@ -63,6 +73,13 @@ fn storm(seed: u64) {
     }
     g.cut.clear();
     g.meddle = Box::new(|_, _, _| Fate::Deliver);
+    for n in [A, B] {
+        g.member(n).disk_waiting_since = Nanos(0);
+        g.member(n).unkillable = false;
+        if g.member(n).node.as_ref().is_some_and(|node| node.hangs) {
+            g.kill_node(n);
+        }
+    }
     for n in [A, B, W] {
         if g.member(n).overseer.is_none() {
             g.start_warden(n);

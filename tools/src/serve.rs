@@ -12,7 +12,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use warden::page::ChildFds;
-use warden::{self, ExitReason, NodeOptions, Peer, Spawn, WardenConfig};
+use warden::{self, ExitReason, NodeOptions, Peer, Spawn, Start, WardenConfig};
 
 /// Environment variable for tests: MiB of memory that a node touches before it serves, so that its death
 /// takes the kernel as long as that of a node with much data.
@@ -41,10 +41,14 @@ pub fn serve(options: &ServeOptions) -> Result<(), Failure> {
     let disk_id = dir::open_or_format(&config.dir, &format).map_err(not_fine)?.disk_id();
     let binary = std::env::current_exe().map_err(not_fine)?;
     let path = options.config.clone();
+    let data = config.dir.clone();
     let spawn: Spawn = Box::new(move |_, _| {
         let mut command = Command::new(&binary);
         command.arg("node").arg("--config").arg(&path).stdin(Stdio::null());
-        Ok(command)
+        let (data, format) = (data.clone(), format.clone());
+        let found = move || dir::open_or_format(&data, &format).map(|found| found.disk_id().0);
+        let disk_id = Box::new(move || found().map_err(std::io::Error::other));
+        Ok(Start { command, disk_id })
     });
     run_warden(&config, disk_id.0, Some(spawn))
 }

@@ -363,7 +363,6 @@ fn a_client_without_manners_hurts_nobody() {
             text.replace(usual, limit)
         };
         let text = longer(text.to_owned(), "\nhang_after = \"25ms\"", "\nhang_after = \"2s\"");
-        let text = longer(text, "disk_hang_after = \"1s\"", "disk_hang_after = \"10s\"");
         longer(text, "evict_after = \"30ms\"", "evict_after = \"5s\"")
     });
     group.wait_whole();

@@ -93,11 +93,7 @@ impl Overseer {
                 continue;
             }
             let Some(newest) = self.shard(shard).decided else { continue };
-            let newer = self
-                .history
-                .iter()
-                .filter(|(s, c)| *s == shard && c.version > have && c.version < newest.version);
-            for (_, configuration) in newer.copied().collect::<Vec<_>>() {
+            for configuration in self.history.between(shard, have, newest.version) {
                 self.outbox.decided(from, shard, configuration);
             }
             if newest.version > have {

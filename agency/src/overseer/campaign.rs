@@ -10,7 +10,7 @@ use crate::ids::{Epoch, Incarnation, Nanos, NodeId, ShardId, Version};
 use crate::message::{AcceptAnswer, AcceptItem, AcceptedItem, PromiseAnswer, PromiseItem, Proof};
 use crate::mutants::{Mutant, lacks};
 use crate::proposer::{Attempt, JITTER};
-use crate::shard::{Health, RequestStatus};
+use crate::shard::Health;
 use crate::timing::{CANDIDATE_PATIENCE, COURTESY, SETTLE_AFTER, STARTUP_WAIT};
 use std::cmp::Reverse;
 
@@ -26,6 +26,10 @@ enum Want {
     /// What the node's shard asked for.
     Request,
     Promote(Why),
+    /// What the leader, whose disk stands still, offered.
+    Succeed,
+    /// What a person decided.
+    Force,
     /// A ballot prepared ahead of the leader's death.
     KeepReady,
 }
@@ -52,16 +56,25 @@ impl Overseer {
                 Want::Nothing
             };
         };
+        if self.force_wanted(shard, &c).is_some() {
+            return Want::Force;
+        }
         if self.leads(&c) {
-            let pending = s.request.is_some_and(|r| r.outcome == RequestStatus::Pending);
+            // What is yielded is proposed by who gets it.
+            let pending = s.request.is_some_and(|r| r.open().is_some() && r.yielding.is_none());
             return match (unsettled, pending) {
                 (_, true) => Want::Request,
                 (true, false) => Want::Settle,
                 (false, false) => Want::Nothing,
             };
         }
+        if self.offered(shard).is_some() && self.is_known() && self.may_follow_on(me, shard) {
+            return Want::Succeed;
+        }
         match self.leaderless(shard) {
-            Some(why) if self.may_lead(shard, &c) => Want::Promote(why),
+            Some(why) if self.may_lead(shard, &c) && !self.may_be_a_shared_stall(shard, why) => {
+                Want::Promote(why)
+            }
             _ if unsettled => Want::Settle,
             _ if self.standby(&c) == Some(me) => Want::KeepReady,
             _ => Want::Nothing,
@@ -97,7 +110,13 @@ impl Overseer {
         }
         let peer = self.peer(c.leader);
         if c.leader_incarnation != Incarnation(0) && peer.report.dead == c.leader_incarnation {
-            return Some(if peer.report.hung { Why::LeaderHung } else { Why::LeaderDied });
+            let last = self.progress_of(c.leader, shard);
+            let left = last.stopping && last.committed >= last.written;
+            return Some(match peer.report.hung {
+                true => Why::LeaderHung,
+                false if left => Why::Left,
+                false => Why::LeaderDied,
+            });
         }
         // Rule 8: who came back as a stranger is not who was entrusted with this reign, and will not lead it.
         if self.suspect(c.leader) {
@@ -112,17 +131,23 @@ impl Overseer {
         }
         let lease_over = s.grantor.until().is_none_or(|until| until <= self.now);
         let silent = self.silence(c.leader) >= self.options.timing.grantor_lease();
-        (silent && lease_over).then_some(Why::LeaseExpired)
+        ((silent || self.is_withheld(shard, &c)) && lease_over).then_some(Why::LeaseExpired)
+    }
+
+    /// Nothing proves that the leader is gone, and the own node stands still as well.
+    fn may_be_a_shared_stall(&self, shard: ShardId, why: Why) -> bool {
+        why == Why::LeaseExpired && self.hampered(shard)
+    }
+
+    /// Rule 8: whoever might know this node as a stranger must have looked at it and had its say.
+    fn is_known(&self) -> bool {
+        let me = self.options.me;
+        self.options.agents.iter().filter(|n| *n == me || self.peer(*n).knows_us).count() >= self.quorum
     }
 
     fn may_lead(&self, shard: ShardId, c: &Configuration) -> bool {
         let me = self.options.me;
-        if !c.may_be_led_by(me) || !self.ready(me, shard) {
-            return false;
-        }
-        // Rule 8: whoever might know this node as a stranger must have looked at it and had its say.
-        let judges = self.options.agents.iter().filter(|n| *n == me || self.peer(*n).knows_us).count();
-        if judges < self.quorum {
+        if !c.may_be_led_by(me) || !self.may_follow_on(me, shard) || !self.is_known() {
             return false;
         }
         // Only where a whole group starts is it worth waiting for others: who has heard the very leader that is
@@ -148,11 +173,11 @@ impl Overseer {
     }
 
     /// The in-sync member whose log reaches farthest, of those known to be able to lead.
-    fn best_candidate(&self, shard: ShardId, c: &Configuration) -> Option<NodeId> {
+    pub(super) fn best_candidate(&self, shard: ShardId, c: &Configuration) -> Option<NodeId> {
         let reign_over = |n: NodeId| {
             n != c.leader || self.running_incarnation(n).is_some_and(|i| i != c.leader_incarnation)
         };
-        c.in_sync.iter().filter(|n| self.ready(*n, shard) && reign_over(*n)).max_by_key(|n| {
+        c.in_sync.iter().filter(|n| self.may_follow_on(*n, shard) && reign_over(*n)).max_by_key(|n| {
             let p = self.progress_of(*n, shard);
             (p.last_epoch, p.written, self.options.prefer_leader == Some(*n), Reverse(*n))
         })
@@ -167,6 +192,8 @@ impl Overseer {
         let decided = s.decided.map_or(Version(0), |c| c.version);
         let undecided = s.acceptor.accepted().is_some_and(|a| a.1.version > decided);
         s.undecided_since = if undecided { s.undecided_since.or(Some(now)) } else { None };
+        self.withdraw_late_yield(shard);
+        self.forget_force(shard);
         let want = self.want(shard);
         self.forget_what_is_moot(shard, want);
         if matches!(self.shard(shard).proposer.attempt(), Attempt::Prepared { .. }) {
@@ -212,8 +239,8 @@ impl Overseer {
             Attempt::Accepting { value, accepted, .. }
                 if accepted.is_empty()
                     && value.leader == me
-                    && value.why == Why::LeaseExpired
-                    && !matches!(want, Want::Promote(_)) =>
+                    && matches!(value.why, Why::LeaseExpired | Why::DataLossAccepted)
+                    && !matches!(want, Want::Promote(_) | Want::Force) =>
             {
                 let decided = s.decided.map_or(Version(0), |c| c.version);
                 if value.version > decided && s.acceptor.accepted().is_none_or(|a| a.1 != value) {
@@ -252,6 +279,8 @@ impl Overseer {
             }
             Want::Found => Some(self.founding(shard)),
             Want::Request => self.shard(shard).request.and_then(|r| r.value),
+            Want::Succeed => self.offered(shard).map(|offer| offer.value),
+            Want::Force => decided.and_then(|c| self.force_wanted(shard, &c)),
             Want::Promote(why) => decided.and_then(|c| {
                 c.apply(Change::Promote(self.options.me, why), self.node.incarnation, self.wall_ms)
             }),
@@ -275,7 +304,7 @@ impl Overseer {
             decided.is_none_or(|c| value.may_follow(&c)),
             "{want:?} proposes {value:?} after {decided:?}"
         );
-        if matches!(want, Want::Found | Want::Promote(_)) {
+        if matches!(want, Want::Found | Want::Promote(_) | Want::Succeed | Want::Force) {
             let writer = (value.leader, value.leader_incarnation);
             assert_eq!(
                 writer,
@@ -322,10 +351,12 @@ impl Overseer {
                 proof = Some(Proof::Released { holder: me, incarnation, seq: beat });
             } else if self.proven_dead(c.leader) == c.leader_incarnation {
                 proof = Some(Proof::Died(c.leader, c.leader_incarnation));
+            } else if want == Want::Succeed {
+                proof = self.release_by(shard, &c);
             } else {
                 // Without proof the lease may still be renewed elsewhere. The own vote, once given, would
                 // have to be settled in this value's favour, so the others are asked first.
-                home_last = matches!(want, Want::Promote(_));
+                home_last = matches!(want, Want::Promote(_) | Want::Force);
             }
         }
         self.shard_mut(shard).proposer.propose(now, value, proof, home_last);

@@ -40,6 +40,12 @@ impl Overseer {
             .then_some(c.epoch)
     }
 
+    /// Whether the node leads the shard and this warden, which could, does not ask for its lease any more.
+    fn withholds(&self, shard: ShardId) -> bool {
+        let moves = self.detector.moves(self.now, shard, &self.options.timing);
+        self.shard(shard).decided.is_some_and(|c| self.leads(&c)) && (self.node.killed || !moves)
+    }
+
     pub(super) fn send_heartbeats(&mut self) {
         self.beat_now = false;
         self.next_beat = self.now + self.options.timing.heartbeat;
@@ -56,6 +62,7 @@ impl Overseer {
                 accepted: s.acceptor.accepted().map_or(Version(0), |a| a.1.version),
                 decided: s.decided.map_or(Version(0), |c| c.version),
                 asks: self.asks(shard),
+                withheld: self.withholds(shard),
                 progress: self.progress_of(me, shard),
             }
         };
@@ -75,7 +82,7 @@ impl Overseer {
                 running: self.node.running,
                 dead: self.node.dead,
                 hung: self.node.hung,
-                disk_id: self.options.disk_id,
+                disk_id: self.node.disk_id,
             },
             hears: hears.fold(NodeSet::default(), NodeSet::with),
             suspects: self.suspects,
@@ -83,6 +90,9 @@ impl Overseer {
         };
         for node in self.others().iter() {
             self.outbox.message(node, message.clone());
+        }
+        for shard in self.shard_ids() {
+            self.offer_yield(shard);
         }
         let granted = self.grant(me, self.beat, self.node.incarnation, &shards);
         self.on_granted(me, self.beat, self.node.incarnation, granted);
@@ -150,6 +160,7 @@ impl Overseer {
         let changed = returned
             || (before.running, before.incarnation, before.dead)
                 != (report.running, report.incarnation, report.dead);
+        let was_stopping = self.stopping(from);
         let peer = self.peer_mut(from);
         if !peer.met || hears_us || lacks(Mutant::BelievesOneWay) {
             peer.deaf = Duration::ZERO;
@@ -165,9 +176,10 @@ impl Overseer {
         let running = report.running && report.incarnation > dead;
         peer.report = NodeReport { dead, hung, running, ..report };
         peer.accepted = beats.iter().map(|b| b.accepted).collect();
+        peer.withheld = beats.iter().map(|b| b.withheld).collect();
         peer.progress = beats.iter().map(|b| b.progress).collect();
         let deaf = peer.deaf;
-        self.view_dirty |= changed;
+        self.view_dirty |= changed || self.stopping(from) != was_stopping;
         if dead > before.dead {
             self.void_leases_of(Proof::Died(from, dead));
         }
@@ -236,9 +248,15 @@ impl Overseer {
         if !self.node.running {
             return;
         }
-        let hang = self.detector.observe(self.now, &progress, &self.options.timing);
-        self.node.progress = progress;
+        let leads = self.shards.iter().any(|s| s.decided.is_some_and(|c| self.leads(&c)));
+        let hang = self.detector.observe(self.now, &progress, leads, &self.options.timing);
         let me = self.options.me;
+        let was_stopping = self.stopping(me);
+        self.node.progress = progress;
+        if self.stopping(me) != was_stopping {
+            // The others wait for this to know what the end of this node means.
+            (self.beat_now, self.view_dirty) = (true, true);
+        }
         if self.node.up_since.is_none() && self.shard_ids().all(|s| self.ready(me, s)) {
             self.node.up_since = Some(self.now);
             self.beat_now = true;

@@ -7,32 +7,35 @@
 
 mod agent;
 mod campaign;
+mod force;
 mod gossip;
 mod outbox;
 mod peers;
 mod requests;
 mod store;
 mod view;
+mod yielding;
 
 use crate::acceptor::Acceptor;
 use crate::configuration::Configuration;
 use crate::detector::Detector;
 use crate::error::ImageError;
 use crate::events::{Command, Event};
-use crate::ids::{
-    Epoch, HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version,
-};
+use crate::history::History;
+use crate::ids::{Epoch, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos, NodeId, NodeSet, ShardId, Version};
 use crate::lease::{Grantor, Holder};
 use crate::message::Message;
 use crate::proposer::Proposer;
 use crate::register::{Identity, Image, ShardImage};
 use crate::shard::ShardUpdate;
 use crate::timing::Timing;
+use force::Acceptance;
 use outbox::Outbox;
 use peers::{OwnNode, Peer};
 use requests::Pending;
 use std::collections::VecDeque;
 use store::Store;
+use yielding::Offer;
 
 /// What an overseer is told once, at its start. The same in all of a group's members but for `me`,
 /// `witness`, `warden_pid` and `disk_id`.
@@ -88,8 +91,10 @@ struct Shard {
     holder: Holder,
     /// What the node was last told of its lease.
     told: (Epoch, Nanos),
-    /// The lease was given up for a handoff whose outcome is open.
+    /// The lease was given up for a handoff whose outcome is open, or to yield.
     released: bool,
+    /// The leader's offer to yield to the own node.
+    offer: Option<Offer>,
     proposer: Proposer,
     /// Ballots are not kept ready again before this moment.
     courtesy_until: Nanos,
@@ -113,6 +118,7 @@ impl Shard {
             holder: Holder::default(),
             told: (Epoch(0), Nanos(0)),
             released: false,
+            offer: None,
             proposer: Proposer::new(options.me, options.agents),
             courtesy_until: Nanos(0),
             request: None,
@@ -156,10 +162,12 @@ pub struct Overseer {
     shards: Vec<Shard>,
     peers: [Peer; MAX_MEMBERS],
     node: OwnNode,
+    /// Until when it counts that a person accepted the loss of data, and of which shards it does.
+    accepts_loss: Option<Acceptance>,
     detector: Detector,
     identities: [Identity; MAX_MEMBERS],
     suspects: NodeSet,
-    history: VecDeque<(ShardId, Configuration)>,
+    history: History,
     joined: bool,
     joining: bool,
     store: Store,
@@ -210,11 +218,12 @@ impl Overseer {
             silence_at: now,
             shards,
             peers: Default::default(),
-            node: OwnNode::default(),
+            node: OwnNode { disk_id: options.disk_id, ..OwnNode::default() },
+            accepts_loss: None,
             detector: Detector::new(options.shards),
             identities: image.as_ref().map(|i| i.identities).unwrap_or_default(),
             suspects: NodeSet::default(),
-            history: image.as_ref().map(|i| i.history.iter().copied().collect()).unwrap_or_default(),
+            history: image.as_ref().map(|i| History::restore(&i.history, &i.tallies)).unwrap_or_default(),
             joined: alone || image.as_ref().is_some_and(|i| i.joined),
             joining: false,
             store: Store::default(),
@@ -251,7 +260,9 @@ impl Overseer {
                 }
             }
             Event::Stored(ticket) => self.stored(ticket),
-            Event::NodeStarted(incarnation, pid) => self.on_node_started(incarnation, pid),
+            Event::NodeStarted { incarnation, pid, disk_id } => {
+                self.on_node_started(incarnation, pid, disk_id);
+            }
             Event::NodeDied(incarnation) => self.on_node_died(incarnation),
             Event::Progress(progress) => self.on_progress(progress, out),
             Event::Request(shard, request) => {
@@ -259,6 +270,7 @@ impl Overseer {
                     self.on_request(shard, request);
                 }
             }
+            Event::DataLossAccepted => self.on_loss_accepted(),
         }
         self.settle();
         self.flush(out);
@@ -268,12 +280,13 @@ impl Overseer {
     pub fn deadline(&self) -> Nanos {
         let soonest = |a: Nanos, b: Option<Nanos>| b.map_or(a, |b| a.min(b));
         let mut at = self.next_beat.min(self.silence_at + self.options.timing.tick);
-        for shard in &self.shards {
+        for (id, shard) in self.shard_ids().zip(&self.shards) {
             at = soonest(at, shard.proposer.deadline());
-            let silent = |c: Configuration| {
-                c.leader != self.options.me && self.silence(c.leader) > self.options.timing.link_silent_after
+            let may_end = |c: Configuration| {
+                let silent = self.silence(c.leader) > self.options.timing.link_silent_after;
+                c.leader != self.options.me && (silent || self.is_withheld(id, &c))
             };
-            if shard.decided.is_some_and(silent) {
+            if shard.decided.is_some_and(may_end) {
                 at = soonest(at, shard.grantor.until().filter(|until| *until > self.now));
             }
         }
@@ -318,6 +331,7 @@ impl Overseer {
                 }
             }
             Message::Pull(items) => self.on_pull(from, items),
+            Message::Yield(items) => self.on_yield(from, items),
         }
     }
 
@@ -383,6 +397,7 @@ impl Overseer {
         s.leaderless_since = None;
         s.undecided_since = None;
         s.released = false;
+        s.offer = None;
         if reign_ends {
             s.holder.release(beat);
         }
@@ -390,14 +405,14 @@ impl Overseer {
             request.learned(&configuration);
         }
         self.shard(shard).assert_learned(&configuration, before);
-        if self.history.len() == HISTORY_LIMIT {
-            self.history.pop_front();
-        }
-        self.history.push_back((shard, configuration));
-        assert!(self.history.len() <= HISTORY_LIMIT, "the history is bounded");
+        self.history.push(shard, before.as_ref(), configuration);
         self.view_dirty = true;
         if configuration.leader == me {
             self.beat_now = true;
+        }
+        if self.suspects.contains(me) {
+            // Out of every set, or vouched for by a person, it is a stranger no more.
+            self.identify(me, self.node.incarnation, self.node.disk_id, true);
         }
         self.say(format!(
             "shard {}: epoch {} version {}: node {} leads, in sync {:?} ({:?})",
@@ -410,19 +425,19 @@ impl Overseer {
         ));
     }
 
-    fn on_node_started(&mut self, incarnation: Incarnation, pid: u32) {
+    fn on_node_started(&mut self, incarnation: Incarnation, pid: u32, disk_id: u128) {
         assert!(incarnation > self.node.incarnation, "no incarnation comes twice (rule 18)");
         assert!(incarnation > self.node.dead, "the dead do not start");
         self.node = OwnNode {
             pid,
             incarnation,
+            disk_id,
             running: true,
             dead: self.node.dead,
             hung: self.node.hung,
             ..OwnNode::default()
         };
         self.detector = Detector::new(self.options.shards);
-        let disk_id = self.options.disk_id;
         self.identify(self.options.me, incarnation, disk_id, true);
         for shard in &mut self.shards {
             shard.request = None;

@@ -3,7 +3,7 @@
 use crate::ballot::Ballot;
 use crate::configuration::Configuration;
 use crate::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, ShardId, Version};
-use crate::message::{AcceptItem, AcceptedItem, MAX_DECIDED, Message, PromiseItem};
+use crate::message::{AcceptItem, AcceptedItem, MAX_DECIDED, Message, PromiseItem, YieldItem};
 
 #[derive(Default)]
 struct Batch {
@@ -14,6 +14,7 @@ struct Batch {
     accepted: Vec<AcceptedItem>,
     decided: Vec<(ShardId, Configuration)>,
     pull: Vec<(ShardId, Version)>,
+    yields: Vec<YieldItem>,
 }
 
 /// Messages to each member, itself included.
@@ -46,6 +47,9 @@ impl Outbox {
     pub fn pull(&mut self, to: NodeId, shard: ShardId, have: Version) {
         self.to(to).pull.push((shard, have));
     }
+    pub fn yields(&mut self, to: NodeId, item: YieldItem) {
+        self.to(to).yields.push(item);
+    }
 
     /// Takes what was gathered for `to`, the urgent first: in as many messages as it takes to keep each within what
     /// the other side reads.
@@ -54,6 +58,7 @@ impl Outbox {
         let mut messages = batch.first;
         split(batch.accept, MAX_SHARDS, Message::Accept, &mut messages);
         split(batch.accepted, MAX_SHARDS, Message::Accepted, &mut messages);
+        split(batch.yields, MAX_SHARDS, Message::Yield, &mut messages);
         split(batch.decided, MAX_DECIDED, Message::Decided, &mut messages);
         split(batch.prepare, MAX_SHARDS, Message::Prepare, &mut messages);
         split(batch.promised, MAX_SHARDS, Message::Promised, &mut messages);

@@ -3,12 +3,13 @@
 //! Hints only: nothing here is used where safety is decided, but for proofs of death.
 
 use super::Overseer;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Why};
 use crate::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
 use crate::message::NodeReport;
 use crate::mutants::{Mutant, lacks};
 use crate::register::Identity;
 use crate::shard::{Health, ShardProgress};
+use crate::timing::DISK_STALL;
 use std::time::Duration;
 
 /// Another member.
@@ -32,6 +33,8 @@ pub(super) struct Peer {
     pub suspects: NodeSet,
     /// The newest versions it accepted.
     pub accepted: Vec<Version>,
+    /// Of which shards it leads it withholds the lease.
+    pub withheld: Vec<bool>,
     pub progress: Vec<ShardProgress>,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Peer {
 pub(super) struct OwnNode {
     pub pid: u32,
     pub incarnation: Incarnation,
+    /// Identity of the disk it was started on.
+    pub disk_id: u128,
     pub running: bool,
     /// The newest incarnation proven dead, and whether it had to be killed.
     pub dead: Incarnation,
@@ -115,6 +120,36 @@ impl Overseer {
             && !(node == self.options.me && self.node.killed)
     }
 
+    /// Whether a data node's newest incarnation said that it stops in order.
+    pub(super) fn stopping(&self, node: NodeId) -> bool {
+        let words = if node == self.options.me { &self.node.progress } else { &self.peer(node).progress };
+        words.iter().any(|p| p.stopping)
+    }
+
+    /// Whether `node` may be made leader of `shard`: it can be counted on, and for longer than it takes to stop.
+    pub(super) fn may_follow_on(&self, node: NodeId, shard: ShardId) -> bool {
+        self.ready(node, shard) && (!self.stopping(node) || lacks(Mutant::PromotesTheStopping))
+    }
+
+    /// Whether the own node stands still itself, or waits for its disk: then what looks like the end of the leader
+    /// may be a stall that both share.
+    pub(super) fn hampered(&self, shard: ShardId) -> bool {
+        let waits = |p: &ShardProgress| {
+            p.disk_waiting_since != Nanos(0) && self.now.since(p.disk_waiting_since) > DISK_STALL
+        };
+        let stands = !self.detector.is_lively(shard, &self.options.timing);
+        !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || self.node.progress.iter().any(waits))
+    }
+
+    /// Whether the leader of `configuration` is alive as far as its warden says, and its lease is withheld by it.
+    pub(super) fn is_withheld(&self, shard: ShardId, configuration: &Configuration) -> bool {
+        let peer = self.peer(configuration.leader);
+        peer.met
+            && peer.report.incarnation == configuration.leader_incarnation
+            && peer.withheld.get(usize::from(shard.0)) == Some(&true)
+            && !lacks(Mutant::TrustsWithheldLeases)
+    }
+
     /// Rule 8: a node with another identity than it was last trusted with, as far as anybody says. Of its own
     /// node a warden hears it from the others, and believes also those that have fallen silent since.
     pub(super) fn suspect(&self, node: NodeId) -> bool {
@@ -143,8 +178,12 @@ impl Overseer {
         let judged = fresh || self.suspects.contains(node);
         let older = incarnation < known.incarnation && judged;
         let strange = (known.disk_id != 0 && known.disk_id != disk_id) || older;
-        let trusted_anywhere =
-            self.shards.iter().any(|s| s.decided.is_some_and(|c| c.in_sync.contains(node)));
+        // A person who made this very incarnation a leader vouched for it.
+        let vouched = |c: &Configuration| {
+            (c.why, c.leader, c.leader_incarnation) == (Why::DataLossAccepted, node, incarnation)
+        };
+        let trusts = |c: Configuration| c.in_sync.contains(node) && !vouched(&c);
+        let trusted_anywhere = self.shards.iter().any(|s| s.decided.is_some_and(trusts));
         if strange && trusted_anywhere && !lacks(Mutant::TrustsStrangers) {
             if !self.suspects.contains(node) {
                 self.suspects = self.suspects.with(node);

@@ -1,6 +1,7 @@
 //! What the node's shards ask for, how it stands, and what they are told.
 
 use super::Overseer;
+use super::yielding::Yielding;
 use crate::configuration::{Change, Configuration};
 use crate::events::Command;
 use crate::ids::{Incarnation, Nanos, ShardId};
@@ -13,6 +14,10 @@ pub(super) struct Pending {
     /// What it asks for, as a configuration; `None` if it was never proposed.
     pub value: Option<Configuration>,
     pub outcome: RequestStatus,
+    /// To whom it yields, if it does.
+    pub yielding: Option<Yielding>,
+    /// A person decided it (rule 5).
+    pub forced: bool,
 }
 
 impl Pending {
@@ -42,27 +47,39 @@ impl Overseer {
         // A value that is already on its way stays `unsettled` in the proposer, and is settled first.
         let value = self.requested(shard, &request);
         let outcome = if value.is_some() { RequestStatus::Pending } else { RequestStatus::Refused };
-        let pending = Pending { id: request.id, value, outcome };
-        self.shard_mut(shard).request = Some(pending);
+        let forced = matches!(request.change, Change::Force(_));
+        let s = self.shard_mut(shard);
+        // Whoever asks for something else yields no more.
+        s.released &= s.request.is_none_or(|r| r.yielding.is_none());
+        s.request = Some(Pending { id: request.id, value, outcome, yielding: None, forced });
+        if let (Some(_), Change::Yield(to)) = (value, request.change) {
+            self.begin_yield(shard, to);
+        }
     }
 
     /// The configuration a request amounts to; `None` where it is refused at once.
     fn requested(&self, shard: ShardId, request: &ShardRequest) -> Option<Configuration> {
         let decided = self.shard(shard).decided?;
-        if decided != request.on_top_of || !self.leads(&decided) {
+        if decided != request.on_top_of {
+            return None;
+        }
+        if let Change::Force(node) = request.change {
+            return (node == self.options.me).then(|| self.forced(shard, &decided)).flatten();
+        }
+        if !self.leads(&decided) {
             return None;
         }
         let incarnation = match request.change {
-            Change::Handoff(to) => {
+            Change::Handoff(to) | Change::Yield(to) => {
                 // Giving up the lease for an outcome that cannot be known would only cost service.
-                if !self.ready(to, shard) || self.agents_up() < self.quorum {
+                if !self.may_follow_on(to, shard) || self.agents_up() < self.quorum {
                     return None;
                 }
                 self.running_incarnation(to)?
             }
             Change::Admit(node) if self.suspect(node) => return None,
-            Change::Promote(..) => return None,
-            Change::Admit(_) | Change::Evict(_) => Incarnation(0),
+            Change::Promote(..) | Change::Force(_) => return None,
+            Change::Admit(_) | Change::Evict(..) => Incarnation(0),
         };
         decided.apply(request.change, incarnation, self.wall_ms)
     }

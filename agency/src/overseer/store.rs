@@ -83,7 +83,8 @@ impl Overseer {
             joined: self.joined || self.joining,
             shards: self.shards.iter().map(shard).collect(),
             identities: self.identities,
-            history: self.history.iter().copied().collect(),
+            history: self.history.leaderships(),
+            tallies: self.history.tallies().to_vec(),
         };
         out.push(Command::Store { ticket: self.store.given, image: image.encode() });
     }

@@ -18,7 +18,8 @@ impl Overseer {
                 .shard_ids()
                 .map(|s| ShardView { configuration: self.shard(s).decided, leader_lost: self.leader_lost(s) })
                 .collect(),
-            history: self.history.iter().copied().collect(),
+            history: self.history.leaderships(),
+            tallies: self.history.tallies().to_vec(),
         }
     }
 
@@ -34,6 +35,7 @@ impl Overseer {
     fn node_view(&self, id: NodeId) -> NodeView {
         let up = self.node_up(id);
         let suspect = self.suspect(id);
+        let stopping = self.stopping(id);
         if id == self.options.me {
             return NodeView {
                 id,
@@ -42,6 +44,7 @@ impl Overseer {
                 incarnation: self.node.incarnation,
                 up,
                 suspect,
+                stopping,
                 progress: self.node.progress.clone(),
             };
         }
@@ -53,6 +56,7 @@ impl Overseer {
             incarnation: peer.report.incarnation,
             up,
             suspect,
+            stopping,
             progress: peer.progress.clone(),
         }
     }

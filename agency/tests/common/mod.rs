@@ -1,12 +1,12 @@
 //! Three overseers (two data nodes and a witness) in virtual time: links with latency, a store with latency,
 //! nodes that run, hang and die. After every event the invariants of the whole group are checked.
 
-use agency::configuration::{Change, Configuration};
+use agency::configuration::{Change, Configuration, Why};
 use agency::events::{Command, Event};
 use agency::ids::{Epoch, Incarnation, Nanos, NodeId, NodeSet, ShardId, Version};
 use agency::message::Message;
 use agency::overseer::{Overseer, OverseerOptions};
-use agency::shard::{Health, ShardProgress, ShardRequest, ShardUpdate};
+use agency::shard::{Health, ShardProgress, ShardRequest, ShardUpdate, Standing};
 use agency::timing::Timing;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -41,6 +41,14 @@ pub struct Member {
     pub updates: Vec<Option<ShardUpdate>>,
     pub leases: Vec<(Epoch, Nanos)>,
     pub kills: usize,
+    /// A kill takes no effect.
+    pub unkillable: bool,
+    /// The node's oldest log write; 0: none is outstanding.
+    pub disk_waiting_since: Nanos,
+    /// No image becomes durable.
+    pub store_stands: bool,
+    pub stopping: bool,
+    pub standing: Standing,
 }
 
 #[derive(Clone)]
@@ -91,6 +99,11 @@ impl Group {
             updates: vec![None; usize::from(SHARDS)],
             leases: vec![(Epoch(0), Nanos(0)); usize::from(SHARDS)],
             kills: 0,
+            unkillable: false,
+            disk_waiting_since: Nanos(0),
+            store_stands: false,
+            stopping: false,
+            standing: Standing::Moving,
         };
         Group {
             now: Nanos(1_000_000_000),
@@ -160,10 +173,12 @@ impl Group {
         let m = self.member(n);
         m.incarnation += 1;
         let incarnation = Incarnation(m.incarnation);
+        m.stopping = false;
         m.updates.fill(None);
         m.leases.fill((Epoch(0), Nanos(0)));
         m.node = Some(Node { incarnation, turns: 1, hangs: false, health: Health::Ready, written: 800 });
-        self.event(n, Event::NodeStarted(incarnation, 1000));
+        let disk_id = self.member(n).disk_id;
+        self.event(n, Event::NodeStarted { incarnation, pid: 1000, disk_id });
     }
 
     /// The node's process dies; its warden knows at once.
@@ -228,6 +243,7 @@ impl Group {
         for command in out {
             match command {
                 Command::Send(to, message) => self.send(n, to, message),
+                Command::Store { .. } if self.member(n).store_stands => {}
                 Command::Store { ticket, image } => {
                     self.push(now + self.store, n, life, Arrival::Stored(ticket, image));
                 }
@@ -242,7 +258,11 @@ impl Group {
         self.check();
         if killed.is_some() {
             self.member(n).kills += 1;
-            self.kill_node(n);
+            if self.member(n).unkillable {
+                self.member(n).node.as_mut().expect("it was told to be killed").hangs = true;
+            } else {
+                self.kill_node(n);
+            }
         }
     }
 
@@ -316,7 +336,10 @@ impl Group {
                     self.event(n, Event::Stored(ticket));
                 }
                 Arrival::Tick => {
-                    if let Some(node) = &mut self.member(n).node {
+                    let m = self.member(n);
+                    let (disk_waiting_since, standing) = (m.disk_waiting_since, m.standing);
+                    let stopping = m.stopping;
+                    if let Some(node) = &mut m.node {
                         if !node.hangs {
                             node.turns += 1;
                         }
@@ -325,6 +348,10 @@ impl Group {
                             health: node.health,
                             last_epoch: Epoch(1),
                             written: node.written,
+                            committed: node.written,
+                            disk_waiting_since,
+                            standing,
+                            stopping,
                             ..ShardProgress::default()
                         };
                         self.event(n, Event::Progress(vec![progress; usize::from(SHARDS)]));
@@ -347,7 +374,9 @@ impl Group {
     fn check(&mut self) {
         for m in &self.members {
             let Some(overseer) = &m.overseer else { continue };
-            for (shard, c) in overseer.view().history {
+            // Whatever is decided is known to its proposer right after.
+            let shards = (0..).map(ShardId).zip(overseer.view().shards);
+            for (shard, c) in shards.filter_map(|(s, view)| Some((s, view.configuration?))) {
                 let first = *self.chosen.entry((shard, c.version)).or_insert(c);
                 assert_eq!(first, c, "two configurations of one version");
                 let reign = (c.leader, c.leader_incarnation);
@@ -367,7 +396,8 @@ impl Group {
             let ((s1, v1), old) = pair[0];
             let ((s2, v2), new) = pair[1];
             if s1 == s2 && v2.0 == v1.0 + 1 && new.leader != old.leader {
-                assert!(old.in_sync.contains(new.leader), "the new leader was not in sync: {old:?} {new:?}");
+                let accepted = new.why == Why::DataLossAccepted;
+                assert!(accepted || old.in_sync.contains(new.leader), "it was not in sync: {old:?} {new:?}");
                 assert!(new.epoch > old.epoch);
             }
         }

@@ -52,6 +52,14 @@ pub struct WardenConfig {
     pub node: Option<NodeOptions>,
 }
 
-/// What makes the command that starts the node. It is called on the warden's loop and must not block. The
-/// warden adds the environment variable of [`ChildFds`] and what ties the child's life to its own.
-pub type Spawn = Box<dyn FnMut(Incarnation, &ChildFds) -> io::Result<std::process::Command>>;
+/// How one incarnation of the node is started.
+pub struct Start {
+    /// The warden adds the environment variable of [`ChildFds`] and what ties the child's life to its own.
+    pub command: std::process::Command,
+    /// Reads the identity of the node's disk (rule 8): before each start, as a directory may be wiped or replaced
+    /// under a living warden. Called on a thread of its own; it may wait for the disk.
+    pub disk_id: Box<dyn FnOnce() -> io::Result<u128> + Send>,
+}
+
+/// What makes a [`Start`]. It is called on the warden's loop and must not block.
+pub type Spawn = Box<dyn FnMut(Incarnation, &ChildFds) -> io::Result<Start>>;

@@ -5,14 +5,14 @@
 //! `epoll_wait`.
 
 use super::brain::Brain;
-use super::child::{Child, Exit};
+use super::child::Exit;
 use super::clock::{now, wall_ms};
 use super::config::{Spawn, WardenConfig};
 use super::error::{ExitReason, WardenError, system};
 use super::links::{LinkEvent, Links};
 use super::log::Log;
 use super::node_life::{Life, LifeStage, Lives};
-use super::report::{Report, Reports, ResetDone, drain, eventfd, reports};
+use super::report::{Born, Report, Reports, ResetDone, drain, eventfd, reports};
 use super::reset::Resetter;
 use super::reset_thread::ResetThread;
 use super::sched;
@@ -132,14 +132,17 @@ impl<B: Brain> EventLoop<B> {
         })
     }
 
-    /// Serves until the end.
-    pub fn run(&mut self) -> Result<ExitReason, WardenError> {
+    /// Serves until the end. `loss_accepted`: see [`Event::DataLossAccepted`].
+    pub fn run(&mut self, loss_accepted: bool) -> Result<ExitReason, WardenError> {
         self.log.line(&format!(
             "up: pid {}, agency on {}, {} shards",
             std::process::id(),
             self.config.listen,
             self.config.shards
         ));
+        if loss_accepted {
+            self.handle(Event::DataLossAccepted);
+        }
         let mut ready = Vec::with_capacity(BATCH);
         loop {
             self.tick_if_due()?;
@@ -163,6 +166,7 @@ impl<B: Brain> EventLoop<B> {
                     TOKEN_SIGNAL => self.take_signals(),
                     TOKEN_NODE => {
                         drain(&self.wake_warden);
+                        self.look_at_node(now());
                         self.take_requests();
                     }
                     TOKEN_CHILD => self.reap()?,
@@ -240,7 +244,7 @@ impl<B: Brain> EventLoop<B> {
                 Report::Died(incarnation) => self.node_died(incarnation, "its threads ended"),
                 Report::Stored(ticket) => self.handle(Event::Stored(ticket)),
                 Report::Raised(incarnation) => self.conceive(incarnation),
-                Report::Started(incarnation, child) => self.begin_life(incarnation, child)?,
+                Report::Started(incarnation, born) => self.begin_life(incarnation, born)?,
                 Report::StoreFailed(error) => return Err(error.into()),
                 Report::Reset(done) => self.reset_done(&done),
             }
@@ -348,10 +352,10 @@ impl<B: Brain> EventLoop<B> {
     }
 
     /// The process runs.
-    fn begin_life(&mut self, incarnation: Incarnation, child: io::Result<Child>) -> Result<(), WardenError> {
+    fn begin_life(&mut self, incarnation: Incarnation, born: io::Result<Born>) -> Result<(), WardenError> {
         let Some(lives) = &mut self.lives else { return Ok(()) };
-        let child = match child {
-            Ok(child) => child,
+        let Born { child, disk_id } = match born {
+            Ok(born) => born,
             Err(error) => {
                 lives.plan_next(now(), true);
                 self.log.line(&format!("the node cannot be started: {error}"));
@@ -364,8 +368,15 @@ impl<B: Brain> EventLoop<B> {
         life.page.publish_view(&self.brain.view());
         let pid = life.child.pid();
         self.log.line(&format!("node incarnation {} starts: pid {pid}", incarnation.0));
-        self.handle(Event::NodeStarted(incarnation, pid));
+        self.handle(Event::NodeStarted { incarnation, pid, disk_id });
         Ok(())
+    }
+
+    /// How the shards stand: at every tick, and when the node has something to say.
+    fn look_at_node(&mut self, at: Nanos) {
+        if let Some(progress) = self.living().map(|life| life.progress(at)) {
+            self.handle(Event::Progress(progress));
+        }
     }
 
     fn take_requests(&mut self) {
@@ -407,9 +418,7 @@ impl<B: Brain> EventLoop<B> {
         let span = at.since(self.last_tick).min(self.config.tick);
         self.last_tick = at;
         self.tick_node(at);
-        if let Some(progress) = self.living().map(|life| life.progress(at)) {
-            self.handle(Event::Progress(progress));
-        }
+        self.look_at_node(at);
         // A request whose wake-up was lost with a crash of its writer is seen here at the latest.
         self.take_requests();
         self.handle(Event::Tick);

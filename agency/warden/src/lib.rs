@@ -28,7 +28,7 @@ mod watch;
 
 pub use brain::Brain;
 pub use clock::now;
-pub use config::{NodeOptions, Peer, Spawn, WardenConfig};
+pub use config::{NodeOptions, Peer, Spawn, Start, WardenConfig};
 pub use error::{ExitReason, WardenError};
 
 use agency::error::ImageError;
@@ -73,11 +73,12 @@ fn start<B: Brain>(
     log: &Arc<Log>,
 ) -> Result<ExitReason, WardenError> {
     let store = Store::open(&config.dir, log)?;
+    let accepted = store::take_acceptance(&config.dir)?;
     let image = &store.stored().image;
     let brain = make_brain(Some(image.as_slice()).filter(|i| !i.is_empty()), now())?;
     let mut event_loop = EventLoop::new(config, brain, store, spawn, signals, Arc::clone(log))?;
     // Last, so that all that was set up is locked with the rest.
     sched::lock_memory(log);
     sched::prioritize(sched::LOOP_PRIORITY, Some(log));
-    event_loop.run()
+    event_loop.run(accepted)
 }

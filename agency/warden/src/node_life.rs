@@ -96,12 +96,13 @@ impl Lives {
         let (page, page_fd) = SharedPage::create(shards, incarnation)?;
         let wake_shards = (0..shards).map(|_| eventfd()).collect::<io::Result<Vec<_>>>()?;
         let fds = ChildFds {
+            warden: std::process::id(),
             page: page_fd.as_raw_fd(),
             wake_warden: wake_warden.as_raw_fd(),
             wake_shards: wake_shards.iter().map(AsRawFd::as_raw_fd).collect(),
         };
-        let command = (self.spawn)(incarnation, &fds)?;
-        spawner.spawn(Birth { incarnation, command, fds, page: page_fd });
+        let start = (self.spawn)(incarnation, &fds)?;
+        spawner.spawn(Birth { incarnation, start, fds, page: page_fd });
         self.stage = LifeStage::Starting(Unborn { incarnation, page, wake_shards });
         Ok(())
     }
@@ -177,15 +178,15 @@ impl Life {
         self.wake_shards.iter().for_each(wake);
     }
 
-    /// What the shards say, and whether those that stand still are starved.
+    /// What the shards say, and what the threads of those that stand still do.
     pub fn progress(&mut self, now: Nanos) -> Vec<ShardProgress> {
         let process = self.child.pid();
         let shards = (0..self.page.shards()).zip(&mut self.stalls);
         let look = |(shard, stall): (u16, &mut Stall)| {
             let area = self.page.shard(ShardId(shard));
             let progress = area.progress();
-            let starved = stall.look(&progress, process, area.thread(), now);
-            ShardProgress { starved, ..progress }
+            let standing = stall.look(&progress, process, area.thread(), now);
+            ShardProgress { standing, ..progress }
         };
         shards.map(look).collect()
     }

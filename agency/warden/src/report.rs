@@ -21,9 +21,15 @@ pub(super) enum Report {
     /// Store thread: the disk failed; nothing will be stored any more.
     StoreFailed(StoreError),
     /// Spawn thread: the process of this incarnation runs, or could not be started.
-    Started(Incarnation, io::Result<Child>),
+    Started(Incarnation, io::Result<Born>),
     /// Reset thread: done with the sockets of a dead node.
     Reset(ResetDone),
+}
+
+/// A process that was started, and the identity of the disk it found (rule 8).
+pub(super) struct Born {
+    pub child: Child,
+    pub disk_id: u128,
 }
 
 /// What a reset did.

@@ -1,17 +1,18 @@
-//! Does a shard's thread stand still, or does it merely wait for a CPU?
+//! What does a shard's thread do while its progress word stands still?
 //!
-//! Promises only a better guess for the hang detector: a thread that is runnable but got no CPU for a while
-//! is starved, not stuck. Reads `/proc/PID/task/TID/{stat,schedstat}`, and only of shards whose turns did
-//! not move since the look before, so that a busy node costs nothing.
+//! Promises only a better guess for the hang detector: a thread that works, waits for a CPU or waits in the kernel
+//! is told from one that is stopped or sleeps. Reads `/proc/PID/task/TID/{stat,schedstat}`, and only of shards whose
+//! word did not move since the look before, so that a node that moves costs nothing.
 
 use agency::ids::Nanos;
-use agency::shard::ShardProgress;
+use agency::shard::{ShardProgress, Standing};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// A runnable thread whose CPU time has not grown for this long is starved. Above one scheduler tick at
-/// 100 Hz: the kernel may not account what a running thread used before the tick.
+/// 100 Hz: the kernel may not account what a running thread used before the tick. What a thread used before it went
+/// to sleep is accounted at once.
 pub(super) const STARVED_AFTER: Duration = Duration::from_millis(10);
 
 /// The watch over one shard's thread.
@@ -19,45 +20,58 @@ pub(super) const STARVED_AFTER: Duration = Duration::from_millis(10);
 pub(super) struct Stall {
     turns: u64,
     files: Option<(File, File)>,
-    cpu: u64,
+    /// Its CPU time at the look before, if its word stood still then, too.
+    cpu: Option<u64>,
     cpu_moved: Nanos,
 }
 
 impl Stall {
-    /// Looks at a shard that says `progress`; `thread` is its process and thread id. Whether it is starved.
-    pub fn look(&mut self, progress: &ShardProgress, process: u32, thread: Option<u32>, now: Nanos) -> bool {
+    /// Looks at a shard that says `progress`; `thread` is its process and thread id.
+    pub fn look(
+        &mut self,
+        progress: &ShardProgress,
+        process: u32,
+        thread: Option<u32>,
+        now: Nanos,
+    ) -> Standing {
         if progress.turns != self.turns {
             self.turns = progress.turns;
-            self.cpu_moved = now;
-            return false;
+            self.cpu = None;
+            return Standing::Moving;
         }
-        let Some(thread) = thread else { return false };
+        let Some(thread) = thread else { return Standing::Moving };
         if self.files.is_none() {
             let open = |what| File::open(format!("/proc/{process}/task/{thread}/{what}"));
             self.files = open("stat").ok().zip(open("schedstat").ok());
         }
-        let Some((stat, schedstat)) = &self.files else { return false };
-        let mut buffer = [0; 512];
-        let (Some(runnable), Some(cpu)) = (is_runnable(stat, &mut buffer), cpu_time(schedstat, &mut [0; 64]))
-        else {
-            return false;
-        };
-        self.judge(runnable, cpu, now)
+        let Some((stat, schedstat)) = &self.files else { return Standing::Moving };
+        match state(stat, &mut [0; 512]).zip(cpu_time(schedstat, &mut [0; 64])) {
+            Some((state, cpu)) => self.judge(state, cpu, now),
+            None => Standing::Moving,
+        }
     }
 
-    /// The thread stands still; it is runnable or not and has used `cpu` in its life.
-    fn judge(&mut self, runnable: bool, cpu: u64, now: Nanos) -> bool {
-        if cpu != self.cpu {
-            self.cpu = cpu;
-            self.cpu_moved = now;
+    /// The word stands still; the thread is in this state and has used `cpu` in its life. Whoever used a CPU since
+    /// the look before works, whatever it does at this very moment; but who is stopped is stopped.
+    fn judge(&mut self, state: u8, cpu: u64, now: Nanos) -> Standing {
+        let grew = self.cpu.is_some_and(|before| before != cpu);
+        if self.cpu != Some(cpu) {
+            (self.cpu, self.cpu_moved) = (Some(cpu), now);
         }
-        runnable && now.since(self.cpu_moved) >= STARVED_AFTER
+        match state {
+            b'T' | b't' => Standing::Stopped,
+            _ if grew => Standing::Working,
+            b'R' if now.since(self.cpu_moved) >= STARVED_AFTER => Standing::Starved,
+            b'R' => Standing::Working,
+            b'D' => Standing::InKernel,
+            _ => Standing::Asleep,
+        }
     }
 }
 
-fn is_runnable(stat: &File, buffer: &mut [u8]) -> Option<bool> {
+fn state(stat: &File, buffer: &mut [u8]) -> Option<u8> {
     let length = stat.read_at(buffer, 0).ok()?;
-    state_of(&buffer[..length]).map(|state| state == b'R')
+    state_of(&buffer[..length])
 }
 
 /// The state: what follows the name, which is in parentheses and may hold any byte.
@@ -76,6 +90,7 @@ fn cpu_time(schedstat: &File, buffer: &mut [u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Child, Command};
 
     #[test]
     fn the_state_is_found_behind_any_name() {
@@ -84,41 +99,115 @@ mod tests {
         assert_eq!(state_of(b"12 (cut"), None);
     }
 
-    #[test]
-    fn only_a_runnable_thread_without_cpu_is_starved() {
-        let at = |ms: u64| Nanos(1_000_000_000 + ms * 1_000_000);
-        let mut waits = Stall::default();
-        assert!(!waits.judge(true, 500, at(0)));
-        assert!(!waits.judge(true, 500, at(9)), "too early to say");
-        assert!(waits.judge(true, 500, at(10)));
-        assert!(!waits.judge(true, 501, at(15)), "it got a CPU and still did not move");
-        let mut sleeps = Stall::default();
-        assert!((0..100).all(|ms| !sleeps.judge(false, 500, at(ms))));
-        let mut spins = Stall::default();
-        assert!((0..100).all(|ms| !spins.judge(true, 500 + ms, at(ms))));
+    fn at(ms: u64) -> Nanos {
+        Nanos(1_000_000_000 + ms * 1_000_000)
     }
 
     #[test]
-    fn a_sleeping_thread_is_read_as_such_and_a_moving_one_not_at_all() {
+    fn a_thread_is_judged_by_its_state_and_by_the_cpu_it_used() {
+        let mut waits = Stall::default();
+        assert_eq!(waits.judge(b'R', 500, at(0)), Standing::Working);
+        assert_eq!(waits.judge(b'R', 500, at(9)), Standing::Working, "too early to say");
+        assert_eq!(waits.judge(b'R', 500, at(10)), Standing::Starved);
+        assert_eq!(waits.judge(b'R', 501, at(15)), Standing::Working, "it got a CPU");
+        let mut sleeps = Stall::default();
+        assert!((0..100).all(|ms| sleeps.judge(b'S', 500, at(ms)) == Standing::Asleep));
+        assert_eq!(sleeps.judge(b'S', 501, at(100)), Standing::Working, "it ran in between");
+        assert_eq!(sleeps.judge(b'D', 501, at(105)), Standing::InKernel);
+        assert_eq!(sleeps.judge(b'D', 502, at(110)), Standing::Working);
+        let mut spins = Stall::default();
+        assert!((0..100).all(|ms| spins.judge(b'R', 500 + ms, at(ms)) == Standing::Working));
+        assert_eq!(spins.judge(b'T', 900, at(100)), Standing::Stopped, "whatever it did before");
+        assert_eq!(spins.judge(b't', 900, at(105)), Standing::Stopped);
+    }
+
+    struct Shell(Child);
+
+    impl Shell {
+        fn start(script: &str) -> Shell {
+            Shell(Command::new("sh").args(["-c", script]).spawn().unwrap())
+        }
+
+        fn signal(&self, signal: i32) {
+            // SAFETY: a system call on numbers; the child is not reaped yet.
+            assert_eq!(unsafe { libc::kill(self.0.id() as i32, signal) }, 0);
+        }
+
+        /// Looks every 5 ms until it stands like that.
+        fn comes_to(&self, stall: &mut Stall, wanted: Standing) {
+            let pid = self.0.id();
+            let still = ShardProgress { turns: 1, ..Default::default() };
+            for _ in 0..2_000 {
+                let standing = stall.look(&still, pid, Some(pid), crate::clock::now());
+                if standing == wanted {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            panic!("it never was {wanted:?}");
+        }
+    }
+
+    impl Drop for Shell {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn a_real_thread_that_spins_is_stopped_and_goes_on() {
+        let spins = Shell::start("while :; do :; done");
+        let mut stall = Stall::default();
+        let still = ShardProgress { turns: 1, ..Default::default() };
+        let pid = spins.0.id();
+        spins.comes_to(&mut stall, Standing::Working);
+        // Other tests may take its CPU for a while; then it is starved, and never anything worse.
+        for _ in 0..40 {
+            let standing = stall.look(&still, pid, Some(pid), crate::clock::now());
+            assert!(matches!(standing, Standing::Working | Standing::Starved), "{standing:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        spins.signal(libc::SIGSTOP);
+        spins.comes_to(&mut stall, Standing::Stopped);
+        spins.signal(libc::SIGCONT);
+        spins.comes_to(&mut stall, Standing::Working);
+    }
+
+    #[test]
+    fn a_real_thread_that_sleeps_is_asleep() {
+        let sleeps = Shell::start("exec sleep 1000");
+        let mut stall = Stall::default();
+        sleeps.comes_to(&mut stall, Standing::Asleep);
+        let (pid, still) = (sleeps.0.id(), ShardProgress { turns: 1, ..Default::default() });
+        let mut look = |progress: &ShardProgress, ms| stall.look(progress, pid, Some(pid), at(ms));
+        assert!((0..20).all(|ms| look(&still, ms) == Standing::Asleep));
+        assert_eq!(look(&ShardProgress { turns: 2, ..still }, 20), Standing::Moving);
+    }
+
+    #[test]
+    fn a_thread_that_napped_since_the_look_before_works() {
         let (tid_sent, tid) = std::sync::mpsc::channel();
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let sleeper = std::thread::spawn(move || {
+        let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let over = std::sync::Arc::clone(&done);
+        let naps = std::thread::spawn(move || {
             tid_sent.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
-            stopped.recv().unwrap();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         });
         let tid = tid.recv().unwrap();
-        let stat = File::open(format!("/proc/self/task/{tid}/stat")).unwrap();
-        while is_runnable(&stat, &mut [0; 512]).unwrap() {
-            std::thread::yield_now();
+        let (mut stall, still) = (Stall::default(), ShardProgress::default());
+        let mut works = 0;
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(20));
+            let standing = stall.look(&still, std::process::id(), Some(tid), crate::clock::now());
+            works += u32::from(standing == Standing::Working);
         }
-        let (mut stall, still) = (Stall::default(), ShardProgress { turns: 1, ..Default::default() });
-        let mut look = |ms: u64| stall.look(&still, std::process::id(), Some(tid), Nanos(ms * 1_000_000));
-        assert!([0, 5, 50, 500].into_iter().all(|ms| !look(ms)), "asleep, not starved");
-        stop.send(()).unwrap();
-        sleeper.join().unwrap();
-        assert!(!look(1000), "gone, not starved");
-        let moving = (1..9).map(|turns| ShardProgress { turns, ..Default::default() });
-        let mut fresh = Stall::default();
-        assert!(moving.into_iter().all(|p| !fresh.look(&p, 0, None, Nanos(p.turns))));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        naps.join().unwrap();
+        assert!(works >= 15, "asleep nearly always, and still at work: {works} of 20");
+        let gone = stall.look(&still, std::process::id(), Some(tid), crate::clock::now());
+        assert_eq!(gone, Standing::Moving, "nothing is known of a thread that is gone");
     }
 }

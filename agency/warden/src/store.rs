@@ -81,6 +81,33 @@ pub fn read(dir: &Path) -> Result<Option<Stored>, StoreError> {
     }
 }
 
+/// The marker's name within the warden's directory: a person accepts, for the next start, that this member leads what
+/// nobody else can, though acknowledged writes may be missing there (rule 5).
+pub const ACCEPTANCE: &str = "promote-accepted";
+
+/// Leaves the marker in a warden's directory, durably. The warden need not run; its next start honours it, once.
+///
+/// # Errors
+/// There is no agent's state in the directory, or the marker cannot be written.
+pub fn accept_data_loss(dir: &Path) -> Result<(), StoreError> {
+    let io_error = |path: &Path, source| StoreError::Io { path: path.to_owned(), source };
+    let state = dir.join(FILE);
+    state.metadata().map_err(|source| io_error(&state, source))?;
+    let marker = dir.join(ACCEPTANCE);
+    let written = File::create(&marker).and_then(|file| file.sync_all());
+    written.and_then(|()| File::open(dir)?.sync_all()).map_err(|source| io_error(&marker, source))
+}
+
+/// Whether the marker is there. It is gone, durably, before this returns: it counts for one start.
+pub(super) fn take_acceptance(dir: &Path) -> Result<bool, StoreError> {
+    let marker = dir.join(ACCEPTANCE);
+    match std::fs::remove_file(&marker).and_then(|()| File::open(dir)?.sync_all()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(StoreError::Io { path: marker, source }),
+    }
+}
+
 /// One copy as found.
 enum Copy {
     Blank,
@@ -363,6 +390,21 @@ mod tests {
         damage(dir.path(), 1);
         assert!(matches!(open(dir.path()), Err(StoreError::Damaged(_))));
         assert!(matches!(read(dir.path()), Err(StoreError::Damaged(_))));
+    }
+
+    #[test]
+    fn an_accepted_loss_counts_for_one_start_of_an_agent_that_has_a_past() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(
+            matches!(accept_data_loss(dir.path()), Err(StoreError::Io { .. })),
+            "nothing was ever stored here"
+        );
+        open(dir.path()).unwrap().put(Incarnation(1), b"promise".to_vec()).unwrap();
+        assert!(!take_acceptance(dir.path()).unwrap());
+        accept_data_loss(dir.path()).unwrap();
+        accept_data_loss(dir.path()).unwrap();
+        assert!(take_acceptance(dir.path()).unwrap());
+        assert!(!take_acceptance(dir.path()).unwrap());
     }
 
     #[test]

@@ -87,6 +87,28 @@ fn a_node_that_stands_still_is_killed() {
 }
 
 #[test]
+fn a_node_that_works_is_left_alone_and_one_that_sleeps_or_is_stopped_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agency, witness, port] = free_ports();
+    let setup = Setup::new(0, &[agency, witness], dir.path()).node(port);
+    let mut warden = Warden::start(&setup.with("T_BRAIN", "overseer").with("T_RESPAWN_MS", 50));
+    warden.wait_for("is ready after");
+    let mut client = TcpStream::connect(local(port)).unwrap();
+    client.write_all(b"w").unwrap();
+    warden.wait_for("@ node has worked");
+    assert!(!warden.said.iter().any(|line| line.contains("hangs: killed")));
+    client.write_all(b"s").unwrap();
+    warden.wait_for("incarnation 1 hangs: killed");
+    let pid: u32 = warden.wait_for("@ started 2 as").parse().unwrap();
+    warden.wait_for("is ready after");
+    let stopped = now().0;
+    signal_process(pid, libc::SIGSTOP);
+    warden.wait_for("incarnation 2 hangs: killed");
+    let died = moment(&warden.wait_for("@ died 2 at"));
+    eprintln!("measured: dead {} us after SIGSTOP", (died - stopped) / 1000);
+}
+
+#[test]
 fn a_node_does_not_outlive_its_warden() {
     let dir = tempfile::tempdir().unwrap();
     let (warden, pid, _) = alone(dir.path(), 1);
@@ -94,6 +116,51 @@ fn a_node_does_not_outlive_its_warden() {
     warden.signal(libc::SIGKILL);
     let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
     assert_eq!(poll(&mut [PollFd::new(&node, PollFlags::IN)], Some(&patience)), Ok(1), "the node lives on");
+}
+
+#[test]
+fn a_node_whose_program_has_capabilities_does_not_outlive_its_warden_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agency, port] = free_ports();
+    let setup = Setup::new(0, &[agency], dir.path()).node(port).with("T_FORGETS_WARDEN", 1);
+    let mut warden = Warden::start(&setup);
+    let pid = pid_of_start(&warden.wait_for("@ started 1"));
+    warden.wait_for("is ready after");
+    let node = pidfd_open(Pid::from_raw(pid as i32).unwrap(), PidfdFlags::empty()).unwrap();
+    warden.signal(libc::SIGKILL);
+    let patience = Timespec { tv_sec: 30, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&node, PollFlags::IN)], Some(&patience)), Ok(1), "the node lives on");
+}
+
+#[test]
+fn a_disk_that_was_replaced_under_a_living_warden_is_seen_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut warden, pid, _) = alone(dir.path(), 1);
+    warden.wait_for("@ disk 1");
+    std::fs::write(dir.path().join("0").join("disk"), "77").unwrap();
+    signal_process(pid, libc::SIGKILL);
+    warden.wait_for("@ started 2");
+    warden.wait_for("@ disk 77");
+    // Nothing is started on a disk that does not say who it is.
+    std::fs::write(dir.path().join("0").join("disk"), "rust").unwrap();
+    let pid = pid_of_start(&warden.wait_for("incarnation 2 starts"));
+    signal_process(pid, libc::SIGKILL);
+    warden.wait_for("the node cannot be started: invalid digit");
+    std::fs::write(dir.path().join("0").join("disk"), "78").unwrap();
+    warden.wait_for("@ disk 78");
+}
+
+#[test]
+fn an_accepted_loss_is_told_to_the_brain_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agency] = free_ports();
+    let setup = Setup::new(0, &[agency], dir.path());
+    Warden::start(&setup).wait_for("up: pid");
+    store::accept_data_loss(&dir.path().join("0")).unwrap();
+    Warden::start(&setup).wait_for("@ the loss is accepted");
+    let mut third = Warden::start(&setup);
+    third.wait_for("up: pid");
+    assert!(!dir.path().join("0").join(store::ACCEPTANCE).exists());
 }
 
 #[test]

@@ -534,9 +534,14 @@ impl Pair {
         let configuration = &mut self.configuration;
         configuration.version.0 += 1;
         match request.change {
-            Change::Evict(lost) => configuration.in_sync.0 &= !lost.0,
+            Change::Evict(lost, _) => configuration.in_sync.0 &= !lost.0,
             Change::Admit(learner) => configuration.in_sync = configuration.in_sync.with(learner),
-            Change::Handoff(to) => {
+            Change::Handoff(to) | Change::Yield(to) | Change::Force(to) => {
+                configuration.in_sync = match request.change {
+                    Change::Yield(_) => configuration.in_sync.without(configuration.leader),
+                    Change::Force(_) => NodeSet::of(&[to]),
+                    _ => configuration.in_sync,
+                };
                 configuration.epoch.0 += 1;
                 configuration.leader = to;
                 configuration.leader_incarnation = Incarnation(self.hosts[to.0 as usize].incarnation);

@@ -359,7 +359,8 @@ impl World {
         }
         me.node = Some(node);
         self.say(host, format_args!("node starts as incarnation {}", incarnation.0));
-        self.tell_warden(host, Event::NodeStarted(incarnation, 1));
+        let disk_id = self.hosts[host].disk_id;
+        self.tell_warden(host, Event::NodeStarted { incarnation, pid: 1, disk_id });
         let takes = self.dice.magnitude(RECOVERY.0, RECOVERY.1);
         self.later(takes, What::Recovered { host, life: node_life });
     }

@@ -267,7 +267,7 @@ fn a_follower_that_lost_acknowledged_frames_is_evicted_and_fed_anew() {
     pair.hosts[1].disk = Device::new(MemoryDisk::new(256 << 10));
     pair.start(B);
     pair.run_until("the admission", |w| {
-        w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(_)))
+        w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(..)))
             && in_sync(w) == NodeSet::of(&[A, B])
     });
     pair.run_until("both to settle", settled);

@@ -95,7 +95,7 @@ impl ReplicaRole {
     }
 }
 
-/// A decided configuration.
+/// A decided change of leadership; or all evictions, or admissions, of one node for one reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// Wall time of the proposal, RFC 3339 in UTC.
@@ -104,6 +104,10 @@ pub struct HistoryEntry {
     pub epoch: u64,
     pub leader: String,
     pub why: String,
+    /// Whom it was about, where it was not the leadership: who was evicted or admitted.
+    pub node: Option<String>,
+    /// How often that happened for this reason so far; `at` and `epoch` are those of the last time.
+    pub count: u64,
 }
 
 impl Status {
@@ -134,12 +138,18 @@ impl Status {
             let progress = |node| progress_of(node, usize::from(id));
             ShardStatus::new(settings, view, ShardId(id), &name, &progress)
         });
-        let history = view.history.iter().map(|(shard, c)| HistoryEntry {
+        let led = view.history.iter().map(|(shard, c)| (*shard, c, None, 1));
+        let counted = view.tallies.iter().map(|t| (t.shard, &t.newest, Some(t.member), t.count));
+        let mut past: Vec<_> = led.chain(counted).collect();
+        past.sort_by_key(|(_, c, ..)| c.at_ms);
+        let history = past.into_iter().map(|(shard, c, node, count)| HistoryEntry {
             at: rfc3339(c.at_ms),
             shard: shard.0,
             epoch: c.epoch.0,
             leader: name(c.leader),
             why: why(c.why).to_owned(),
+            node: node.map(name),
+            count,
         });
         Status {
             nodes: nodes.collect(),
@@ -237,6 +247,10 @@ pub fn why(why: Why) -> &'static str {
         Why::Handoff => "handoff",
         Why::Evicted => "evicted",
         Why::Admitted => "admitted",
+        Why::Slow => "slow",
+        Why::Left => "left",
+        Why::DiskStalled => "disk-stalled",
+        Why::DataLossAccepted => "data-loss-accepted",
     }
 }
 
@@ -254,6 +268,7 @@ mod tests {
     use super::*;
     use crate::settings::{Ack, HttpSettings, Member};
     use agency::configuration::Configuration;
+    use agency::history::Tally;
     use agency::ids::{Epoch, Incarnation, NodeSet, Version};
     use agency::view::{NodeView, ShardView};
     use engine::ids::GroupId;
@@ -295,6 +310,7 @@ mod tests {
             up: true,
             progress: vec![ShardProgress { written, durable, ..Default::default() }],
             suspect: false,
+            stopping: false,
         };
         let configuration = Configuration {
             leader: NodeId(0),
@@ -306,11 +322,15 @@ mod tests {
             leader_incarnation: Incarnation(1),
             at_ms: 0,
         };
+        let founded = Configuration { why: Why::Founded, ..configuration };
+        let newest = Configuration { at_ms: 5, ..configuration };
+        let tally = Tally { shard: ShardId(0), member: NodeId(1), count: 7, first_ms: 2, newest };
         let view = ClusterView {
             nodes: vec![node(0, 80, 80), node(1, 64, 48)],
             agents: Vec::new(),
             shards: vec![ShardView { configuration: Some(configuration), leader_lost: false }],
-            history: vec![(ShardId(0), configuration)],
+            history: vec![(ShardId(0), founded)],
+            tallies: vec![tally],
         };
         let fresh = ShardProgress { written: 96, durable: 96, ..Default::default() };
         let status = Status::new(&settings, &view, &[fresh]);
@@ -319,7 +339,9 @@ mod tests {
         assert_eq!(shard.nodes["a"].role, ReplicaRole::Leader);
         assert_eq!((shard.nodes["a"].written, shard.nodes["a"].lag_us), (96, Some(0)));
         assert_eq!((shard.nodes["b"].role, shard.nodes["b"].lag_bytes), (ReplicaRole::Learner, 48));
-        assert_eq!(status.history[0].why, "evicted");
+        let [first, last] = &status.history[..] else { panic!("{:?}", status.history) };
+        assert_eq!((first.why.as_str(), &first.node, first.count), ("founded", &None, 1));
+        assert_eq!((last.why.as_str(), last.node.as_deref(), last.count), ("evicted", Some("b"), 7));
         assert_eq!(status.nodes[1].http, "127.0.0.1:7580");
     }
 

@@ -4,25 +4,27 @@
 //! `None`, never a panic. Both sides are the same program (the page carries a layout version): nothing here
 //! is a format for keeps.
 
-use agency::configuration::Change;
+use agency::configuration::{Change, EvictReason};
+use agency::history::MAX_TALLIES;
 use agency::ids::{Epoch, HISTORY_LIMIT, Incarnation, MAX_MEMBERS, MAX_SHARDS, Nanos};
-use agency::shard::{Health, RequestStatus, ShardProgress, ShardRequest, ShardUpdate};
+use agency::shard::{Health, RequestStatus, ShardProgress, ShardRequest, ShardUpdate, Standing};
 use agency::view::{AgentView, ClusterView, NodeView, ShardView};
-use agency::wire::{CONFIGURATION_BYTES, Malformed, Reader, Write};
+use agency::wire::{CONFIGURATION_BYTES, Malformed, Reader, TALLY_BYTES, Write};
 
 /// Words of a [`ShardProgress`].
-pub(super) const PROGRESS_WORDS: usize = 9;
+pub(super) const PROGRESS_WORDS: usize = 10;
 
 /// A bound on the bytes of an encoded [`ClusterView`]: everything at its named limit.
 pub(super) const VIEW_BYTES: usize = MAX_MEMBERS * (32 + MAX_SHARDS * PROGRESS_BYTES)
     + MAX_MEMBERS * 2
     + MAX_SHARDS * (2 + CONFIGURATION_BYTES)
     + HISTORY_LIMIT * (2 + CONFIGURATION_BYTES)
+    + MAX_TALLIES * TALLY_BYTES
     + 16;
 
 const PROGRESS_BYTES: usize = PROGRESS_WORDS * 8 + 1;
 
-/// A shard's own account of itself in words; `starved` is the warden's to say and not among them.
+/// A shard's own account of itself in words; `standing` is the warden's to say and not among them.
 pub(super) fn progress_words(p: &ShardProgress) -> [u64; PROGRESS_WORDS] {
     [
         p.turns,
@@ -34,13 +36,24 @@ pub(super) fn progress_words(p: &ShardProgress) -> [u64; PROGRESS_WORDS] {
         p.durable,
         p.committed,
         p.applied,
+        u64::from(p.stopping),
     ]
 }
 
 /// The inverse of [`progress_words`]. A health that does not exist counts as damaged: never trusted to lead.
 pub(super) fn progress_of(words: &[u64; PROGRESS_WORDS]) -> ShardProgress {
-    let [turns, disk_ok_at, disk_waiting_since, health, last_epoch, written, durable, committed, applied] =
-        *words;
+    let [
+        turns,
+        disk_ok_at,
+        disk_waiting_since,
+        health,
+        last_epoch,
+        written,
+        durable,
+        committed,
+        applied,
+        stopping,
+    ] = *words;
     ShardProgress {
         turns,
         disk_ok_at: Nanos(disk_ok_at),
@@ -50,7 +63,8 @@ pub(super) fn progress_of(words: &[u64; PROGRESS_WORDS]) -> ShardProgress {
             1 => Health::Ready,
             _ => Health::Damaged,
         },
-        starved: false,
+        standing: Standing::default(),
+        stopping: stopping != 0,
         last_epoch: Epoch(last_epoch),
         written,
         durable,
@@ -90,29 +104,40 @@ pub(super) fn decode_update(bytes: &[u8]) -> Option<ShardUpdate> {
 pub(super) fn encode_request(request: &ShardRequest, out: &mut Vec<u8>) {
     out.put_u64(request.id);
     out.put_configuration(&request.on_top_of);
-    let (kind, whom) = match request.change {
-        Change::Evict(nodes) => (1, nodes.0),
-        Change::Admit(node) => (2, node.0),
-        Change::Handoff(node) => (3, node.0),
+    let (kind, whom, reason) = match request.change {
+        Change::Evict(nodes, reason) => (1, nodes.0, reason as u8),
+        Change::Admit(node) => (2, node.0, 0),
+        Change::Handoff(node) => (3, node.0, 0),
+        Change::Yield(node) => (4, node.0, 0),
+        Change::Force(node) => (5, node.0, 0),
         Change::Promote(..) => panic!("a shard never asks for its own promotion"),
     };
     out.put_u8(kind);
     out.put_u8(whom);
+    out.put_u8(reason);
 }
 
 pub(super) fn decode_request(bytes: &[u8]) -> Option<ShardRequest> {
     let mut r = Reader(bytes);
     let read = |r: &mut Reader| {
-        Ok::<_, Malformed>(ShardRequest {
-            id: r.u64()?,
-            on_top_of: r.configuration()?,
-            change: match r.u8()? {
-                1 => Change::Evict(r.nodes()?),
-                2 => Change::Admit(r.node()?),
-                3 => Change::Handoff(r.node()?),
-                _ => return Err(Malformed),
-            },
-        })
+        let (id, on_top_of, kind) = (r.u64()?, r.configuration()?, r.u8()?);
+        let change = match kind {
+            1 => {
+                let (nodes, reason) = (r.nodes()?, usize::from(r.u8()?));
+                Change::Evict(nodes, *EvictReason::ALL.get(reason).ok_or(Malformed)?)
+            }
+            2..=5 => {
+                let (node, _) = (r.node()?, r.u8()?);
+                match kind {
+                    2 => Change::Admit(node),
+                    3 => Change::Handoff(node),
+                    4 => Change::Yield(node),
+                    _ => Change::Force(node),
+                }
+            }
+            _ => return Err(Malformed),
+        };
+        Ok::<_, Malformed>(ShardRequest { id, on_top_of, change })
     };
     let request = read(&mut r).ok()?;
     r.end().ok().map(|()| request)
@@ -126,11 +151,12 @@ pub(super) fn encode_view(view: &ClusterView, out: &mut Vec<u8>) {
         out.put_u64(node.incarnation.0);
         out.put_flag(node.up);
         out.put_flag(node.suspect);
+        out.put_flag(node.stopping);
         out.put_list(&node.progress, |out, p| {
             for word in progress_words(p) {
                 out.put_u64(word);
             }
-            out.put_flag(p.starved);
+            out.put_u8(p.standing as u8);
         });
     });
     out.put_list(&view.agents, |out, agent| {
@@ -148,6 +174,7 @@ pub(super) fn encode_view(view: &ClusterView, out: &mut Vec<u8>) {
         out.put_u16(shard.0);
         out.put_configuration(configuration);
     });
+    out.put_list(&view.tallies, Write::put_tally);
 }
 
 pub(super) fn decode_view(bytes: &[u8]) -> Option<ClusterView> {
@@ -166,12 +193,13 @@ fn read_view(r: &mut Reader) -> Result<ClusterView, Malformed> {
                 incarnation: Incarnation(r.u64()?),
                 up: r.flag()?,
                 suspect: r.flag()?,
+                stopping: r.flag()?,
                 progress: r.list(MAX_SHARDS, |r| {
                     let mut words = [0; PROGRESS_WORDS];
                     for word in &mut words {
                         *word = r.u64()?;
                     }
-                    Ok(ShardProgress { starved: r.flag()?, ..progress_of(&words) })
+                    Ok(ShardProgress { standing: r.standing()?, ..progress_of(&words) })
                 })?,
             })
         })?,
@@ -183,6 +211,7 @@ fn read_view(r: &mut Reader) -> Result<ClusterView, Malformed> {
             })
         })?,
         history: r.list(HISTORY_LIMIT, |r| Ok((r.shard()?, r.configuration()?)))?,
+        tallies: r.list(MAX_TALLIES, Reader::tally)?,
     })
 }
 
@@ -190,6 +219,7 @@ fn read_view(r: &mut Reader) -> Result<ClusterView, Malformed> {
 mod tests {
     use super::*;
     use agency::configuration::{Configuration, Why};
+    use agency::history::Tally;
     use agency::ids::{NodeId, NodeSet, ShardId, Version};
 
     fn configuration() -> Configuration {
@@ -206,7 +236,12 @@ mod tests {
     }
 
     fn largest_view() -> ClusterView {
-        let progress = ShardProgress { turns: u64::MAX, starved: true, ..Default::default() };
+        let progress = ShardProgress {
+            turns: u64::MAX,
+            standing: Standing::Starved,
+            stopping: true,
+            ..Default::default()
+        };
         let node = NodeView {
             id: NodeId(7),
             pid: 1,
@@ -214,14 +249,18 @@ mod tests {
             incarnation: Incarnation(3),
             up: true,
             suspect: false,
+            stopping: true,
             progress: vec![progress; MAX_SHARDS],
         };
+        let tally =
+            Tally { shard: ShardId(63), member: NodeId(7), count: 9, first_ms: 5, newest: configuration() };
         let shard = ShardView { configuration: Some(configuration()), leader_lost: true };
         ClusterView {
             nodes: vec![node; MAX_MEMBERS],
             agents: vec![AgentView { id: NodeId(2), up: true }; MAX_MEMBERS],
             shards: vec![shard; MAX_SHARDS],
             history: vec![(ShardId(63), configuration()); HISTORY_LIMIT],
+            tallies: vec![tally; MAX_TALLIES],
         }
     }
 
@@ -248,7 +287,10 @@ mod tests {
             assert_eq!(decode_update(&bytes), Some(update));
             assert_eq!(decode_update(&bytes[1..]), None);
         }
-        for change in [Change::Evict(NodeSet(2)), Change::Admit(NodeId(1)), Change::Handoff(NodeId(0))] {
+        let evictions = EvictReason::ALL.map(|reason| Change::Evict(NodeSet(2), reason));
+        let (a, b) = (NodeId(0), NodeId(1));
+        let others = [Change::Admit(b), Change::Handoff(a), Change::Yield(b), Change::Force(b)];
+        for change in evictions.into_iter().chain(others) {
             let request = ShardRequest { id: 8, on_top_of: configuration(), change };
             let mut bytes = Vec::new();
             encode_request(&request, &mut bytes);

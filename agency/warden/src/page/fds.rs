@@ -10,6 +10,8 @@ pub const FDS_VARIABLE: &str = "BATON_FDS";
 /// The fds a node inherits from its warden, by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildFds {
+    /// Process id of the warden.
+    pub warden: u32,
     /// The memfd of the page.
     pub page: RawFd,
     /// Eventfd: the node writes it after `set_request`.
@@ -28,7 +30,7 @@ pub struct Attached {
 impl ChildFds {
     /// Name and value of the environment variable that carries them.
     pub fn to_env(&self) -> (&'static str, String) {
-        let mut value = format!("{},{}", self.page, self.wake_warden);
+        let mut value = format!("{},{},{}", self.warden, self.page, self.wake_warden);
         for fd in &self.wake_shards {
             value.push_str(&format!(",{fd}"));
         }
@@ -44,19 +46,34 @@ impl ChildFds {
         ChildFds::parse(&value).ok_or(PageError::BadList(value))
     }
 
-    fn parse(value: &str) -> Option<ChildFds> {
-        let mut fds = value.split(',').map(|n| n.parse().ok().filter(|n: &RawFd| *n > 2));
-        let (page, wake_warden) = (fds.next()??, fds.next()??);
-        let wake_shards = fds.collect::<Option<Vec<_>>>().filter(|s| !s.is_empty())?;
-        Some(ChildFds { page, wake_warden, wake_shards })
+    /// The warden asked for this before the program was loaded; but the kernel forgets it when a program with file
+    /// capabilities is.
+    fn live_no_longer_than_the_warden(&self) -> Result<(), PageError> {
+        // SAFETY: system calls on numbers.
+        let (code, parent) = unsafe { (libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL), libc::getppid()) };
+        if code < 0 {
+            return Err(PageError::Tie(io::Error::last_os_error()));
+        }
+        // It may have died before the line above took effect.
+        if i64::from(parent) == i64::from(self.warden) { Ok(()) } else { Err(PageError::Orphan(self.warden)) }
     }
 
-    /// Node, once in its life: takes the fds over (and keeps them from any process it may start), and maps
-    /// the page.
+    fn parse(value: &str) -> Option<ChildFds> {
+        let (warden, fds) = value.split_once(',')?;
+        let warden = warden.parse().ok().filter(|pid| *pid > 0)?;
+        let mut fds = fds.split(',').map(|n| n.parse().ok().filter(|n: &RawFd| *n > 2));
+        let (page, wake_warden) = (fds.next()??, fds.next()??);
+        let wake_shards = fds.collect::<Option<Vec<_>>>().filter(|s| !s.is_empty())?;
+        Some(ChildFds { warden, page, wake_warden, wake_shards })
+    }
+
+    /// Node, once in its life, on its first thread: ties its life to its warden's, takes the fds over (and keeps them
+    /// from any process it may start), and maps the page.
     ///
     /// # Errors
-    /// An fd is not open, or the page is not one.
+    /// The warden is gone, an fd is not open, or the page is not one.
     pub fn attach(&self) -> Result<Attached, PageError> {
+        self.live_no_longer_than_the_warden()?;
         let own = |fd: RawFd| {
             // SAFETY: a plain query and flag change on a number; an unused number gives an error.
             let code = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
@@ -83,9 +100,9 @@ mod tests {
 
     #[test]
     fn fds_survive_the_environment() {
-        let fds = ChildFds { page: 5, wake_warden: 6, wake_shards: vec![7, 8] };
+        let fds = ChildFds { warden: 9, page: 5, wake_warden: 6, wake_shards: vec![7, 8] };
         assert_eq!(ChildFds::parse(&fds.to_env().1), Some(fds));
-        for bad in ["", "5", "5,6", "5,6,x", "5,6,1"] {
+        for bad in ["", "9", "9,5", "9,5,6", "9,5,6,x", "9,5,6,1", "0,5,6,7", "x,5,6,7"] {
             assert_eq!(ChildFds::parse(bad), None, "{bad:?}");
         }
     }

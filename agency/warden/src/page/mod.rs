@@ -32,7 +32,7 @@ use thiserror::Error;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"BatonPag");
 /// Raised with every change of what lies where.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 const VIEW_WORDS: usize = VIEW_BYTES.div_ceil(8) + 1;
 /// Longest reason kept by [`SharedPage::fail`], in bytes; longer ones are cut.
 pub const FAILURE_BYTES: usize = 504;
@@ -53,6 +53,10 @@ pub enum PageError {
     BadList(String),
     #[error("the page's fd {fd} cannot be used")]
     Fd { fd: RawFd, source: io::Error },
+    #[error("its life cannot be tied to its warden's: {0}")]
+    Tie(#[source] io::Error),
+    #[error("its warden, process {0}, is gone")]
+    Orphan(u32),
     #[error("the page cannot be mapped")]
     Map(#[source] io::Error),
     #[error("this is not a warden's page")]
@@ -319,12 +323,12 @@ impl ShardArea {
         }
     }
 
-    /// Node, shard thread: how it stands; once per turn of its loop. `starved` is not the node's to say.
+    /// Node, shard thread: how it stands; once per turn of its loop. `standing` is not the node's to say.
     pub fn set_progress(&self, progress: &ShardProgress) {
         self.progress.0.write(&progress_words(progress));
     }
 
-    /// Warden: what the shard said last; `starved` is false.
+    /// Warden: what the shard said last; `standing` is unknown.
     pub fn progress(&self) -> ShardProgress {
         progress_of(&self.progress.0.read().1)
     }

@@ -5,17 +5,18 @@ use agency::events::{Command, Event};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, ShardId};
 use agency::message::Message;
 use agency::overseer::{Overseer, OverseerOptions};
-use agency::shard::{Health, ShardProgress};
+use agency::shard::{Health, ShardProgress, Standing};
 use agency::timing::Timing;
 use agency::view::ClusterView;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use std::io::Read;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use warden::page::{Attached, ChildFds};
-use warden::{Brain, NodeOptions, Peer, Spawn, WardenConfig, now, run};
+use warden::{Brain, NodeOptions, Peer, Spawn, Start, WardenConfig, now, run};
 
 const SHARDS: u16 = 2;
 /// Ticks without a move after which the scripted brain wants its node killed.
@@ -36,6 +37,15 @@ pub fn play() {
         Ok("warden") => warden(),
         Ok("node") => node(),
         _ => {}
+    }
+}
+
+/// Identity of the disk: what the test wrote into the directory, else one of its own.
+fn disk_id() -> std::io::Result<u128> {
+    let dir = std::path::PathBuf::from(std::env::var("T_DIR").unwrap());
+    match std::fs::read_to_string(dir.join("disk")) {
+        Ok(text) => text.trim().parse().map_err(std::io::Error::other),
+        Err(_) => Ok(variable::<u128>("T_ME").unwrap() + 1),
     }
 }
 
@@ -68,7 +78,7 @@ fn warden() {
         Box::new(|incarnation, _| {
             let mut command = super::role_command();
             command.env("T_ROLE", "node").env("T_INCARNATION", incarnation.0.to_string());
-            Ok(command)
+            Ok(Start { command, disk_id: Box::new(disk_id) })
         })
     });
     let data_nodes = NodeSet((1u8 << (ports.len() - 1)) - 1);
@@ -84,7 +94,7 @@ fn warden() {
             prefer_leader: None,
             warden_pid: std::process::id(),
             group,
-            disk_id: u128::from(me) + 1,
+            disk_id: disk_id().unwrap(),
         };
         let make = |image: Option<&[u8]>, now| Overseer::new(options, image, now).map(Talking);
         run(config, make, spawn)
@@ -132,11 +142,13 @@ impl Brain for Script {
             Event::Message(peer, Message::Died { incarnation, .. }) => {
                 say(&format!("hears {} of {} died", incarnation.0, peer.0));
             }
-            Event::NodeStarted(incarnation, pid) => {
+            Event::NodeStarted { incarnation, pid, disk_id } => {
                 (self.life, self.still) = (incarnation, 0);
                 out.push(Command::Store { ticket: incarnation.0, image: vec![1; 3000] });
                 say(&format!("started {} as {pid}", incarnation.0));
+                say(&format!("disk {disk_id}"));
             }
+            Event::DataLossAccepted => say("the loss is accepted"),
             Event::Stored(ticket) => say(&format!("stored {ticket}")),
             Event::NodeDied(incarnation) => {
                 out.extend(to_all(Message::Died { incarnation, hung: false }));
@@ -145,7 +157,8 @@ impl Brain for Script {
             Event::Progress(shards) => {
                 let turns: Vec<u64> = shards.iter().map(|s| s.turns).collect();
                 let ready = shards.iter().all(|s| s.health == Health::Ready);
-                let still = turns == self.turns && ready && shards.iter().all(|s| !s.starved);
+                let hangs = |s: &ShardProgress| !matches!(s.standing, Standing::Working | Standing::Starved);
+                let still = turns == self.turns && ready && shards.iter().all(hangs);
                 self.still = if still { self.still + 1 } else { 0 };
                 self.turns = turns;
                 if self.still == STILL_TICKS {
@@ -174,7 +187,7 @@ impl Brain for Talking {
         if let Event::NodeDied(incarnation) = &event {
             say(&format!("died {} at {}", incarnation.0, now_.0));
         }
-        if let Event::NodeStarted(incarnation, pid) = &event {
+        if let Event::NodeStarted { incarnation, pid, .. } = &event {
             say(&format!("started {} as {pid}", incarnation.0));
         }
         let before = out.len();
@@ -201,17 +214,40 @@ impl Brain for Talking {
     }
 }
 
+/// What a client told the shards' threads to do instead of moving.
+static ORDER: AtomicU8 = AtomicU8::new(0);
+const WORK: u8 = 1;
+const SLEEP: u8 = 2;
+/// How long they do: far longer than a hang, far shorter than the longest work.
+const LONG: Duration = Duration::from_millis(600);
+
+/// Uses a CPU without taking a step.
+fn work() {
+    let end = Instant::now() + LONG;
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
+    if ORDER.swap(0, Relaxed) == WORK {
+        say("node has worked");
+    }
+}
+
 extern "C" fn leave(_signal: i32) {
     // SAFETY: ends the process at once; allowed in a signal handler.
     unsafe { libc::_exit(0) }
 }
 
-/// A stand-in node: holds its locks, moves its progress, takes connections. A client's byte makes it end:
-/// `q` in order, `f` with last words.
+/// A stand-in node: holds its locks, moves its progress, takes connections. A client's byte makes it end, `q` in
+/// order, `f` with last words; or stand still, `w` at work, `s` asleep.
 fn node() {
     let handler = leave as extern "C" fn(i32);
     // SAFETY: the handler only ends the process.
     unsafe { libc::signal(libc::SIGTERM, handler as libc::sighandler_t) };
+    if std::env::var_os("T_FORGETS_WARDEN").is_some() {
+        // What the kernel does when a program with file capabilities is loaded.
+        // SAFETY: a system call on numbers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) };
+    }
     let Attached { page, wake_shards, wake_warden: _wake } = ChildFds::from_env().unwrap().attach().unwrap();
     let page = Arc::new(page);
     let memory = vec![1u8; variable::<usize>("T_MIB").unwrap_or(1) << 20];
@@ -225,6 +261,11 @@ fn node() {
             let (mut turns, mut seen) = (0, 0);
             loop {
                 turns += 1;
+                match ORDER.load(Relaxed) {
+                    WORK => work(),
+                    SLEEP => std::thread::sleep(LONG),
+                    _ => {}
+                }
                 area.set_progress(&ShardProgress { turns, health: Health::Ready, ..Default::default() });
                 let pause = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
                 if poll(&mut [PollFd::new(&wake, PollFlags::IN)], Some(&pause)).unwrap() > 0 {
@@ -254,6 +295,8 @@ fn node() {
                         page.set_node_stopping();
                         std::process::exit(0);
                     }
+                    b'w' => ORDER.store(WORK, Relaxed),
+                    b's' => ORDER.store(SLEEP, Relaxed),
                     b'f' => {
                         page.fail("the disk is on fire");
                         std::process::abort();

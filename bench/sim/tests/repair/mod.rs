@@ -222,7 +222,7 @@ fn a_node_that_recovery_found_damaged_is_evicted_and_fed_anew() {
     pair.asked.clear();
     pair.start(B);
     assert!(pair.node(B).engine().damaged());
-    pair.run_until("the eviction", |w| w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(_))));
+    pair.run_until("the eviction", |w| w.asked.iter().any(|(_, r)| matches!(r.change, Change::Evict(..))));
     pair.run_until("the admission", |w| in_sync(w) == NodeSet::of(&[A, B]));
     pair.run_until("both to settle", settled);
     assert!(!pair.node(B).engine().damaged());

@@ -19,7 +19,7 @@ pub fn needed(configuration: &Configuration, pending: Option<&ShardRequest>) -> 
         Some(Change::Admit(learner)) if !lacks(Mutant::IgnoresPendingAdmission) => {
             configuration.in_sync.with(learner)
         }
-        Some(Change::Evict(lost)) if lacks(Mutant::CountsPendingEviction) => {
+        Some(Change::Evict(lost, _)) if lacks(Mutant::CountsPendingEviction) => {
             lost.iter().fold(configuration.in_sync, NodeSet::without)
         }
         _ => configuration.in_sync,
@@ -45,7 +45,7 @@ pub fn least(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agency::configuration::Why;
+    use agency::configuration::{EvictReason, Why};
     use agency::ids::{Epoch, Incarnation, Version};
 
     const A: NodeId = NodeId(0);
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_pending_eviction_takes_nobody_out() {
         let now = configuration(&[A, B]);
-        let evict = request(now, Change::Evict(NodeSet::of(&[B])));
+        let evict = request(now, Change::Evict(NodeSet::of(&[B]), EvictReason::Gone));
         assert_eq!(needed(&now, Some(&evict)), NodeSet::of(&[A, B]));
     }
 

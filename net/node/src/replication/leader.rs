@@ -10,7 +10,7 @@ use crate::ids::LinkId;
 use crate::mutants::{Mutant, lacks};
 use crate::reads::ReadFor;
 use crate::shared::Context;
-use agency::configuration::{Change, Configuration};
+use agency::configuration::{Change, Configuration, EvictReason};
 use agency::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
 use engine::error::AppendError;
@@ -284,7 +284,7 @@ impl Leader {
         self.joining = None;
         let lost = self.lost_followers(&configuration, cx);
         let change = if !lost.is_empty() {
-            Some(Change::Evict(lost))
+            Some(Change::Evict(lost, EvictReason::Gone))
         } else if self.phase == LeaderPhase::Serving && self.handoff.is_none() {
             let committed = cx.shard.committed();
             let learner = self.learner_to_admit(&configuration, cx);

@@ -157,7 +157,7 @@ impl Default for TimingConfig {
             heartbeat: ms(10),
             lease: ms(60),
             hang_after: ms(25),
-            disk_hang_after: ms(1000),
+            disk_hang_after: ms(30_000),
             evict_after: ms(30),
         }
     }
