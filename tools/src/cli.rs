@@ -30,6 +30,8 @@ pub enum Subcommand {
     Status(StatusOptions),
     /// Pass leadership to another node, without an error to any client.
     Handoff(HandoffOptions),
+    /// Have a node lead with what it has, where nobody who has everything is left.
+    Promote(PromoteOptions),
     /// Turn a password into what root_password_hash takes.
     HashPassword(HashPasswordOptions),
     /// Look at a data directory from outside, also at one in use; nothing is written.
@@ -181,6 +183,28 @@ pub struct HandoffOptions {
     /// Only this shard; without it, every shard.
     #[arg(long)]
     pub shard: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton promote --accept-data-loss --http 127.0.0.1:7580\n  \
+    baton promote --accept-data-loss /srv/baton/b --yes\n\n\
+    Says first what may be lost, and asks. With DIR the member is stopped; its next start honours the decision, \
+    once. Done only where nobody leads and nobody who lacks nothing could, and kept in the history for ever.\n\n\
+    Exit code 0: done; 1: not agreed to, refused, or not possible; 2: wrong usage.")]
+pub struct PromoteOptions {
+    /// Writes that were acknowledged may be lost by this.
+    #[arg(long, required = true)]
+    pub accept_data_loss: bool,
+    /// The directory of the member that shall lead, while it is stopped.
+    #[arg(conflicts_with = "http")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(flatten)]
+    pub ask_as: AskAs,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]

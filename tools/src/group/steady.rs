@@ -2,6 +2,7 @@
 
 use super::RunningGroup;
 use crate::processes::{self, Part};
+use crate::status::table::reason;
 use bench::failover::router::Endpoint;
 use bench::failover::{Group, GroupError};
 use bench::steady::{Look, SteadyGroup};
@@ -26,14 +27,14 @@ impl SteadyGroup for RunningGroup {
 /// What of a status shows whether a group is steady; without the memory of its processes.
 pub fn look_of(status: &Status) -> Look {
     let line = |e: &HistoryEntry| {
-        format!("{} shard {} epoch {} leader {}: {}", e.at, e.shard, e.epoch, e.leader, e.why)
+        format!("{} shard {} epoch {} leader {}: {}", e.at, e.shard, e.epoch, e.leader, reason(e))
     };
     Look {
         versions: status.shards.iter().map(|s| s.version).collect(),
         epochs: status.shards.iter().map(|s| s.epoch).collect(),
         incarnations: status.nodes.iter().map(|n| n.incarnation).collect(),
         history: status.history.iter().map(line).collect(),
-        evictions: status.history.iter().filter(|e| LEAVES.contains(&e.why.as_str())).count() as u64,
+        evictions: status.history.iter().filter(|e| LEAVES.contains(&e.why.as_str())).map(|e| e.count).sum(),
         peak_memory: Vec::new(),
     }
 }
