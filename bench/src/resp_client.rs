@@ -79,6 +79,11 @@ impl Connection {
         Ok(())
     }
 
+    /// A second handle on the socket: one thread sends on it while another receives here.
+    pub fn sender(&self) -> Result<TcpStream, ClientError> {
+        Ok(self.stream.try_clone()?)
+    }
+
     /// Sends bytes as they are, for tests of bad input.
     pub fn send_raw(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         Ok(self.stream.write_all(bytes)?)

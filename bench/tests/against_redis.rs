@@ -5,6 +5,7 @@ use bench::failover::router::Endpoint;
 use bench::failover::{Blow, FailoverOptions, Group, GroupError, Standing};
 use bench::load::runner::{self, LoadOptions};
 use bench::resp_client::{Connection, Reply};
+use bench::steady::{self, Look, SteadyGroup, SteadyOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -153,4 +154,47 @@ impl Group for Stuck {
     fn caught_up(&mut self, limit: Duration) -> Result<Standing, GroupError> {
         self.0.caught_up(limit)
     }
+}
+
+/// One Redis as a group that is looked at, and that says at some look that its configuration changed.
+struct Calm {
+    redis: Redis,
+    looks: u64,
+    changes_at: Option<u64>,
+}
+
+impl SteadyGroup for Calm {
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let port = self.redis.address.port();
+        vec![Endpoint { name: "a".to_owned(), any_key: self.redis.address, ports: port..=port }]
+    }
+
+    fn look(&mut self) -> Result<Look, GroupError> {
+        self.looks += 1;
+        let version = 1 + u64::from(self.changes_at.is_some_and(|at| self.looks >= at));
+        let (versions, epochs) = (vec![version], vec![1]);
+        Ok(Look { versions, epochs, incarnations: vec![1], peak_memory: vec![0], ..Look::default() })
+    }
+}
+
+fn steady(changes_at: Option<u64>) -> steady::report::Report {
+    let mut calm = Calm { redis: Redis::start(), looks: 0, changes_at };
+    let (busy, idle, bulk, seed) = (1, 200, 20_000, 1);
+    let options = SteadyOptions { duration: Duration::from_secs(3), busy, neighbour: None, idle, bulk, seed };
+    steady::run(&options, &mut calm, |_| ()).unwrap()
+}
+
+#[test]
+fn every_load_is_fine_with_a_server_that_is() {
+    let report = steady(None);
+    assert!(report.fine() && report.redirects == 0, "{report}");
+    for load in ["small GET", "small SET", "8 MiB", "many keys", "bulk load", "come and go", "idle"] {
+        assert!(report.loads[load].summary().count > 0, "{load}: {report}");
+    }
+}
+
+#[test]
+fn a_change_without_a_cause_is_found() {
+    let report = steady(Some(3));
+    assert!(!report.fine() && (report.changes, report.errors) == (1, 0), "{report}");
 }

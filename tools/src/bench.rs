@@ -1,10 +1,12 @@
-//! `baton bench`: the load generator, and failover under load with a group of its own.
+//! `baton bench`: the load generator; failover under load, and load without any failover, with a group of its own.
 
-use crate::cli::{FailoverOptions, LoadOptions};
+use crate::cli::{FailoverOptions, LoadOptions, SteadyOptions};
 use crate::failure::{Failure, not_fine};
 use crate::group::{RunningGroup, Setup};
-use bench::failover::{self, report};
+use bench::failover::{self, Blow, report};
 use bench::load::runner;
+use bench::steady::{self, Progress};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::Duration;
 
 /// Longest wait for one answer of a node under load.
@@ -41,7 +43,9 @@ pub fn failover(options: &FailoverOptions) -> Result<(), Failure> {
     let temporary = std::env::temp_dir().join(format!("baton-failover-{}", std::process::id()));
     let dir = options.dir.clone().unwrap_or_else(|| temporary.clone());
     let binary = std::env::current_exe().map_err(not_fine)?;
-    let setup = Setup { ballast_mib: options.ballast_mib, ..Setup::new(binary, dir, options.port_base) };
+    let own_disks = options.kill == Blow::Disk;
+    let setup =
+        Setup { ballast_mib: options.ballast_mib, own_disks, ..Setup::new(binary, dir, options.port_base) };
     let mut group = RunningGroup::start(setup).map_err(not_fine)?;
     let wanted = failover::FailoverOptions {
         rounds: options.rounds,
@@ -74,4 +78,60 @@ pub fn failover(options: &FailoverOptions) -> Result<(), Failure> {
         std::fs::remove_dir_all(&temporary).map_err(not_fine)?;
     }
     Ok(())
+}
+
+/// Between two lines of progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs `baton bench steady`.
+pub fn steady(options: &SteadyOptions) -> Result<(), Failure> {
+    let temporary = std::env::temp_dir().join(format!("baton-steady-{}", std::process::id()));
+    let dir = options.dir.clone().unwrap_or_else(|| temporary.clone());
+    let binary = std::env::current_exe().map_err(not_fine)?;
+    // With default settings: what is to be shown is what users get.
+    let setup = Setup { flags: Vec::new(), ..Setup::new(binary, dir.clone(), options.port_base) };
+    let mut group = RunningGroup::start(setup).map_err(not_fine)?;
+    // After the start, so that the group has the limits it would have anyway.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).map_err(not_fine)?;
+    let wanted = steady::SteadyOptions {
+        duration: Duration::from_secs_f64(options.minutes * 60.0),
+        busy: options.busy.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        neighbour: options.neighbour.then_some(dir),
+        idle: options.idle,
+        bulk: options.bulk,
+        seed: options.seed,
+    };
+    let mut told = Duration::ZERO;
+    let report = steady::run(&wanted, &mut group, |progress| {
+        if !options.json && progress.elapsed >= told {
+            told += PROGRESS_EVERY;
+            println!("{}", line(progress));
+        }
+    })
+    .map_err(not_fine)?;
+    group.stop().map_err(not_fine)?;
+    if options.json {
+        println!("{}", serde_json::to_string(&report).expect("plain data is JSON"));
+    } else {
+        println!("{report}");
+    }
+    if !report.fine() {
+        return Err(not_fine("the group was not steady; its files are kept for you"));
+    }
+    if options.dir.is_none() {
+        std::fs::remove_dir_all(&temporary).map_err(not_fine)?;
+    }
+    Ok(())
+}
+
+fn line(progress: &Progress) -> String {
+    format!(
+        "{:>6.0} s: {} requests, {} errors, {} redirects, {} changes of configuration",
+        progress.elapsed.as_secs_f64(),
+        progress.requests,
+        progress.errors,
+        progress.redirects,
+        progress.changes
+    )
 }

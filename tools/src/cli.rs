@@ -30,6 +30,8 @@ pub enum Subcommand {
     Status(StatusOptions),
     /// Pass leadership to another node, without an error to any client.
     Handoff(HandoffOptions),
+    /// Have a node lead with what it has, where nobody who has everything is left.
+    Promote(PromoteOptions),
     /// Turn a password into what root_password_hash takes.
     HashPassword(HashPasswordOptions),
     /// Look at a data directory from outside, also at one in use; nothing is written.
@@ -183,6 +185,28 @@ pub struct HandoffOptions {
     pub shard: Option<u16>,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton promote --accept-data-loss --http 127.0.0.1:7580\n  \
+    baton promote --accept-data-loss /srv/baton/b --yes\n\n\
+    Says first what may be lost, and asks. With DIR the member is stopped; its next start honours the decision, \
+    once. Done only where nobody leads and nobody who lacks nothing could, and kept in the history for ever.\n\n\
+    Exit code 0: done; 1: not agreed to, refused, or not possible; 2: wrong usage.")]
+pub struct PromoteOptions {
+    /// Writes that were acknowledged may be lost by this.
+    #[arg(long, required = true)]
+    pub accept_data_loss: bool,
+    /// The directory of the member that shall lead, while it is stopped.
+    #[arg(conflicts_with = "http")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(flatten)]
+    pub ask_as: AskAs,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
 #[derive(Debug, clap::Subcommand)]
 pub enum Inspect {
     /// What the directory is.
@@ -264,6 +288,8 @@ pub enum Bench {
     Load(LoadOptions),
     /// Start a group, strike it again and again under load, and check every key.
     Failover(FailoverOptions),
+    /// Start a group, put every kind of load on it, strike nothing, and see that nothing happens.
+    Steady(SteadyOptions),
 }
 
 #[derive(Debug, Args)]
@@ -307,13 +333,18 @@ impl LoadOptions {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  baton bench failover --rounds 50 --kill node\n  \
-    baton bench failover --rounds 10 --kill silence --json\n\n\
+    baton bench failover --rounds 10 --kill silence --json\n  \
+    baton bench failover --rounds 20 --kill disk\n  \
+    baton bench failover --rounds 10 --kill stop-group\n\n\
+    `disk` makes the leader's file system stand still for 5 s; each data node gets one of its own, in a file in \
+    DIR, which takes root and a loop device. `stop-group` stops the group in order and starts it again.\n\n\
     Exit code 1 if an acknowledged write is missing, a value shows up that nobody wrote, an epoch does not \
-    rise, or a client saw an error that is not a redirect.")]
+    rise, a client saw an error that is not a redirect, a node was killed for its disk, or an orderly stop did \
+    not leave the in-sync set whole.")]
 pub struct FailoverOptions {
     #[arg(long, default_value_t = 50)]
     pub rounds: usize,
-    /// What is struck: node, warden+node, stop, silence, handoff, terminate, follower, witness or both
+    /// What is struck: node, warden+node, stop, silence, handoff, terminate, follower, witness, both, disk or stop-group
     #[arg(long, default_value = "node")]
     pub kill: Blow,
     /// Where the group lives; without it, a temporary directory that is removed if all was well.
@@ -332,6 +363,47 @@ pub struct FailoverOptions {
     pub seed: u64,
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  baton bench steady --minutes 30\n  \
+    baton bench steady --minutes 30 --neighbour --json\n\n\
+    Small, middle and large values, cold reads, many keys in one request, bulk loads, thousands of idle \
+    connections, slow readers, busy cores. Takes about half a GiB of disk a minute for each of the two nodes.\n\n\
+    Exit code 1 if a client saw an error, a member was taken out of an in-sync set, the leader changed or a node \
+    was started again.")]
+pub struct SteadyOptions {
+    /// How long; a half is 0.5.
+    #[arg(long, default_value_t = 5.0, value_parser = minutes)]
+    pub minutes: f64,
+    /// Somebody else writes and syncs large files on the same disk.
+    #[arg(long)]
+    pub neighbour: bool,
+    /// Threads that keep cores busy [default: as many as there are cores]
+    #[arg(long)]
+    pub busy: Option<usize>,
+    /// Connections that stand idle.
+    #[arg(long, default_value_t = 2000)]
+    pub idle: usize,
+    /// Writes of one bulk load.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub bulk: u64,
+    /// Where the group lives; without it, a temporary directory that is removed if all was well.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    #[arg(long, default_value_t = 11400)]
+    pub port_base: u16,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if (0.0..=1_000_000.0).contains(&minutes) => Ok(minutes),
+        _ => Err("a number of minutes, as 30 or 0.5".to_owned()),
+    }
 }
 
 #[cfg(test)]

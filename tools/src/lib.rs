@@ -1,7 +1,7 @@
 //! Everything behind the `baton` binary's subcommands.
 //!
 //! Reading order: [`cli`] (what can be asked for), [`start`] (a whole group on this machine), [`serve`] (one
-//! warden, and the node it guards), [`status`], [`handoff`], [`password`], [`inspect`], [`bench`]. [`group`]
+//! warden, and the node it guards), [`status`], [`handoff`], [`promote`], [`password`], [`inspect`], [`bench`]. [`group`]
 //! starts a group, strikes its processes and looks at it from outside: `baton bench failover` and the end-to-end tests share it.
 
 pub mod bench;
@@ -14,6 +14,7 @@ pub mod http_client;
 pub mod inspect;
 pub mod password;
 pub mod processes;
+pub mod promote;
 pub mod serve;
 pub mod start;
 pub mod status;

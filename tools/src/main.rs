@@ -1,7 +1,7 @@
 //! The `baton` binary: reads the command line, runs the subcommand, turns its end into an exit code.
 
 use baton_tools::cli::{Baton, Bench, Subcommand};
-use baton_tools::{bench, handoff, inspect, password, serve, start, status};
+use baton_tools::{bench, handoff, inspect, password, promote, serve, start, status};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -13,10 +13,12 @@ fn main() -> ExitCode {
         Subcommand::Node(options) => serve::node(&options),
         Subcommand::Status(options) => status::run(&options),
         Subcommand::Handoff(options) => handoff::run(&options),
+        Subcommand::Promote(options) => promote::run(&options),
         Subcommand::HashPassword(options) => password::run(&options),
         Subcommand::Inspect(what) => inspect::run(&what),
         Subcommand::Bench(Bench::Load(options)) => bench::load(&options),
         Subcommand::Bench(Bench::Failover(options)) => bench::failover(&options),
+        Subcommand::Bench(Bench::Steady(options)) => bench::steady(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,6 +38,20 @@ pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
     Ok(rustix::process::kill_process(pid, signal)?)
 }
 
+/// The most memory that a process had in use at once, in bytes; `None` if it is gone.
+pub fn peak_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// Makes a process's peak of memory what it has in use now.
+pub fn forget_peak_memory(pid: u32) -> io::Result<()> {
+    const RESET_PEAK: &str = "5";
+    fs::write(format!("/proc/{pid}/clear_refs"), RESET_PEAK)
+}
+
 /// Every process id of this machine that we may see.
 pub fn every_process() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -61,6 +75,7 @@ mod tests {
     fn we_are_among_the_processes_and_are_no_node() {
         assert!(every_process().any(|pid| pid == std::process::id()));
         assert!(!is_dead(std::process::id()));
+        assert!(peak_memory(std::process::id()).is_some_and(|bytes| bytes > 1 << 20));
         assert_eq!(find(Part::Node, Path::new("/nowhere/a/node.toml")), None);
     }
 }

@@ -22,7 +22,7 @@ pub const BALLAST_VARIABLE: &str = "BATON_TEST_BALLAST_MIB";
 pub const CANNOT_RUN: &str = "cannot run: ";
 
 /// Where the agent's durable state lies within a member's directory.
-const AGENT_DIR: &str = "agent";
+pub const AGENT_DIR: &str = "agent";
 
 /// Runs the warden of a data node.
 pub fn serve(options: &ServeOptions) -> Result<(), Failure> {

@@ -72,7 +72,8 @@ impl Pace {
 /// The bytes that commands move besides frames.
 pub fn moved_by(commands: &[Command]) -> u64 {
     let bytes = |command: &Command| match command {
-        Command::ClientSend { bytes, .. } | Command::LinkSend { bytes, .. } => bytes.len() as u64,
+        Command::ClientSend { parts, .. } => parts.iter().map(|part| part.as_slice().len() as u64).sum(),
+        Command::LinkSend { bytes, .. } => bytes.len() as u64,
         _ => 0,
     };
     commands.iter().map(bytes).sum()

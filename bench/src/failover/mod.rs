@@ -42,12 +42,19 @@ pub enum Blow {
     Witness,
     /// SIGKILL to both node processes at once.
     Both,
+    /// The leader's file system stands still for [`STALL`]; the other nodes have disks of their own.
+    Disk,
+    /// An orderly stop of the whole group, and its start on the same files.
+    StopGroup,
 }
+
+/// How long a disk stands still.
+pub const STALL: Duration = Duration::from_secs(5);
 
 /// How long a silent host is silent.
 pub const SILENCE: Duration = Duration::from_secs(2);
 
-const BLOWS: [(Blow, &str); 9] = [
+const BLOWS: [(Blow, &str); 11] = [
     (Blow::Node, "node"),
     (Blow::WardenAndNode, "warden+node"),
     (Blow::Stop, "stop"),
@@ -57,6 +64,8 @@ const BLOWS: [(Blow, &str); 9] = [
     (Blow::Follower, "follower"),
     (Blow::Witness, "witness"),
     (Blow::Both, "both"),
+    (Blow::Disk, "disk"),
+    (Blow::StopGroup, "stop-group"),
 ];
 
 impl Blow {
@@ -112,9 +121,14 @@ pub struct Standing {
 pub trait Group {
     /// The data nodes, in an order that never changes.
     fn endpoints(&self) -> Vec<Endpoint>;
-    /// Deals the blow, and answers the moment just before it fell. A silent host is woken again, and this
-    /// returns before that; nothing else is waited for.
+    /// Deals the blow, and answers the moment just before it fell. A silent host is woken again, a disk that
+    /// stands still moves again, and this returns before that. A whole group that was stopped has been started
+    /// again when this returns; nothing else is waited for.
     fn strike(&mut self, blow: Blow) -> Result<Instant, GroupError>;
+    /// What was wrong about the last blow that no client can see, asked once the group is whole again.
+    fn findings(&mut self) -> Result<Vec<String>, GroupError> {
+        Ok(Vec::new())
+    }
     /// Waits until every node runs and is in sync for every shard, and says how the group stands.
     fn whole(&mut self, limit: Duration) -> Result<Standing, GroupError>;
     /// Waits, while nobody writes, until every node has applied everything to its index.
@@ -219,6 +233,7 @@ pub fn run(
         }
         quiet.settle();
         round.acknowledged = quiet.take_acknowledged();
+        round.violations.extend(group.findings().map_err(fail(number))?);
         round.check_epochs(&before.epochs, options.blow.ends_leadership());
         before = standing;
         each(&round);

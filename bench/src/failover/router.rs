@@ -81,7 +81,7 @@ impl Router {
     fn error(&mut self, text: String) -> Attempt {
         let mut words = text.split(' ');
         match words.next() {
-            Some("MOVED") => match words.nth(1).and_then(|target| self.place_of(target)) {
+            Some("MOVED") => match words.nth(1).and_then(|target| place_of(&self.endpoints, target)) {
                 Some(place) => {
                     self.redirects += 1;
                     if place != self.current {
@@ -105,14 +105,14 @@ impl Router {
         self.connection = None;
         self.current = (self.current + 1) % self.endpoints.len();
     }
+}
 
-    /// The node that a redirect to `host:port` means.
-    fn place_of(&self, target: &str) -> Option<usize> {
-        let (host, port) = target.rsplit_once(':')?;
-        let port = port.parse().ok()?;
-        let same_host = |e: &Endpoint| host.is_empty() || e.any_key.ip().to_string() == host;
-        self.endpoints.iter().position(|e| same_host(e) && e.ports.contains(&port))
-    }
+/// The place among `endpoints` of the node that a redirect to `host:port` means.
+pub fn place_of(endpoints: &[Endpoint], target: &str) -> Option<usize> {
+    let (host, port) = target.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let same_host = |e: &Endpoint| host.is_empty() || e.any_key.ip().to_string() == host;
+    endpoints.iter().position(|e| same_host(e) && e.ports.contains(&port))
 }
 
 #[cfg(test)]

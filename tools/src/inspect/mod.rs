@@ -5,6 +5,7 @@
 
 mod data;
 mod diff;
+pub mod ends;
 mod frames;
 mod map;
 mod out;

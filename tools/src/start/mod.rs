@@ -9,11 +9,10 @@ mod ports;
 pub mod ready;
 mod supervise;
 
-use crate::cli::{Ask, StartOptions};
+use crate::cli::StartOptions;
 use crate::failure::{Failure, not_fine};
-use crate::status;
 use faces::auth::password::Secret;
-use layout::{Layout, MemberFile};
+use layout::Layout;
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::fs;
@@ -48,9 +47,9 @@ pub fn run(options: &StartOptions) -> Result<(), Failure> {
         .and_then(|()| ready::wait(&members, &mut wardens, &log_starts, || asked_to_stop(&incoming)));
     let status = match status {
         Ok(Some(status)) => status,
-        Ok(None) => return stop(&members, &mut wardens, &incoming),
+        Ok(None) => return stop(&mut wardens, &incoming),
         Err(failure) => {
-            stop(&members, &mut wardens, &incoming)?;
+            stop(&mut wardens, &incoming)?;
             return Err(failure);
         }
     };
@@ -62,7 +61,7 @@ pub fn run(options: &StartOptions) -> Result<(), Failure> {
         println!("{}", ready::for_people(&ready, &status, members.iter().any(|m| m.config.auth)));
     }
     supervise(&mut wardens, &incoming);
-    stop(&members, &mut wardens, &incoming)
+    stop(&mut wardens, &incoming)
 }
 
 fn asked_to_stop(incoming: &Receiver<i32>) -> bool {
@@ -85,29 +84,14 @@ fn supervise(wardens: &mut Wardens, incoming: &Receiver<i32>) {
 }
 
 /// An orderly stop; a second signal makes it a quick one.
-fn stop(members: &[MemberFile], wardens: &mut Wardens, incoming: &Receiver<i32>) -> Result<(), Failure> {
-    let notices = wardens.stop_all(&followers(members), || asked_to_stop(incoming));
+fn stop(wardens: &mut Wardens, incoming: &Receiver<i32>) -> Result<(), Failure> {
+    let notices = wardens.stop_all(|| asked_to_stop(incoming));
     let killed = notices.len();
     tell(notices);
     match killed {
         0 => Ok(()),
         _ => Err(not_fine("not everything stopped in order; nothing acknowledged is lost by that")),
     }
-}
-
-/// The nodes that lead no shard, as far as a node tells; they stop before those that lead.
-fn followers(members: &[MemberFile]) -> Vec<String> {
-    let mut nodes = members.iter().filter(|m| !m.witness());
-    let found = nodes.find_map(|m| {
-        let own = m.config.my_member();
-        let ask = Ask { http: Some(format!("{}:{}", own.host, own.http_port())) };
-        status::fetch(&ask).ok()
-    });
-    let Some((_, status)) = found else {
-        return Vec::new();
-    };
-    let leads = |name: &str| status.shards.iter().any(|s| s.leader.as_deref() == Some(name));
-    status.nodes.iter().filter(|n| !leads(&n.name)).map(|n| n.name.clone()).collect()
 }
 
 fn tell(notices: Vec<Notice>) {

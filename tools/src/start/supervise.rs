@@ -95,17 +95,14 @@ impl Wardens {
         self.all.iter().all(|w| w.child.is_none() && w.again_at.is_none())
     }
 
-    /// Stops everything in order: the nodes in `followers`, then the other nodes, then the witness. Whoever
-    /// takes too long is killed; `hurry` is asked whether to do so at once. Says who did not end in order.
-    pub fn stop_all(&mut self, followers: &[String], mut hurry: impl FnMut() -> bool) -> Vec<Notice> {
+    /// Stops everything in order: all data nodes at once, which then know that the whole group stops and leave the
+    /// in-sync sets whole; then the witness, whose vote they may need until then. Whoever takes too long is
+    /// killed; `hurry` is asked whether to do so at once. Says who did not end in order.
+    pub fn stop_all(&mut self, mut hurry: impl FnMut() -> bool) -> Vec<Notice> {
         let mut notices = Vec::new();
-        let rank = |w: &Warden| match (w.member.witness(), followers.contains(&w.member.config.name)) {
-            (false, true) => 0,
-            (false, false) => 1,
-            (true, _) => 2,
-        };
-        for turn in 0..=2 {
-            let mut stopping: Vec<&mut Warden> = self.all.iter_mut().filter(|w| rank(w) == turn).collect();
+        for witness in [false, true] {
+            let mut stopping: Vec<&mut Warden> =
+                self.all.iter_mut().filter(|w| w.member.witness() == witness).collect();
             for warden in &mut stopping {
                 warden.again_at = None;
                 warden.signal(Signal::TERM);
@@ -232,7 +229,7 @@ mod tests {
             group.pid("a").is_some_and(|pid| pid != first)
         });
         // Nothing in them takes the signal to stop: that is no end in order, and is told.
-        let notices = group.stop_all(&[], || false);
+        let notices = group.stop_all(|| false);
         assert_eq!(notices.len(), 3);
         assert!(notices[0].0.contains("a did not stop in order"), "{}", notices[0].0);
         assert!(group.all_down());
@@ -257,11 +254,16 @@ mod tests {
     }
 
     #[test]
-    fn followers_stop_first_and_the_witness_last() {
+    fn the_data_nodes_stop_together_and_the_witness_after_them() {
         let dir = tempfile::tempdir().unwrap();
         let order = dir.path().join("order");
+        // A data node ends only when it sees that the other was told as well.
         let script = format!(
-            "trap 'echo $3 >> {}; exit 0' TERM\necho up\nwhile :; do sleep 0.01; done",
+            "me=$(basename $(dirname $3))\n\
+             trap 'echo told $me >> {0}; \
+                   [ $me = w ] || until [ $(grep -c told {0}) -ge 2 ]; do sleep 0.01; done; \
+                   echo ended $me >> {0}; exit 0' TERM\n\
+             echo up\nwhile :; do sleep 0.01; done",
             order.display()
         );
         let mut group = wardens(dir.path(), &script, Respawn::Never);
@@ -271,10 +273,11 @@ mod tests {
                 std::fs::read_to_string(dir.path().join(name).join(LOG)).is_ok_and(|t| t.contains("up"))
             });
         }
-        assert!(group.stop_all(&["b".to_owned()], || false).is_empty());
-        let stopped = std::fs::read_to_string(order).unwrap();
-        let names: Vec<_> = stopped.lines().map(|l| l.rsplit('/').nth(1).unwrap()).collect();
-        assert_eq!(names, ["b", "a", "w"]);
+        assert!(group.stop_all(|| false).is_empty());
+        let said = std::fs::read_to_string(order).unwrap();
+        let lines: Vec<_> = said.lines().collect();
+        assert!(lines[..4].iter().all(|line| !line.ends_with('w')), "{said}");
+        assert_eq!(lines[4..], ["told w", "ended w"], "{said}");
     }
 
     #[test]
@@ -288,7 +291,7 @@ mod tests {
                 std::fs::read_to_string(dir.path().join(name).join(LOG)).is_ok_and(|t| t.contains("up"))
             });
         }
-        assert_eq!(group.stop_all(&[], || true).len(), 3);
+        assert_eq!(group.stop_all(|| true).len(), 3);
         assert!(group.all_down());
     }
 }

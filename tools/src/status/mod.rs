@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 pub mod sample;
-mod table;
+pub mod table;
 
 use crate::cli::{Ask, StatusOptions};
 use crate::failure::{Failure, not_fine};

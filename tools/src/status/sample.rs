@@ -14,5 +14,5 @@ pub const SAMPLE: &str = r#"{
                  "lag_bytes":0,"lag_us":0},
             "b":{"role":"follower","written":800,"durable":800,"committed":760,"applied":760,
                  "lag_bytes":40,"lag_us":12}}}],
-    "history": [{"at":"2023-11-14T22:13:20.123Z","shard":0,"epoch":4,"leader":"a","why":"leader-died"}]
+    "history": [{"at":"2023-11-14T22:13:20.123Z","shard":0,"epoch":4,"leader":"a","why":"leader-died","node":null,"count":1}]
 }"#;

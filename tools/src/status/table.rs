@@ -1,6 +1,6 @@
 //! The status document as a person reads it.
 
-use node::status::Status;
+use node::status::{HistoryEntry, Status};
 use std::fmt::Write;
 
 /// Changes shown, newest first.
@@ -46,11 +46,18 @@ pub fn table(status: &Status) -> String {
     if !status.history.is_empty() {
         out.push('\n');
         let rows = status.history.iter().rev().take(HISTORY_SHOWN).map(|c| {
-            vec![c.at.clone(), c.shard.to_string(), c.epoch.to_string(), c.leader.clone(), c.why.clone()]
+            vec![c.at.clone(), c.shard.to_string(), c.epoch.to_string(), c.leader.clone(), reason(c)]
         });
         columns(&mut out, &["when (UTC)", "shard", "epoch", "leader", "why"], rows);
     }
     out
+}
+
+/// What happened to whom, and how often so far where that is told in one line.
+pub fn reason(entry: &HistoryEntry) -> String {
+    let whom = entry.node.as_ref().map_or_else(String::new, |node| format!(" {node}"));
+    let often = if entry.count > 1 { format!(", {} times so far", entry.count) } else { String::new() };
+    format!("{}{whom}{often}", entry.why)
 }
 
 fn columns(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
@@ -77,5 +84,8 @@ mod tests {
         for part in ["127.0.0.1:7580", "agents: a up, b up, w up", "follower", "40 B", "22:13:20.123"] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
+        let mut entry = status.history[0].clone();
+        (entry.why, entry.node, entry.count) = ("slow".to_owned(), Some("b".to_owned()), 7);
+        assert_eq!(reason(&entry), "slow b, 7 times so far");
     }
 }

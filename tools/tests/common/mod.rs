@@ -6,6 +6,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod calm;
 pub mod drivers;
 pub mod http;
 

@@ -1,15 +1,22 @@
 //! A group started by `baton start`, looked at and struck from outside.
 //!
 //! Everything it knows comes from where a user would look: the ready line, the status document of each node,
-//! `/proc`. Implements [`bench::failover::Group`]. Dropping it ends every process it started.
+//! `/proc`. Dropping it ends every process it started.
+//!
+//! Reading order: this module (start, look, stop), [`blows`] (it is struck: [`bench::failover::Group`]),
+//! [`disks`] (a file system of its own for a member), [`steady`] (it is left alone:
+//! [`bench::steady::SteadyGroup`]).
+
+mod blows;
+pub mod disks;
+mod steady;
 
 use crate::processes::{self, Part};
 use crate::serve::BALLAST_VARIABLE;
 use crate::start::layout::LOG;
 use crate::start::ready::Ready;
 use crate::status;
-use bench::failover::router::Endpoint;
-use bench::failover::{Blow, Group, GroupError, SILENCE, Standing};
+use bench::failover::{GroupError, Standing};
 use node::status::Status;
 use rustix::process::Signal;
 use std::fs;
@@ -30,13 +37,15 @@ pub struct Setup {
     pub flags: Vec<String>,
     /// MiB of memory that each node touches before it serves.
     pub ballast_mib: u64,
+    /// Gives each data node a file system of its own, made in the group's directory; for root only.
+    pub own_disks: bool,
 }
 
 impl Setup {
     /// Small segments, and dead nodes started again after 200 ms.
     pub fn new(binary: PathBuf, dir: PathBuf, port_base: u16) -> Setup {
         let flags = ["--respawn-after", "200ms", "--segment-mib", "64"].map(str::to_owned).to_vec();
-        Setup { binary, dir, port_base, flags, ballast_mib: 0 }
+        Setup { binary, dir, port_base, flags, ballast_mib: 0, own_disks: false }
     }
 
     /// The command that starts the group.
@@ -83,53 +92,29 @@ pub struct RunningGroup {
     told_to_stop: Option<String>,
     /// Wardens that were started again here.
     revived: Vec<Child>,
+    /// How the last blow was dealt, as far as [`bench::failover::Group::findings`] needs it.
+    blow: blows::Dealt,
+    /// By the name of the node that lives there. After everything that runs on them.
+    disks: Vec<(String, disks::Disk)>,
 }
 
 impl RunningGroup {
     /// Starts the group and waits until it is ready.
     pub fn start(setup: Setup) -> Result<RunningGroup, GroupError> {
-        let mut child = setup
-            .command()
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| GroupError(format!("cannot start {}: {e}", setup.binary.display())))?;
-        let (sender, lines) = mpsc::channel();
-        let mut out = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let mut errors = child.stderr.take().expect("stderr is piped");
-        // Both threads end when the pipes close, that is with the child.
-        let complaints = thread::spawn(move || {
-            let mut text = String::new();
-            let _ = errors.read_to_string(&mut text);
-            text
-        });
-        thread::spawn(move || {
-            let mut line = String::new();
-            let _ = out.read_line(&mut line);
-            let _ = sender.send(line);
-        });
-        let line = lines.recv_timeout(READY_LIMIT).unwrap_or_default();
-        match serde_json::from_str(&line) {
-            Ok(ready) => Ok(RunningGroup {
-                setup,
-                child,
-                ready,
-                struck: Vec::new(),
-                struck_witness: None,
-                deposed: None,
-                told_to_stop: None,
-                revived: Vec::new(),
-            }),
-            Err(_) => {
-                let dir = setup.dir.clone();
-                // It may have ended by itself already.
-                let _ = child.kill();
-                let _ = child.wait();
-                kill_all(&dir);
-                let said = complaints.join().unwrap_or_default();
-                Err(GroupError(format!("baton start was not ready: {}\n{}", said.trim(), logs(&dir))))
-            }
-        }
+        let disks = if setup.own_disks { disks::for_nodes(&setup.dir, &NAMES[..2])? } else { Vec::new() };
+        let (child, ready) = launch(&setup)?;
+        Ok(RunningGroup {
+            setup,
+            child,
+            ready,
+            struck: Vec::new(),
+            struck_witness: None,
+            deposed: None,
+            told_to_stop: None,
+            revived: Vec::new(),
+            blow: blows::Dealt::default(),
+            disks,
+        })
     }
 
     /// What it said when it was ready.
@@ -239,6 +224,17 @@ impl RunningGroup {
 
     /// An orderly stop, as by Ctrl-C.
     pub fn stop(mut self) -> Result<ExitStatus, GroupError> {
+        self.stop_processes()
+    }
+
+    /// Stops it in order and starts it again on the same files.
+    fn stop_and_start(&mut self) -> Result<(), GroupError> {
+        self.stop_processes()?;
+        (self.child, self.ready) = launch(&self.setup)?;
+        Ok(())
+    }
+
+    fn stop_processes(&mut self) -> Result<ExitStatus, GroupError> {
         for mut warden in std::mem::take(&mut self.revived) {
             // Fails only for one that has ended already, as one that was told to stop twice has.
             let _ = send(warden.id(), Signal::TERM);
@@ -350,121 +346,6 @@ impl RunningGroup {
     }
 }
 
-impl Group for RunningGroup {
-    fn endpoints(&self) -> Vec<Endpoint> {
-        let endpoint = |node: &crate::start::ready::ReadyNode| {
-            let any_key: std::net::SocketAddr = node.resp.parse().expect("a group on this machine");
-            let ports = any_key.port()..=any_key.port() + CLIENT_PORTS;
-            Endpoint { name: node.name.clone(), any_key, ports }
-        };
-        self.ready.nodes.iter().map(endpoint).collect()
-    }
-
-    fn strike(&mut self, blow: Blow) -> Result<Instant, GroupError> {
-        let (leader, follower) = (self.leader()?, self.follower()?);
-        self.struck.clear();
-        self.struck_witness = None;
-        self.deposed = None;
-        match blow {
-            Blow::Node => {
-                self.note(&[&leader])?;
-                self.signal(&leader, Part::Node, Signal::KILL)
-            }
-            Blow::Stop => {
-                self.note(&[&leader])?;
-                self.signal(&leader, Part::Node, Signal::STOP)
-            }
-            Blow::Follower => {
-                self.note(&[&follower])?;
-                self.signal(&follower, Part::Node, Signal::KILL)
-            }
-            Blow::Witness => {
-                self.struck_witness = Some(self.pid(WITNESS, Part::Warden)?);
-                self.signal(WITNESS, Part::Warden, Signal::KILL)
-            }
-            Blow::Both => {
-                self.note(&[&leader, &follower])?;
-                let other = self.pid(&follower, Part::Node)?;
-                let struck = self.signal(&leader, Part::Node, Signal::KILL)?;
-                send(other, Signal::KILL)?;
-                Ok(struck)
-            }
-            Blow::WardenAndNode => {
-                self.note(&[&leader])?;
-                let node = self.pid(&leader, Part::Node)?;
-                let struck = self.signal(&leader, Part::Warden, Signal::KILL)?;
-                // The kernel kills the node with its warden; it may be gone already.
-                let _ = processes::signal(node, Signal::KILL);
-                Ok(struck)
-            }
-            Blow::Silence => {
-                let node = self.pid(&leader, Part::Node)?;
-                let warden = self.pid(&leader, Part::Warden)?;
-                // The warden first: it would end a node that stands still.
-                let struck = Instant::now();
-                send(warden, Signal::STOP)?;
-                send(node, Signal::STOP)?;
-                self.deposed = Some(leader);
-                thread::spawn(move || {
-                    thread::sleep(SILENCE);
-                    // A host wakes all at once; whoever was killed meanwhile needs no waking.
-                    let _ = processes::signal(node, Signal::CONT);
-                    let _ = processes::signal(warden, Signal::CONT);
-                });
-                Ok(struck)
-            }
-            Blow::Terminate => {
-                self.note(&[&leader])?;
-                self.told_to_stop = Some(leader.clone());
-                self.signal(&leader, Part::Warden, Signal::TERM)
-            }
-            Blow::Handoff => {
-                let http = self.http(&leader).to_owned();
-                let path = format!("/_admin/baton/handoff?to={follower}");
-                let struck = Instant::now();
-                let answer = crate::http_client::request("POST", &http, &path, Duration::from_secs(10));
-                self.deposed = Some(leader);
-                match answer {
-                    Ok(response) if response.status == 200 => Ok(struck),
-                    other => Err(GroupError(format!("handoff: {other:?}"))),
-                }
-            }
-        }
-    }
-
-    fn whole(&mut self, limit: Duration) -> Result<Standing, GroupError> {
-        if let Some(name) = self.told_to_stop.take() {
-            self.revive(&name, limit)?;
-        }
-        let views = self.until(limit, || self.agreement())?;
-        self.standing(&views[0])
-    }
-
-    fn caught_up(&mut self, limit: Duration) -> Result<Standing, GroupError> {
-        let mut at_rest = 0;
-        let mut before: Vec<u64> = Vec::new();
-        let views = self.until(limit, || {
-            let views = self.agreement()?;
-            let ends: Vec<u64> = views
-                .iter()
-                .flat_map(|v| v.shards.iter().flat_map(|s| s.nodes.values()))
-                .flat_map(|place| [place.written, place.applied])
-                .collect();
-            let caught_up = views.iter().flat_map(|v| &v.shards).all(|shard| {
-                let end = shard.nodes.values().map(|p| p.written).max();
-                shard.nodes.values().all(|p| Some(p.applied) == end)
-            });
-            at_rest = if caught_up && ends == before { at_rest + 1 } else { 0 };
-            before = ends;
-            match at_rest >= LOOKS_AT_REST {
-                true => Ok(views),
-                false => Err(GroupError(format!("not every node has applied everything: {views:?}"))),
-            }
-        })?;
-        self.standing(&views[0])
-    }
-}
-
 impl Drop for RunningGroup {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
@@ -473,6 +354,42 @@ impl Drop for RunningGroup {
             let _ = self.child.wait();
         }
         kill_all(&self.setup.dir);
+    }
+}
+
+/// Runs `baton start` and waits for its ready line.
+fn launch(setup: &Setup) -> Result<(Child, Ready), GroupError> {
+    let mut child = setup
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| GroupError(format!("cannot start {}: {e}", setup.binary.display())))?;
+    let (sender, lines) = mpsc::channel();
+    let mut out = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let mut errors = child.stderr.take().expect("stderr is piped");
+    // Both threads end when the pipes close, that is with the child.
+    let complaints = thread::spawn(move || {
+        let mut text = String::new();
+        let _ = errors.read_to_string(&mut text);
+        text
+    });
+    thread::spawn(move || {
+        let mut line = String::new();
+        let _ = out.read_line(&mut line);
+        let _ = sender.send(line);
+    });
+    let line = lines.recv_timeout(READY_LIMIT).unwrap_or_default();
+    match serde_json::from_str(&line) {
+        Ok(ready) => Ok((child, ready)),
+        Err(_) => {
+            // It may have ended by itself already.
+            let _ = child.kill();
+            let _ = child.wait();
+            kill_all(&setup.dir);
+            let said = complaints.join().unwrap_or_default();
+            Err(GroupError(format!("baton start was not ready: {}\n{}", said.trim(), logs(&setup.dir))))
+        }
     }
 }
 
