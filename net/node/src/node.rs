@@ -517,6 +517,7 @@ impl Node {
                 stale: None,
                 ack: faces::resp::Ack::Durable,
                 answer: self.http.answers.open(),
+                arrived: cx.clock.now,
             };
             self.subrequests.came(subrequest, &mut serving!(self, out));
         }

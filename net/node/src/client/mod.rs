@@ -248,7 +248,7 @@ impl Clients {
     /// Leaves the socket of a client unread that has sent enough for the time being. Its end is not seen then, so it is
     /// watched.
     fn press_back(&self, client: &mut Client, waits: bool, at: &mut Serving<'_>) {
-        if client.forwarded.is_some() || client.closing {
+        if client.forwarded.is_some() {
             return;
         }
         let most = match () {
@@ -258,7 +258,7 @@ impl Clients {
         };
         // Not on and off with each request.
         let most = if client.paused { most / 2 } else { most };
-        let paused = (waits || client.queued) && client.waiting_bytes() > most;
+        let paused = (waits || client.queued) && !client.closing && client.waiting_bytes() > most;
         if paused != client.paused {
             client.paused = paused;
             let conn = client.conn;

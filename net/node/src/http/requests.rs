@@ -336,7 +336,9 @@ impl Http {
             let elsewhere = matches!(work, Work::Scan(_)) && !write && leads_first_but_not(shard, cx);
             let stale = asked.or(elsewhere.then_some(Staleness { at_most: None }));
             let answer = self.answers.open();
-            subrequests.push((shard, SubRequest { from, conn, ticket, work, write, stale, ack, answer }));
+            let arrived = cx.clock.now;
+            let subrequest = SubRequest { from, conn, ticket, work, write, stale, ack, answer, arrived };
+            subrequests.push((shard, subrequest));
         }
         slot.state = SlotState::Gathering(Box::new(Gathering { first, parts, then, expected }));
         for (shard, subrequest) in subrequests {

@@ -10,7 +10,7 @@ use super::{NotServed, Report, SubRequest, Work};
 use crate::events::Command;
 use crate::ids::{ConnId, Lane};
 use crate::mail::Mail;
-use crate::metadata::edit;
+use crate::metadata::{OWN, edit};
 use crate::mutants::{Mutant, lacks};
 use crate::reads::{ReadFor, Reader};
 use crate::replication::Role;
@@ -99,6 +99,11 @@ impl SubRequests {
         match running.state {
             Await::Reads { outstanding: 1.., .. } | Await::Blocks => return,
             _ => {}
+        }
+        let subrequest = &running.subrequest;
+        let for_client = subrequest.write && subrequest.conn != OWN;
+        if for_client && running.is_untouched() && at.is_too_old(subrequest.arrived) {
+            return running.refuse(NotServed::NotNow);
         }
         let view = match standing(&running.subrequest, at) {
             Ok(Standing::Execute(view)) => view,

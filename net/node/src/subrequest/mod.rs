@@ -10,6 +10,7 @@ pub mod share;
 
 use crate::answer_budget::AnswerShare;
 use crate::ids::ConnId;
+use agency::ids::Nanos;
 use engine::ids::ShardId;
 use faces::auth::api::Sealed;
 use faces::documents::{Done, MetadataChange, Op, Scan};
@@ -35,6 +36,8 @@ pub struct SubRequest {
     pub ack: Ack,
     /// What its results weigh.
     pub answer: AnswerShare,
+    /// When the request was taken up that it is a part of.
+    pub arrived: Nanos,
 }
 
 /// What is to be done.

@@ -95,6 +95,11 @@ impl Running {
         self.state = Await::Needs;
     }
 
+    /// Whether nothing of it was carried out yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.done.is_empty() && self.scan.is_none() && self.edited.is_none()
+    }
+
     /// Whether there is something left of its operations, or its change.
     pub(super) fn has_more(&self) -> bool {
         match &self.subrequest.work {
@@ -257,6 +262,7 @@ mod tests {
             stale: None,
             ack: Ack::Durable,
             answer: budget.open(),
+            arrived: Nanos(0),
         };
         let mut running = Running::new(1, subrequest);
         let text = format!("{{\"text\":\"{}\"}}", "x".repeat(5000));
