@@ -1,6 +1,7 @@
 //! Single faults in a group that is whole and otherwise in peace, so that what must come of them is known: writes
 //! go on without a majority of agents (rule 7), and a leader that hears nobody is replaced though everybody
-//! hears it (rule 16).
+//! hears it (rule 16). Then one of those that take long: a leader that cannot be killed, disks that stand still, an
+//! orderly stop of the whole group.
 
 use crate::nemesis::{MS, SECOND};
 use crate::network::Plane;
@@ -97,7 +98,7 @@ impl World {
         self.run_until(until, |_| false);
     }
 
-    /// Rule 25: where no disk moves, everybody waits as long as the disks do: nobody is killed, evicted or replaced.
+    /// Rule 22: where no disk moves, everybody waits as long as the disks do: nobody is killed, evicted or replaced.
     pub fn try_shared_stall(&mut self) {
         if self.violation.is_some() {
             return;
@@ -109,7 +110,7 @@ impl World {
         self.checkers.steady.holds = false;
     }
 
-    /// Rule 25: a leader whose disk stands still alone yields, and lives.
+    /// Rule 22: a leader whose disk stands still alone yields, and lives.
     pub fn try_stalled_leader(&mut self) {
         let Some(before) = self.checkers.configurations.newest(0).copied() else { return };
         let leader = usize::from(before.leader.0);
