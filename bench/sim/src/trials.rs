@@ -127,7 +127,14 @@ impl World {
         let yields = |world: &mut World| {
             world.checkers.configurations.newest(0).is_some_and(|now| now.leader != before.leader)
         };
-        if !self.run_until(self.now + YIELDS_WITHIN, yields) && self.violation.is_none() {
+        let yielded = self.run_until(self.now + YIELDS_WITHIN, yields);
+        // A shard that nobody writes to waits for nothing.
+        let me = &self.hosts[leader];
+        let waits = me.node.as_ref().is_some_and(|node| {
+            let since = node.page.progress[0].disk_waiting_since;
+            since.0 != 0 && me.clock.local(self.now).0 - since.0 > YIELDS_WITHIN / 2
+        });
+        if !yielded && waits && self.violation.is_none() {
             self.violated("stalled disk", format!("a leader whose disk stands still leads on: {before:?}"));
         }
         self.run_until(until, |_| false);

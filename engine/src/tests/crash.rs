@@ -2,7 +2,7 @@
 //! that was never written appears, and nothing that was rewound comes back (rules 12, 13, 20).
 
 use super::crash_images::Images;
-use super::{BUFFER_BYTES, Dice, get, open, options, pulse, settle};
+use super::{BUFFER_BYTES, Dice, SEGMENT_BYTES, get, open, options, pulse, settle};
 use crate::disk::{DiskCommand, DiskWork};
 use crate::error::AppendError;
 use crate::ids::{Epoch, Lsn};
