@@ -161,7 +161,8 @@ fn a_follower_whose_disk_is_back_first_leaves_the_leader_its_time() {
     assert!(g.lease(A) && g.newest().version == Version(1));
     // A disk that alone stands on is another matter.
     disk_stands(&mut g, A);
-    g.time_until(promoted_to_b);
+    g.run(ms(1_100));
+    assert!(promoted_to_b(&g));
 }
 
 #[test]

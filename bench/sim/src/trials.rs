@@ -1,6 +1,7 @@
 //! Single faults in a group that is whole and otherwise in peace, so that what must come of them is known: writes
 //! go on without a majority of agents (rule 7), and a leader that hears nobody is replaced though everybody
-//! hears it (rule 16).
+//! hears it (rule 16). Then one of those that take long: a leader that cannot be killed, disks that stand still, an
+//! orderly stop of the whole group.
 
 use crate::nemesis::{MS, SECOND};
 use crate::network::Plane;
@@ -97,7 +98,7 @@ impl World {
         self.run_until(until, |_| false);
     }
 
-    /// Rule 25: where no disk moves, everybody waits as long as the disks do: nobody is killed, evicted or replaced.
+    /// Rule 22: where no disk moves, everybody waits as long as the disks do: nobody is killed, evicted or replaced.
     pub fn try_shared_stall(&mut self) {
         if self.violation.is_some() {
             return;
@@ -109,7 +110,7 @@ impl World {
         self.checkers.steady.holds = false;
     }
 
-    /// Rule 25: a leader whose disk stands still alone yields, and lives.
+    /// Rule 22: a leader whose disk stands still alone yields, and lives.
     pub fn try_stalled_leader(&mut self) {
         let Some(before) = self.checkers.configurations.newest(0).copied() else { return };
         let leader = usize::from(before.leader.0);
@@ -126,7 +127,14 @@ impl World {
         let yields = |world: &mut World| {
             world.checkers.configurations.newest(0).is_some_and(|now| now.leader != before.leader)
         };
-        if !self.run_until(self.now + YIELDS_WITHIN, yields) && self.violation.is_none() {
+        let yielded = self.run_until(self.now + YIELDS_WITHIN, yields);
+        // A shard that nobody writes to waits for nothing.
+        let me = &self.hosts[leader];
+        let waits = me.node.as_ref().is_some_and(|node| {
+            let since = node.page.progress[0].disk_waiting_since;
+            since.0 != 0 && me.clock.local(self.now).0 - since.0 > YIELDS_WITHIN / 2
+        });
+        if !yielded && waits && self.violation.is_none() {
             self.violated("stalled disk", format!("a leader whose disk stands still leads on: {before:?}"));
         }
         self.run_until(until, |_| false);

@@ -52,7 +52,7 @@ fn footer() -> impl Strategy<Value = FooterEnd> {
 }
 
 fn pulse() -> impl Strategy<Value = Pulse> {
-    any::<[u64; 4]>().prop_map(|words| Pulse {
+    any::<[u64; 5]>().prop_map(|words| Pulse {
         epoch: Epoch(words[0]),
         durable: Lsn(words[1]),
         committed: Lsn(words[2]),
