@@ -51,6 +51,40 @@ impl Dealt {
     }
 }
 
+impl RunningGroup {
+    /// Puts the leader's host to sleep for [`SILENCE`].
+    fn silence(&mut self, leader: String) -> Result<Instant, GroupError> {
+        let node = self.pid(&leader, Part::Node)?;
+        let warden = self.pid(&leader, Part::Warden)?;
+        // The warden first: it would end a node that stands still.
+        let struck = Instant::now();
+        send(warden, Signal::STOP)?;
+        send(node, Signal::STOP)?;
+        self.deposed = Some(leader);
+        thread::spawn(move || {
+            thread::sleep(SILENCE);
+            // A host wakes all at once; whoever was killed meanwhile needs no waking.
+            let _ = processes::signal(node, Signal::CONT);
+            let _ = processes::signal(warden, Signal::CONT);
+        });
+        Ok(struck)
+    }
+
+    /// Makes the leader's file system stand still for [`STALL`].
+    fn stall_disk(&mut self, leader: String) -> Result<Instant, GroupError> {
+        let disk = self.disks.iter().find(|(name, _)| *name == leader);
+        let (_, disk) = disk.ok_or_else(|| GroupError("the nodes have no disks of their own".to_owned()))?;
+        let stalled = disk.stall()?;
+        let struck = Instant::now();
+        self.deposed = Some(leader);
+        thread::spawn(move || {
+            thread::sleep(STALL);
+            drop(stalled);
+        });
+        Ok(struck)
+    }
+}
+
 impl Group for RunningGroup {
     fn endpoints(&self) -> Vec<Endpoint> {
         let endpoint = |node: &crate::start::ready::ReadyNode| {
@@ -99,40 +133,13 @@ impl Group for RunningGroup {
                 let _ = processes::signal(node, Signal::KILL);
                 Ok(struck)
             }
-            Blow::Silence => {
-                let node = self.pid(&leader, Part::Node)?;
-                let warden = self.pid(&leader, Part::Warden)?;
-                // The warden first: it would end a node that stands still.
-                let struck = Instant::now();
-                send(warden, Signal::STOP)?;
-                send(node, Signal::STOP)?;
-                self.deposed = Some(leader);
-                thread::spawn(move || {
-                    thread::sleep(SILENCE);
-                    // A host wakes all at once; whoever was killed meanwhile needs no waking.
-                    let _ = processes::signal(node, Signal::CONT);
-                    let _ = processes::signal(warden, Signal::CONT);
-                });
-                Ok(struck)
-            }
+            Blow::Silence => self.silence(leader),
             Blow::Terminate => {
                 self.note(&[&leader])?;
                 self.told_to_stop = Some(leader.clone());
                 self.signal(&leader, Part::Warden, Signal::TERM)
             }
-            Blow::Disk => {
-                self.deposed = Some(leader.clone());
-                let disk = self.disks.iter().find(|(name, _)| *name == leader);
-                let (_, disk) =
-                    disk.ok_or_else(|| GroupError("the nodes have no disks of their own".to_owned()))?;
-                let stalled = disk.stall()?;
-                let struck = Instant::now();
-                thread::spawn(move || {
-                    thread::sleep(STALL);
-                    drop(stalled);
-                });
-                Ok(struck)
-            }
+            Blow::Disk => self.stall_disk(leader),
             Blow::StopGroup => {
                 let struck = Instant::now();
                 self.stop_and_start()?;
