@@ -17,8 +17,8 @@
 //!    the death of exactly that incarnation, told by its own warden, or the holder's own release, which covers
 //!    only what the holder asked for earlier and no longer counts. An agent that restarted waits as if it had
 //!    granted just now; it grants only to the leader, incarnation and epoch that the newest configuration it
-//!    knows *durably* names. A node asks only while its loop moves and no log write is overdue, and before it
-//!    proposes a handoff it drops its lease.
+//!    knows *durably* names. A node asks only while its loop moves or works and no log write is overdue, and
+//!    before it proposes a handoff, or offers its place to another (`overseer/yielding`), it drops its lease.
 //! 5. **An agent without its memory does not vote** until every other agent has promised it a ballot: what
 //!    they then report is all that can ever have been decided with its forgotten votes.
 //!

@@ -148,6 +148,23 @@ fn a_leader_that_is_alone_waits_for_its_disk_as_long_as_that_takes() {
 }
 
 #[test]
+fn a_follower_whose_disk_is_back_first_leaves_the_leader_its_time() {
+    let mut g = Group::founded();
+    disk_stands(&mut g, A);
+    disk_stands(&mut g, B);
+    g.run(ms(2_500));
+    g.member(B).disk_waiting_since = Nanos(0);
+    g.run(ms(20));
+    assert_eq!(g.newest().version, Version(1));
+    g.member(A).disk_waiting_since = Nanos(0);
+    g.run(ms(30));
+    assert!(g.lease(A) && g.newest().version == Version(1));
+    // A disk that alone stands on is another matter.
+    disk_stands(&mut g, A);
+    g.time_until(promoted_to_b);
+}
+
+#[test]
 fn who_waits_for_its_disk_takes_over_on_proof_of_death() {
     let mut g = Group::founded();
     disk_stands(&mut g, B);

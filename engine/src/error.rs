@@ -2,6 +2,7 @@
 
 use crate::disk::DiskError;
 use crate::ids::{Epoch, GroupId, Lsn, SegmentId, ShardId};
+use crate::limits::SizeError;
 use crate::validate::FrameFault;
 use std::fmt;
 use thiserror::Error;
@@ -18,6 +19,9 @@ pub enum AppendError {
     /// Backpressure: try again when the disk or the followers have moved on.
     #[error("the log buffer is full")]
     BufferFull,
+    /// Try again when the large value that is being appended is through or was given up.
+    #[error("a large value is being appended")]
+    Busy,
     /// The next segment's file is still being prepared.
     #[error("the next segment is not ready yet")]
     NoSegment,
@@ -67,8 +71,8 @@ pub enum RewindError {
 pub enum RecoverError {
     #[error("segment {segment}: {why}", segment = segment.0)]
     Segment { segment: SegmentId, why: SegmentFault },
-    #[error("the {what} of {found} is outside {min}..={max}")]
-    Limit { what: &'static str, found: u64, min: u64, max: u64 },
+    #[error("the sizes do not fit together: {0}")]
+    Sizes(#[from] SizeError),
     #[error("reading {what} failed: {source}")]
     Read { what: Unreadable, source: DiskError },
 }

@@ -24,8 +24,8 @@ impl Shard {
         if let Some(durable) = self.flights.write_done(ticket) {
             assert!(self.durable <= durable && durable <= self.end, "durable moves inside the log");
             self.durable = durable;
+            self.note_applied();
         }
-        self.apply();
     }
 
     /// Asks again for the segment that the disk had no space for.
@@ -115,7 +115,8 @@ impl Shard {
     /// leader may add to the log.
     fn pad_for_overlap(&mut self) {
         let gathered = self.end.0 - self.flights.submitted().0;
-        let worth = self.leading && self.options.pipeline_writes && gathered >= PAD_THRESHOLD;
+        let free = self.leading && self.growing.is_none();
+        let worth = free && self.options.pipeline_writes && gathered >= PAD_THRESHOLD;
         if !worth || self.end.0.is_multiple_of(BLOCK) || self.rewind.is_some() {
             return;
         }
@@ -133,16 +134,9 @@ impl Shard {
             return None;
         }
         let durable = self.durable;
+        self.segments.drop_entries(self.committed);
         let due = |end: Option<Lsn>| end.is_some_and(|end| end <= durable);
-        self.forget_entries();
-        let segment = self
-            .segments
-            .live
-            .iter()
-            .rev()
-            .take_while(|segment| !segment.entries.is_empty() || segment.footer != FooterState::Written)
-            .filter(|segment| due(segment.end) && segment.footer != FooterState::Written)
-            .last()?;
+        let segment = self.segments.oldest_without_footer().filter(|segment| due(segment.end))?;
         let FooterState::Pending { written, crc } = segment.footer else { return None };
         assert!(segment.entries.len() == segment.entry_count, "the list is kept until its footer is written");
         let start = self.options.segment_bytes - footer_bytes(segment.entry_count);
@@ -178,20 +172,6 @@ impl Shard {
         let found = self.segments.live.iter_mut().rev().find(|segment| segment.id == piece.segment);
         if let Some(segment) = found {
             segment.footer = piece.next;
-        }
-    }
-
-    /// Drops the entries of segments whose footer is written and which no rewind can cut into any more.
-    fn forget_entries(&mut self) {
-        let committed = self.committed;
-        for segment in self.segments.live.iter_mut().rev() {
-            let settled = segment.end.is_some_and(|end| end <= committed);
-            if settled && segment.footer == FooterState::Written {
-                if segment.entries.capacity() == 0 {
-                    break;
-                }
-                segment.entries = Vec::new();
-            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::ids::{Epoch, Lsn, Revision};
 use crate::limits::{FRAME_ALIGN, FRAME_HEADER_BYTES};
+use crate::meter;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -36,6 +37,14 @@ pub struct FrameHeader {
 }
 
 const _: () = assert!(size_of::<FrameHeader>() == HEADER_BYTES);
+
+impl FrameHeader {
+    /// Do its lengths fit together, and is its kind known?
+    pub fn is_sound(&self) -> bool {
+        let payload = self.key_len.get() as usize + self.value_len.get() as usize;
+        FrameKind::from_byte(self.kind).is_some() && self.len.get() as usize == padded(HEADER_BYTES + payload)
+    }
+}
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +113,27 @@ pub struct Stamp {
     pub wall_ms: u64,
 }
 
+/// Writes a frame's header, without its checksum, and its key into `out`, whose length is theirs. The value and zeros
+/// up to a multiple of eight follow, and the checksum in front.
+pub(crate) fn encode_head(out: &mut [u8], kind: FrameKind, stamp: Stamp, key: &[u8], value_len: usize) {
+    assert!(key.len() <= usize::from(u16::MAX), "a key's length has 16 bits");
+    assert!(stamp.epoch > Epoch(0) && stamp.lsn.0.is_multiple_of(FRAME_ALIGN), "a frame has a place");
+    let header = FrameHeader {
+        crc: U32::ZERO,
+        len: U32::new(padded(HEADER_BYTES + key.len() + value_len) as u32),
+        kind: kind as u8,
+        flags: 0,
+        key_len: U16::new(key.len() as u16),
+        value_len: U32::new(value_len as u32),
+        epoch: U64::new(stamp.epoch.0),
+        lsn: U64::new(stamp.lsn.0),
+        expiry_ms: U64::new(stamp.expiry_ms),
+        wall_ms: U64::new(stamp.wall_ms),
+    };
+    out[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    out[HEADER_BYTES..].copy_from_slice(key);
+}
+
 /// Writes a whole frame into `out`, whose length is the frame's. `fill` writes the value into the zeroed
 /// place it is given.
 pub fn encode(
@@ -114,26 +144,12 @@ pub fn encode(
     value_len: usize,
     fill: impl FnOnce(&mut [u8]),
 ) {
-    assert!(key.len() <= usize::from(u16::MAX), "a key's length has 16 bits");
     assert!(out.len() == padded(HEADER_BYTES + key.len() + value_len), "the frame fills its place");
-    assert!(stamp.epoch > Epoch(0) && stamp.lsn.0.is_multiple_of(FRAME_ALIGN), "a frame has a place");
-    let header = FrameHeader {
-        crc: U32::ZERO,
-        len: U32::new(out.len() as u32),
-        kind: kind as u8,
-        flags: 0,
-        key_len: U16::new(key.len() as u16),
-        value_len: U32::new(value_len as u32),
-        epoch: U64::new(stamp.epoch.0),
-        lsn: U64::new(stamp.lsn.0),
-        expiry_ms: U64::new(stamp.expiry_ms),
-        wall_ms: U64::new(stamp.wall_ms),
-    };
     let value_at = HEADER_BYTES + key.len();
-    out[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-    out[HEADER_BYTES..value_at].copy_from_slice(key);
+    encode_head(&mut out[..value_at], kind, stamp, key, value_len);
     fill(&mut out[value_at..value_at + value_len]);
     out[value_at + value_len..].fill(0);
+    meter::bytes(out.len());
     let crc = crc32fast::hash(&out[4..]);
     out[..4].copy_from_slice(&crc.to_le_bytes());
 }
@@ -191,15 +207,13 @@ impl<'a> FrameView<'a> {
     pub fn of(bytes: &'a [u8]) -> Option<FrameView<'a>> {
         let header = peek(bytes)?;
         let len = header.len.get() as usize;
-        let payload = header.key_len.get() as usize + header.value_len.get() as usize;
-        let fits = FrameKind::from_byte(header.kind).is_some()
-            && len == padded(HEADER_BYTES + payload)
-            && len <= bytes.len();
+        let fits = header.is_sound() && len <= bytes.len();
         fits.then(|| FrameView { header, bytes: &bytes[..len] })
     }
 
     /// Does the checksum hold?
     pub fn intact(&self) -> bool {
+        meter::bytes(self.bytes.len());
         crc32fast::hash(&self.bytes[4..]) == self.header.crc.get()
     }
 

@@ -11,6 +11,7 @@
 
 use crate::ids::SegmentId;
 use crate::limits::{FRAME_ALIGN, MAX_LIVE_SEGMENTS, MAX_SEGMENT_BYTES};
+use crate::meter;
 use crate::segment::Location;
 
 const PARTITION_BITS: u32 = 14;
@@ -158,6 +159,7 @@ impl Index {
     }
 
     pub fn get(&self, hash: u128) -> Option<Location> {
+        meter::key();
         let (partition, tag) = Self::split(hash);
         let partition = &self.partitions[partition];
         if partition.used == 0 {
@@ -168,6 +170,7 @@ impl Index {
 
     /// Sets the key's location; true if the key is new.
     pub fn put(&mut self, hash: u128, location: Location) -> bool {
+        meter::key();
         self.newest = self.newest.max(location.segment);
         assert!(self.newest.0 - location.segment.0 <= MAX_LIVE_SEGMENTS, "a segment's number has 16 bits");
         let (partition, tag) = Self::split(hash);
@@ -191,6 +194,7 @@ impl Index {
 
     /// Forgets the key; true if it was there.
     pub fn remove(&mut self, hash: u128) -> bool {
+        meter::key();
         let (partition, tag) = Self::split(hash);
         let partition = &mut self.partitions[partition];
         if partition.used == 0 {

@@ -55,6 +55,8 @@ impl Shard {
         assert!(self.end == Lsn(0) || last.is_some() || self.tail() == Lsn(0), "each frame has an epoch");
         assert!(!self.leading || self.rewind.is_none(), "a leader's log is not being cut");
         assert!(!self.leading || self.last_epoch() > Epoch(0), "a leader has an epoch");
+        assert!(self.growing.is_none() || self.leading, "only a leader appends");
+        assert!(self.landing.is_none() || !self.leading, "a leader receives no log");
         if let Some(rewind) = &self.rewind {
             assert!(
                 self.committed <= rewind.to && rewind.to <= self.end,

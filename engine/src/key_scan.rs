@@ -258,17 +258,9 @@ impl Shard {
     /// Where the key's newest frame begins, if that is a put, and what must be committed before that may be
     /// told.
     fn newest_place(&self, key: &[u8], view: View) -> (Option<Lsn>, Lsn) {
-        let hash = self.hasher.hash(key);
-        let bound = match view {
-            View::Newest => Lsn(u64::MAX),
-            View::Committed => self.committed,
-        };
-        match self.overlay.find(hash, bound) {
-            Some(pending) => {
-                let wait = if pending.end > self.committed { pending.end } else { Lsn(0) };
-                (pending.put.then_some(pending.lsn), wait)
-            }
-            None => (self.index.get(hash).and_then(|at| self.segments.lsn_of(at)), Lsn(0)),
+        match self.newest(self.hasher.hash(key), view) {
+            Some(newest) => (newest.put.then_some(newest.lsn), newest.wait),
+            None => (None, Lsn(0)),
         }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! A pure core: bytes and answers of the disk go in, commands to the disk come out. Only `io` and `memory` ask
 //! the kernel for anything. `docs/FORMAT.md` describes every byte on disk. Reading order: `frame`, `segment`,
-//! `log`, `shard`, `invariants`, `write_path`, `turn`, `flush`, `read_path`, `key_scan`, `mend`, `rewind`,
-//! `recover`.
+//! `log`, `shard`, `invariants`, `write_path`, `append_large`, `receive`, `turn`, `flush`, `read_path`,
+//! `large_read`, `large_copy`, `key_scan`, `mend`, `rewind`, `recover`.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
+mod append_large;
 mod cache;
 pub mod disk;
 pub mod error;
@@ -21,15 +22,20 @@ mod invariants;
 pub mod io;
 pub mod key;
 pub mod key_scan;
+mod keys;
+pub mod large_copy;
+pub mod large_read;
 pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod mend;
+pub mod meter;
 pub mod mutants;
+pub mod parts;
 mod pending;
 pub mod pulse;
 mod read_path;
-mod receive;
+pub mod receive;
 pub mod recover;
 mod rewind;
 mod rewind_plan;

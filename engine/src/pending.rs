@@ -75,6 +75,11 @@ impl Overlay {
         Some(pending)
     }
 
+    /// Where the frame of the oldest operation begins and ends.
+    pub fn oldest(&self) -> Option<(Lsn, Lsn)> {
+        self.queue.front().map(|pending| (pending.lsn, pending.end))
+    }
+
     /// # Panics
     /// If it holds what is applied, or what is no longer of the log that ends at `tail`.
     pub fn check(&self, applied: Lsn, tail: Lsn) {

@@ -19,6 +19,8 @@ pub struct Pulse {
     pub committed: Lsn,
     /// The shard was found damaged and is not whole before its log reaches this; 0 if it is whole.
     pub repair_until: Lsn,
+    /// The epoch of an LSN of the lost log at or beyond that; 0 if it is whole, or if that is not known.
+    pub repair_epoch: Epoch,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -31,7 +33,13 @@ struct Raw {
     durable: U64,
     committed: U64,
     repair_until: U64,
+    repair_epoch: U64,
 }
+
+/// What the checksum covers begins here.
+const CHECKED_FROM: usize = 12;
+/// Length of a note without the last field, as earlier versions wrote it.
+const OLDER_BYTES: usize = size_of::<Raw>() - 8;
 
 impl Pulse {
     /// The note as a block to write. All of it lies in one sector.
@@ -44,8 +52,9 @@ impl Pulse {
             durable: U64::new(self.durable.0),
             committed: U64::new(self.committed.0),
             repair_until: U64::new(self.repair_until.0),
+            repair_epoch: U64::new(self.repair_epoch.0),
         };
-        raw.crc = U32::new(crc32fast::hash(&raw.as_bytes()[12..]));
+        raw.crc = U32::new(crc32fast::hash(&raw.as_bytes()[CHECKED_FROM..]));
         let mut block = AlignedBlocks::zeroed(BLOCK as usize);
         block.as_mut_slice()[..size_of::<Raw>()].copy_from_slice(raw.as_bytes());
         block
@@ -54,12 +63,15 @@ impl Pulse {
     /// Reads the note; `None` if there is none.
     pub fn from_block(block: &[u8]) -> Option<Pulse> {
         let (raw, _) = Raw::ref_from_prefix(block).ok()?;
-        let good = raw.magic == MAGIC && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[12..]);
+        let sums = |len: usize| raw.crc.get() == crc32fast::hash(&raw.as_bytes()[CHECKED_FROM..len]);
+        let older = raw.repair_epoch.get() == 0 && sums(OLDER_BYTES);
+        let good = raw.magic == MAGIC && (older || sums(size_of::<Raw>()));
         good.then(|| Pulse {
             epoch: Epoch(raw.epoch.get()),
             durable: Lsn(raw.durable.get()),
             committed: Lsn(raw.committed.get()),
             repair_until: Lsn(raw.repair_until.get()),
+            repair_epoch: Epoch(raw.repair_epoch.get()),
         })
     }
 }

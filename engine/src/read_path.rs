@@ -7,28 +7,58 @@ use crate::ids::{Lsn, Revision};
 use crate::limits::{block_ceil, block_floor};
 use crate::log::BufferRange;
 use crate::mend::Examined;
+use crate::parts::ValueParts;
 use crate::segment::Location;
 use crate::shard::{Decoded, Found, Shard, View};
+use std::sync::Arc;
+
+/// What the log last says about a key.
+pub(crate) struct Newest {
+    pub put: bool,
+    pub at: Location,
+    pub lsn: Lsn,
+    /// What must be committed before that may be told; `Lsn(0)` if nothing.
+    pub wait: Lsn,
+}
 
 impl Shard {
     /// What the log says about `key`. Expiry is the caller's to judge.
     pub fn find(&self, key: &[u8], view: View) -> Found<'_> {
         let hash = self.hasher.hash(key);
+        match self.newest(hash, view) {
+            Some(Newest { put: true, at, lsn, wait }) => self.found_at(at, lsn, key, hash, wait),
+            Some(Newest { put: false, wait, .. }) => Found::Missing { wait },
+            None => Found::Missing { wait: Lsn(0) },
+        }
+    }
+
+    /// The key's newest operation that `view` shows: of the overlay, or else of the index.
+    pub(crate) fn newest(&self, hash: u128, view: View) -> Option<Newest> {
         let bound = match view {
             View::Newest => Lsn(u64::MAX),
             View::Committed => self.committed,
         };
         if let Some(pending) = self.overlay.find(hash, bound) {
             let wait = if pending.end > self.committed { pending.end } else { Lsn(0) };
-            if !pending.put {
-                return Found::Missing { wait };
-            }
-            return self.found_at(pending.location, pending.lsn, key, hash, wait);
+            return Some(Newest { put: pending.put, at: pending.location, lsn: pending.lsn, wait });
         }
-        let Some(location) = self.index.get(hash) else { return Found::Missing { wait: Lsn(0) } };
-        match self.segments.lsn_of(location) {
-            Some(lsn) => self.found_at(location, lsn, key, hash, Lsn(0)),
-            None => Found::Missing { wait: Lsn(0) },
+        let at = self.keys.get(hash)?;
+        let lsn = self.segments.lsn_of(at)?;
+        Some(Newest { put: true, at, lsn, wait: Lsn(0) })
+    }
+
+    /// The large value of `key` at `at`, where [`Shard::find`] said it lies on the disk, if it was
+    /// [kept](Shard::keep_parts): ask this before reading it.
+    pub fn kept_parts(&self, at: Location, key: &[u8]) -> Option<Arc<ValueParts>> {
+        self.cache.parts(self.segments.lsn_of(at)?, self.hasher.hash(key))
+    }
+
+    /// Keeps a large value of `key` that was read from the disk in the value cache: not a copy of it, the memory
+    /// itself.
+    pub fn keep_parts(&mut self, key: &[u8], parts: &Arc<ValueParts>) {
+        let Revision { epoch, lsn } = parts.revision();
+        if self.name_at(lsn).is_some_and(|name| name.epoch == epoch) {
+            self.cache.put_parts(self.hasher.hash(key), parts);
         }
     }
 
@@ -76,17 +106,18 @@ impl Shard {
     }
 
     /// Whole frames of the log buffer from `from` (the start of a frame) on: at most `max` bytes unless the
-    /// first frame alone is longer. `None` if there are none.
+    /// first frame alone is longer. `None` if there are none, or if no frame begins at `from`.
     pub fn send_range(&self, from: Lsn, max: usize) -> Option<BufferRange> {
         if !self.in_buffer(from) || from == self.tail() {
             return None;
         }
         let all = (self.tail().0 - from.0) as usize;
-        if all <= max {
-            return Some(BufferRange { start: from, len: all });
+        let header = frame::peek(self.buffer.bytes(from, HEADER_BYTES.min(all)))?;
+        let first = header.len.get() as usize;
+        if header.lsn.get() != from.0 || !(HEADER_BYTES..=all).contains(&first) {
+            return None;
         }
-        let first = frame::peek(self.buffer.bytes(from, HEADER_BYTES))?.len.get() as usize;
-        let len = frame::whole_frames(self.buffer.bytes(from, max)).max(first);
+        let len = if all <= max { all } else { frame::whole_frames(self.buffer.bytes(from, max)).max(first) };
         Some(BufferRange { start: from, len })
     }
 

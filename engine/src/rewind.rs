@@ -30,6 +30,7 @@ impl Shard {
             return Err(RewindError::BeyondTail { lsn, tail: self.end });
         }
         self.leading = false;
+        self.give_up_begun();
         if lsn == self.end {
             return Ok(());
         }
@@ -138,9 +139,7 @@ impl Shard {
 
     fn finish_cut(&mut self, to: Lsn, kept: &KeptBlock) {
         assert!(self.committed <= to && to <= self.end, "only what is not committed is cut");
-        let at = self.segments.index_at(to);
-        self.segments.live.truncate(at + 1);
-        self.segments.live[at].cut(to);
+        self.segments.cut(to);
         let in_block = to.0 != block_floor(to.0);
         let block = match kept.get() {
             Some(block) => block.as_slice(),
@@ -154,6 +153,6 @@ impl Shard {
         self.durable = to;
         self.opened_at = self.opened_at.min(to);
         self.rewind = None;
-        self.apply();
+        self.note_applied();
     }
 }

@@ -18,10 +18,22 @@ use zerocopy::little_endian::{U32, U128};
 /// What is read at once while going through a segment.
 const WINDOW_BYTES: u64 = 1 << 20;
 
+/// How far the opening of a shard is. Told whenever a stretch of its files has been read, so that whoever waits
+/// can tell long from stuck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryProgress {
+    /// Bytes of segment files that are behind: never falls, never above the total.
+    pub bytes_done: u64,
+    /// Bytes of all segment files.
+    pub bytes_total: u64,
+}
+
 /// What a segment holds.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
+    /// Its operations in log order, unless a footer lists them and nobody will want them again.
     pub entries: Vec<FooterEntry>,
+    pub entry_count: usize,
     pub epochs: Vec<(Epoch, Lsn)>,
     /// The end of its last valid frame.
     pub end: Lsn,
@@ -39,17 +51,47 @@ pub(crate) struct Scanner<'a> {
     window: AlignedBlocks,
     /// What the window holds: segment, offset and length.
     held: (SegmentId, u64, u64),
+    progress: RecoveryProgress,
+    /// The segments that are behind, in bytes of their files.
+    behind: u64,
+    tell: &'a mut dyn FnMut(RecoveryProgress),
 }
 
 impl<'a> Scanner<'a> {
-    pub fn new(options: &'a ShardOptions, storage: &'a dyn LogStorage) -> Scanner<'a> {
+    /// Reads some of `segments` segments, and tells how far it is.
+    pub fn new(
+        options: &'a ShardOptions,
+        storage: &'a dyn LogStorage,
+        segments: usize,
+        tell: &'a mut dyn FnMut(RecoveryProgress),
+    ) -> Scanner<'a> {
         Scanner {
             options,
             storage,
             hasher: KeyHasher::new(options.group),
             window: AlignedBlocks::zeroed(WINDOW_BYTES as usize),
             held: (SegmentId(0), 0, 0),
+            progress: RecoveryProgress {
+                bytes_done: 0,
+                bytes_total: segments as u64 * options.segment_bytes,
+            },
+            behind: 0,
+            tell,
         }
+    }
+
+    /// One segment more is behind.
+    pub fn pass(&mut self) {
+        self.behind += self.options.segment_bytes;
+        assert!(self.behind <= self.progress.bytes_total, "no more segments than were announced");
+        self.advance(0);
+    }
+
+    /// Tells that the segment under way was read up to `offset`, as far as that is news.
+    fn advance(&mut self, offset: u64) {
+        let done = (self.behind + offset).min(self.progress.bytes_total);
+        self.progress.bytes_done = self.progress.bytes_done.max(done);
+        (self.tell)(self.progress);
     }
 
     /// `len` bytes at `offset`, or fewer at the segment's end.
@@ -70,21 +112,39 @@ impl<'a> Scanner<'a> {
             self.held = (segment, 0, 0);
             self.storage.read(segment, start, into).map_err(failed)?;
             self.held = (segment, start, len);
+            (self.tell)(self.progress);
         }
         let from = (offset - self.held.1) as usize;
         Ok(&self.window.as_slice()[from..from + (end - offset) as usize])
     }
 
-    /// What the segment that begins at `base` after epoch `last` holds.
-    pub fn segment(&mut self, id: SegmentId, base: Lsn, last: Epoch) -> Result<Scanned, RecoverError> {
-        match self.footer(id, base, last)? {
-            Some(scanned) => Ok(scanned),
-            None => self.frames(id, base, last),
+    /// What the segment that begins at `base` after epoch `last` holds: `each` is shown its operations in log
+    /// order. If the segment ends at or before `settled` and has its footer, they are not kept.
+    pub fn segment(
+        &mut self,
+        id: SegmentId,
+        base: Lsn,
+        last: Epoch,
+        settled: Lsn,
+        mut each: impl FnMut(&FooterEntry),
+    ) -> Result<Scanned, RecoverError> {
+        if let Some(scanned) = self.footer(id, base, last, settled, &mut each)? {
+            return Ok(scanned);
         }
+        let scanned = self.frames(id, base, last)?;
+        scanned.entries.iter().for_each(each);
+        Ok(scanned)
     }
 
-    /// By the footer; `None` if there is no sound one.
-    fn footer(&mut self, id: SegmentId, base: Lsn, last: Epoch) -> Result<Option<Scanned>, RecoverError> {
+    /// By the footer; `None`, and nothing was shown, if there is no sound one.
+    fn footer(
+        &mut self,
+        id: SegmentId,
+        base: Lsn,
+        last: Epoch,
+        settled: Lsn,
+        each: impl FnMut(&FooterEntry),
+    ) -> Result<Option<Scanned>, RecoverError> {
         let segment_bytes = self.options.segment_bytes;
         let block = self.read(id, segment_bytes - BLOCK, BLOCK)?;
         let Some(footer) = FooterEnd::from_block(block) else { return Ok(None) };
@@ -95,7 +155,6 @@ impl<'a> Scanner<'a> {
         if crc32fast::hash(bytes) != footer.entries_crc {
             return Ok(None);
         }
-        let entries = <[FooterEntry]>::ref_from_bytes(bytes).expect("whole unaligned entries").to_vec();
         let mut before = last;
         for &(epoch, _) in &footer.epochs {
             if epoch <= before {
@@ -103,8 +162,17 @@ impl<'a> Scanner<'a> {
             }
             before = epoch;
         }
-        let epochs = footer.epochs;
-        Ok(Some(Scanned { entries, epochs, end: footer.end, sealed: true, by_footer: true, wall_ms: 0 }))
+        let listed = <[FooterEntry]>::ref_from_bytes(bytes).expect("whole unaligned entries");
+        listed.iter().for_each(each);
+        Ok(Some(Scanned {
+            entries: if footer.end <= settled { Vec::new() } else { listed.to_vec() },
+            entry_count: listed.len(),
+            epochs: footer.epochs,
+            end: footer.end,
+            sealed: true,
+            by_footer: true,
+            wall_ms: 0,
+        }))
     }
 
     /// Frame by frame up to the first place where no valid frame stands.
@@ -140,7 +208,15 @@ impl<'a> Scanner<'a> {
             scanned.wall_ms = scanned.wall_ms.max(header.wall_ms.get());
             scanned.sealed = frame.kind() == FrameKind::Seal;
             scanned.end = lsn.advance(len);
+            if offset / WINDOW_BYTES < (offset + len) / WINDOW_BYTES {
+                self.advance(offset + len);
+            }
         }
+        if scanned.sealed {
+            // What is kept for a while takes no more than it must.
+            scanned.entries.shrink_to_fit();
+        }
+        scanned.entry_count = scanned.entries.len();
         Ok(scanned)
     }
 
@@ -178,8 +254,13 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    /// The first valid frame in its place at or after `from`.
-    pub fn find_frame(&mut self, id: SegmentId, base: Lsn, from: Lsn) -> Result<Option<Lsn>, RecoverError> {
+    /// The first valid frame in its place at or after `from`, and its epoch.
+    pub fn find_frame(
+        &mut self,
+        id: SegmentId,
+        base: Lsn,
+        from: Lsn,
+    ) -> Result<Option<(Lsn, Epoch)>, RecoverError> {
         let mut lsn = Lsn(from.0.next_multiple_of(FRAME_ALIGN));
         loop {
             let offset = DATA_START + (lsn.0 - base.0);
@@ -201,8 +282,8 @@ impl<'a> Scanner<'a> {
             let offset = offset + at as u64;
             if let Some(len) = self.frame_len_at(id, offset)? {
                 let bytes = self.read(id, offset, len)?;
-                if intact_frame(bytes, lsn) {
-                    return Ok(Some(lsn));
+                if let Some(epoch) = intact_frame(bytes, lsn) {
+                    return Ok(Some((lsn, epoch)));
                 }
             }
             lsn = lsn.advance(FRAME_ALIGN);
@@ -210,7 +291,8 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Is a frame here whose epoch is of no concern?
-fn intact_frame(bytes: &[u8], lsn: Lsn) -> bool {
-    frame::FrameView::of(bytes).is_some_and(|frame| frame.intact() && frame.header().lsn.get() == lsn.0)
+/// The epoch of the frame that is here, if there is one.
+fn intact_frame(bytes: &[u8], lsn: Lsn) -> Option<Epoch> {
+    let frame = frame::FrameView::of(bytes).filter(|frame| frame.intact())?;
+    (frame.header().lsn.get() == lsn.0).then(|| Epoch(frame.header().epoch.get()))
 }

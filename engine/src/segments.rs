@@ -45,6 +45,15 @@ pub(crate) enum FooterState {
         crc: u32,
     },
     Written,
+    /// Not written before the next opening: too many were missing to keep what they list.
+    Left,
+}
+
+impl FooterState {
+    /// Is there nothing left to be done for it?
+    pub fn settled(&self) -> bool {
+        matches!(self, FooterState::Written | FooterState::Left)
+    }
 }
 
 pub(crate) const FOOTER_PENDING: FooterState = FooterState::Pending { written: 0, crc: 0 };
@@ -118,9 +127,50 @@ pub(crate) struct Segments {
     pub live: VecDeque<LiveSegment>,
     pub spares: VecDeque<Spare>,
     pub next_id: SegmentId,
+    /// Segments before this one have their footers.
+    footers_from: SegmentId,
+    /// Segments before this one have dropped their entries.
+    entries_from: SegmentId,
 }
 
 impl Segments {
+    pub fn new(live: VecDeque<LiveSegment>, spares: VecDeque<Spare>, next_id: SegmentId) -> Segments {
+        Segments { live, spares, next_id, footers_from: SegmentId(0), entries_from: SegmentId(0) }
+    }
+
+    /// The oldest segment whose footer is not written.
+    pub fn oldest_without_footer(&mut self) -> Option<&LiveSegment> {
+        let from = self.footers_from;
+        let first = self.live.partition_point(|segment| segment.id < from);
+        let segment = self.live.range(first..).find(|segment| !segment.footer.settled())?;
+        self.footers_from = segment.id;
+        Some(segment)
+    }
+
+    /// Drops the entries of segments whose footer is written and which end at or before `committed`: no rewind
+    /// can cut into them any more.
+    pub fn drop_entries(&mut self, committed: Lsn) {
+        let from = self.entries_from;
+        let first = self.live.partition_point(|segment| segment.id < from);
+        for segment in self.live.range_mut(first..) {
+            self.entries_from = segment.id;
+            if !segment.footer.settled() || segment.end.is_none_or(|end| end > committed) {
+                return;
+            }
+            segment.entries = Vec::new();
+        }
+    }
+
+    /// The log ends at `lsn` again, and the segment there is unsealed.
+    pub fn cut(&mut self, lsn: Lsn) {
+        let at = self.index_at(lsn);
+        self.live.truncate(at + 1);
+        self.live[at].cut(lsn);
+        let last = self.live[at].id;
+        self.footers_from = self.footers_from.min(last);
+        self.entries_from = self.entries_from.min(last);
+    }
+
     /// The segment that a byte at `lsn` belongs to: the last that begins at or before it.
     pub fn index_at(&self, lsn: Lsn) -> usize {
         let last = self.live.len() - 1;
@@ -181,7 +231,7 @@ impl Segments {
     /// If the ends of the list contradict themselves. Looks at a few segments only, however many are live.
     pub fn check(&self) {
         let current = self.current();
-        assert!(current.end.is_none() && current.footer != FooterState::Written, "the last takes frames");
+        assert!(current.end.is_none() && !current.footer.settled(), "the last takes frames");
         assert!(current.entries.len() == current.entry_count, "and keeps their list");
         assert!(current.epochs.len() <= MAX_EPOCHS_PER_SEGMENT, "with few epochs");
         assert!(current.id < self.next_id, "numbers are given once");

@@ -5,28 +5,27 @@
 //! [`Shard::disk_done`]. The cursors keep this order at all times:
 //! `applied <= durable <= tail` and `applied <= committed <= tail`.
 
+use crate::append_large::Growing;
 use crate::cache::ValueCache;
 use crate::disk::ReadSpec;
-use crate::error::RecoverError;
 use crate::flights::Flights;
 use crate::history::EpochHistory;
 use crate::ids::{Epoch, GroupId, Lsn, Revision, ShardId};
-use crate::index::Index;
 use crate::key::KeyHasher;
+use crate::keys::Keys;
 use crate::limits::{
-    BLOCK, DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES, MAX_LOG_BUFFER_BYTES,
-    MAX_SEGMENT_BYTES, MAX_VALUE_BYTES, MIN_SEGMENT_BYTES, least_log_buffer_bytes, least_segment_bytes,
+    DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES, SizeError, check_sizes,
     max_frame_bytes,
 };
 use crate::log::{BufferRange, LogBuffer};
 use crate::memory::MirrorBuffer;
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
+use crate::receive::Landing;
 use crate::rewind_plan::Rewind;
 use crate::rewrite::Rewrite;
 use crate::segment::Location;
 use crate::segments::Segments;
-use crate::slot::SLOTS;
 
 /// How a shard is set up.
 #[derive(Clone, Debug)]
@@ -122,9 +121,8 @@ pub struct Shard {
     pub(crate) segments: Segments,
     pub(crate) history: EpochHistory,
     pub(crate) overlay: Overlay,
-    pub(crate) index: Index,
+    pub(crate) keys: Keys,
     pub(crate) cache: ValueCache,
-    pub(crate) keys_in_slot: Box<[u32]>,
     /// The end of the log in memory.
     pub(crate) end: Lsn,
     pub(crate) durable: Lsn,
@@ -137,32 +135,25 @@ pub struct Shard {
     pub(crate) hold: Option<Lsn>,
     pub(crate) leading: bool,
     pub(crate) flights: Flights,
+    /// A large value that is being appended.
+    pub(crate) growing: Option<Growing>,
+    /// What is being received.
+    pub(crate) landing: Option<Landing>,
     pub(crate) rewind: Option<Rewind>,
     pub(crate) mending: Option<Rewrite>,
     /// Not whole before the log reaches this; see [`Shard::damaged`].
     pub(crate) repair_until: Lsn,
+    /// The epoch that the lost log had there or further on; 0 if that is not known.
+    pub(crate) repair_epoch: Epoch,
 }
 
 impl ShardOptions {
     /// Do these and a log buffer of `buffer_bytes` fit together?
     ///
     /// # Errors
-    /// [`RecoverError::Limit`] names the first that does not.
-    pub fn check(&self, buffer_bytes: usize) -> Result<(), RecoverError> {
-        let within = |what, found, min, max| {
-            if (min..=max).contains(&found) {
-                Ok(())
-            } else {
-                Err(RecoverError::Limit { what, found, min, max })
-            }
-        };
-        let least_segment = least_segment_bytes(self.max_value_bytes);
-        let least_buffer = least_log_buffer_bytes(self.max_value_bytes);
-        within("value limit", self.max_value_bytes as u64, 1, MAX_VALUE_BYTES as u64)?;
-        within("segment size", self.segment_bytes, MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)?;
-        within("segment size modulo a block", self.segment_bytes % BLOCK, 0, 0)?;
-        within("segment size", self.segment_bytes, least_segment, MAX_SEGMENT_BYTES)?;
-        within("log buffer", buffer_bytes as u64, least_buffer, MAX_LOG_BUFFER_BYTES)
+    /// As of [`check_sizes`].
+    pub fn check(&self, buffer_bytes: usize) -> Result<(), SizeError> {
+        check_sizes(self.max_value_bytes as u64, self.segment_bytes, buffer_bytes as u64)
     }
 
     /// The largest frame.
@@ -212,24 +203,32 @@ impl Shard {
         self.durable() < self.repair_until
     }
 
+    /// What proves that another log is the one that was lost here: whose byte before this LSN is of this epoch holds all
+    /// of that, because an epoch has one writer (rule 18). `None`: nothing was lost, or that is not known.
+    pub fn lost(&self) -> Option<(Epoch, Lsn)> {
+        (self.repair_until > Lsn(0) && self.repair_epoch > Epoch(0))
+            .then_some((self.repair_epoch, self.repair_until))
+    }
+
     /// The shard caught up with a leader: it holds everything that is committed.
     pub fn repaired(&mut self) {
         self.repair_until = Lsn(0);
+        self.repair_epoch = Epoch(0);
     }
 
     /// Keys in the index, also those that have expired.
     pub fn key_count(&self) -> u64 {
-        self.index.keys()
+        self.keys.count()
     }
 
     /// Keys in the index that belong to this slot.
     pub fn key_count_in_slot(&self, slot: u16) -> u64 {
-        self.keys_in_slot[usize::from(slot % SLOTS)].into()
+        self.keys.count_in_slot(slot)
     }
 
     /// Memory of the index in bytes.
     pub fn index_bytes(&self) -> usize {
-        self.index.memory_bytes()
+        self.keys.memory_bytes()
     }
 
     pub fn options(&self) -> &ShardOptions {
@@ -251,42 +250,61 @@ impl Shard {
         self.hold = lowest;
     }
 
-    /// The group has committed everything below `lsn`.
+    /// The group has committed everything below `lsn`. Readers see it at once; the index is brought up to it by
+    /// [`Shard::apply_some`].
     pub fn commit_to(&mut self, lsn: Lsn) {
         self.committed = self.committed.max(lsn.min(self.tail()));
-        self.apply();
+        self.note_applied();
         assert!(
             self.applied <= self.committed && self.committed <= self.tail(),
             "the cursors keep their order"
         );
     }
 
-    /// Brings the index up to what is both committed and durable.
-    pub(crate) fn apply(&mut self) {
-        let bound = self.committed.min(self.durable());
-        while let Some(pending) = self.overlay.pop(bound) {
-            self.apply_one(pending.hash, pending.location, pending.slot, pending.put);
-        }
-        assert!(self.applied <= bound, "applied {} never falls, to {bound}", self.applied);
-        self.applied = bound;
+    /// Is an operation both committed and durable, and not in the index yet?
+    pub fn unapplied(&self) -> bool {
+        self.overlay.oldest().is_some_and(|(_, end)| end <= self.appliable())
     }
 
-    pub(crate) fn apply_one(&mut self, hash: u128, location: Location, slot: u16, put: bool) {
-        let count = &mut self.keys_in_slot[usize::from(slot % SLOTS)];
-        if put {
-            *count += u32::from(self.index.put(hash, location));
-        } else if self.index.remove(hash) {
-            *count = count.saturating_sub(1);
+    /// Brings the index up to what is both committed and durable, by at most `steps` operations
+    /// ([`crate::limits::APPLY_STEPS`] in a turn). Returns whether there is more to be done. No reader can tell: what
+    /// is not in the index is in the overlay, in which all look first. The log buffer keeps what is not applied, so
+    /// that who is too slow here slows the writers down.
+    pub fn apply_some(&mut self, steps: usize) -> bool {
+        let bound = self.appliable();
+        for _ in 0..steps {
+            let Some(pending) = self.overlay.pop(bound) else { break };
+            self.keys.apply(pending.hash, pending.location, pending.slot, pending.put);
         }
+        self.note_applied();
+        self.unapplied()
+    }
+
+    /// What is applied reaches up to the oldest operation that is not. A batch of which a part is applied counts when
+    /// all of it is.
+    pub(crate) fn note_applied(&mut self) {
+        let bound = self.appliable();
+        let applied = self.overlay.oldest().map_or(bound, |(lsn, _)| lsn.min(bound));
+        self.applied = self.applied.max(applied);
+        assert!(self.applied <= bound, "applied {} does not pass {bound}", self.applied);
+    }
+
+    fn appliable(&self) -> Lsn {
+        self.committed.min(self.durable())
     }
 
     /// What the pulse says now.
     pub(crate) fn pulse_note(&self) -> Pulse {
+        let durable = self.durable();
+        let last = Lsn(durable.0.saturating_sub(1));
+        let (repair_epoch, repair_until) =
+            if self.damaged() { (self.repair_epoch, self.repair_until) } else { Default::default() };
         Pulse {
-            epoch: self.last_epoch(),
-            durable: self.durable(),
-            committed: self.committed.min(self.durable()),
-            repair_until: if self.damaged() { self.repair_until } else { Lsn(0) },
+            epoch: self.history.epoch_at(last).map_or(Epoch(0), |(epoch, _)| epoch),
+            durable,
+            committed: self.committed.min(durable),
+            repair_until,
+            repair_epoch,
         }
     }
 

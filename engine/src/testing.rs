@@ -4,6 +4,8 @@
 //! An operation is a list of stages, each durable before the next; a stage is a set of effects, any of which a
 //! crash may keep or lose. Writes fall into sectors: a sector is written or not, never half.
 
+pub mod meter;
+
 use crate::disk::{DiskCommand, DiskDone, DiskError, DiskWork, LogStorage, ReadSpec};
 use crate::ids::{Lsn, SegmentId};
 use crate::limits::{BLOCK, block_floor};

@@ -36,11 +36,8 @@ pub enum FrameFault {
 /// An epoch rises with an epoch start, or with the seal that a new leader writes because its epoch start no
 /// longer fits into the segment: its predecessor's epoch is not its to write in (rule 18).
 pub fn check_frame(bytes: &[u8], at: Lsn, last: Epoch, limit: Epoch) -> Result<FrameView<'_>, FrameFault> {
-    let Some(header) = crate::frame::peek(bytes) else { return Err(FrameFault::Short) };
+    let header = begun_frame(bytes)?;
     let len = header.len.get() as usize;
-    if len < HEADER_BYTES || !len.is_multiple_of(FRAME_ALIGN as usize) {
-        return Err(if is_zero(header) { FrameFault::Empty } else { FrameFault::Malformed });
-    }
     if len > bytes.len() {
         return Err(FrameFault::Short);
     }
@@ -51,6 +48,38 @@ pub fn check_frame(bytes: &[u8], at: Lsn, last: Epoch, limit: Epoch) -> Result<F
     if !frame.intact() && !lacks(Mutant::AcceptsTornFrames) {
         return Err(FrameFault::Checksum);
     }
+    check_epoch(header, last, limit)?;
+    if !frame.batch_is_sound() {
+        return Err(FrameFault::Malformed);
+    }
+    Ok(frame)
+}
+
+/// Checks what can be told of the frame for the place `at` from its header alone; the rest need not be there. As
+/// [`check_frame`]. Returns the frame's length.
+pub(crate) fn check_begun(bytes: &[u8], at: Lsn, last: Epoch, limit: Epoch) -> Result<u64, FrameFault> {
+    let header = begun_frame(bytes)?;
+    if !header.is_sound() {
+        return Err(FrameFault::Malformed);
+    }
+    if header.lsn.get() != at.0 {
+        return Err(FrameFault::WrongPlace(Lsn(header.lsn.get())));
+    }
+    check_epoch(header, last, limit)?;
+    Ok(header.len.get().into())
+}
+
+/// The header at the front of `bytes`, whose length is one.
+fn begun_frame(bytes: &[u8]) -> Result<&FrameHeader, FrameFault> {
+    let header = crate::frame::peek(bytes).ok_or(FrameFault::Short)?;
+    let len = header.len.get() as usize;
+    if len < HEADER_BYTES || !len.is_multiple_of(FRAME_ALIGN as usize) {
+        return Err(if is_zero(header) { FrameFault::Empty } else { FrameFault::Malformed });
+    }
+    Ok(header)
+}
+
+fn check_epoch(header: &FrameHeader, last: Epoch, limit: Epoch) -> Result<(), FrameFault> {
     let found = Epoch(header.epoch.get());
     if found < last || found == Epoch(0) {
         return Err(FrameFault::EpochFell { found, last });
@@ -58,13 +87,11 @@ pub fn check_frame(bytes: &[u8], at: Lsn, last: Epoch, limit: Epoch) -> Result<F
     if found > limit {
         return Err(FrameFault::EpochTooHigh { found, limit });
     }
-    if found > last && !matches!(frame.kind(), FrameKind::EpochStart | FrameKind::Seal) {
+    let starts = matches!(FrameKind::from_byte(header.kind), Some(FrameKind::EpochStart | FrameKind::Seal));
+    if found > last && !starts {
         return Err(FrameFault::EpochRose { found });
     }
-    if frame.kind() == FrameKind::Batch && !frame.batch_is_sound() {
-        return Err(FrameFault::Malformed);
-    }
-    Ok(frame)
+    Ok(())
 }
 
 fn is_zero(header: &FrameHeader) -> bool {

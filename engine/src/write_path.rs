@@ -34,6 +34,7 @@ impl Shard {
         if epoch <= last {
             return Err(AppendError::OldEpoch { epoch, last });
         }
+        self.give_up_begun();
         // What was received but is not known to be committed may fill the log buffer, and only this epoch can
         // commit it: from here on it need not stay there.
         self.opened_at = self.end;
@@ -51,12 +52,7 @@ impl Shard {
     /// # Panics
     /// If `ops` is empty.
     pub fn append(&mut self, ops: &[Op<'_>], wall_ms: u64) -> Result<Lsn, AppendError> {
-        if self.rewind.is_some() {
-            return Err(AppendError::Rewinding);
-        }
-        if !self.leading {
-            return Err(AppendError::NotLeading);
-        }
+        self.may_append()?;
         let epoch = self.last_epoch();
         let mut batch_value = 0;
         for op in ops {
@@ -81,6 +77,17 @@ impl Shard {
         let end = self.push_frame(kind, stamp, len, key, value.len(), |place| place.copy_from_slice(value));
         self.register(key, lsn, end, kind == FrameKind::Put);
         Ok(end)
+    }
+
+    /// Can anything be appended at the moment?
+    pub(crate) fn may_append(&self) -> Result<(), AppendError> {
+        if self.rewind.is_some() {
+            return Err(AppendError::Rewinding);
+        }
+        if !self.leading {
+            return Err(AppendError::NotLeading);
+        }
+        if self.growing.is_some() { Err(AppendError::Busy) } else { Ok(()) }
     }
 
     fn append_batch(
@@ -117,7 +124,7 @@ impl Shard {
     /// Makes sure that a frame of `len` bytes can be appended at the end of the log, sealing the segment if
     /// it is full. The seal carries the epoch of the frame that needs it: a new leader's, if it is the epoch
     /// start (rule 18).
-    fn make_room(
+    pub(crate) fn make_room(
         &mut self,
         epoch: Epoch,
         len: u64,
@@ -134,6 +141,8 @@ impl Shard {
         if fits {
             return Ok(());
         }
+        // The one before may have gone in this very turn.
+        self.segments.want_spare();
         match self.segments.spares.front().map(|spare| spare.file) {
             Some(FileState::Ready) => {}
             Some(FileState::NoSpace) => return Err(AppendError::DiskFull),

@@ -253,6 +253,9 @@ impl Overseer {
         let me = self.options.me;
         let was_stopping = self.stopping(me);
         self.node.progress = progress;
+        if self.waits_for_disk() {
+            self.node.waited_at = Some(self.now);
+        }
         if self.stopping(me) != was_stopping {
             // The others wait for this to know what the end of this node means.
             (self.beat_now, self.view_dirty) = (true, true);

@@ -51,6 +51,8 @@ pub(super) struct OwnNode {
     pub hung: bool,
     pub killed: bool,
     pub progress: Vec<ShardProgress>,
+    /// When it was last seen to wait for its disk.
+    pub waited_at: Option<Nanos>,
     /// When every shard had first reported to be up.
     pub up_since: Option<Nanos>,
 }
@@ -134,11 +136,18 @@ impl Overseer {
     /// Whether the own node stands still itself, or waits for its disk: then what looks like the end of the leader
     /// may be a stall that both share.
     pub(super) fn hampered(&self, shard: ShardId) -> bool {
+        let stands = !self.detector.is_lively(shard, &self.options.timing);
+        // The leader's disk may be back as well, a moment later: it is given the time to have its lease renewed.
+        let waited = self.node.waited_at.is_some_and(|at| self.now.since(at) < self.options.timing.lease);
+        !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || waited)
+    }
+
+    /// Whether the own node has been waiting for its disk.
+    pub(super) fn waits_for_disk(&self) -> bool {
         let waits = |p: &ShardProgress| {
             p.disk_waiting_since != Nanos(0) && self.now.since(p.disk_waiting_since) > DISK_STALL
         };
-        let stands = !self.detector.is_lively(shard, &self.options.timing);
-        !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || self.node.progress.iter().any(waits))
+        self.node.progress.iter().any(waits)
     }
 
     /// Whether the leader of `configuration` is alive as far as its warden says, and its lease is withheld by it.

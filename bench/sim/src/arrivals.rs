@@ -6,11 +6,14 @@ use crate::shell::input::Input;
 use crate::shell::receiver::Receiver;
 use crate::world::{Caller, What, World};
 use agency::ids::NodeId;
-use node::events::{ConnId, LinkId};
+use engine::ids::ShardId;
+use node::events::{ConnId, Face, LinkId};
 use node::replication::message;
 
 /// Accepted links are numbered from here, connected ones by the core from 1.
 const ACCEPTED: u64 = 1 << 63;
+/// What the kernel hands over at a time.
+const RECEIVE_BYTES: usize = 64 << 10;
 /// How long the sockets of a dead process stay.
 const TEAR_DOWN: u64 = 5_000_000;
 /// What a reset takes to come back.
@@ -50,9 +53,12 @@ impl World {
                 Owner::Unannounced { .. } => self.unannounced_bytes(connection, side, bytes),
                 Owner::Link { host, shard, link, .. } => self.link_bytes(host, shard, link, bytes),
                 Owner::Served { host, shard, conn, .. } => {
-                    self.input(host, shard, Input::ClientBytes { conn, bytes });
+                    for piece in bytes.chunks(RECEIVE_BYTES) {
+                        self.input(host, shard, Input::ClientBytes { conn, bytes: piece.to_vec() });
+                    }
                 }
                 Owner::Client { client } => self.client_bytes(client, connection, bytes),
+                Owner::Guest { guest } => self.guest_bytes(guest, connection, &bytes),
                 Owner::Warden { .. } => {}
             },
         }
@@ -94,6 +100,7 @@ impl World {
                 }
             }
             Owner::Client { client } => self.client_closed(client, connection),
+            Owner::Guest { guest } => self.guest_closed(guest, connection),
         }
     }
 
@@ -105,7 +112,7 @@ impl World {
         let (host, life) = (*host, *life);
         let receiver = std::mem::take(receiver);
         let Some(shard) = message::shard_of(&header) else { return self.hang_up(connection, side) };
-        let shard = engine::ids::ShardId(shard.0);
+        let shard = ShardId(shard.0);
         let Some(actor) =
             self.hosts[host].living(life).and_then(|node| node.shards.get_mut(usize::from(shard.0)))
         else {
@@ -162,6 +169,7 @@ impl World {
         let from = match caller {
             Caller::Link { host, .. } => host,
             Caller::Client { client, .. } => self.scenario.members() + client,
+            Caller::Guest { guest, .. } => self.scenario.members() + self.scenario.clients + guest,
         };
         let back = self.network.arrival(Plane::Data, to, from, self.now, &mut self.dice);
         let life = self.hosts[to].node_life;
@@ -169,7 +177,8 @@ impl World {
         if !self.hosts[to].up || back > self.now + CONNECT_TIMEOUT {
             return self.later(CONNECT_TIMEOUT, What::KnockFailed { caller });
         }
-        if !open {
+        let crowded = self.hosts[to].crowded_until > self.now && !matches!(caller, Caller::Link { .. });
+        if !open || crowded {
             return self.at(back, What::KnockFailed { caller });
         }
         match caller {
@@ -188,17 +197,40 @@ impl World {
                 if !self.client_expects(client, serial) {
                     return;
                 }
-                let Some(node) = &mut self.hosts[to].node else { return };
-                node.next_conn += 1;
-                let conn = ConnId(node.next_conn);
-                let served = Owner::Served { host: to, life, shard, conn };
-                let connection = self.network.open((from, Owner::Client { client }), (to, served));
-                node.shards[usize::from(shard.0)].conns.insert(conn, (connection, face));
-                let port = self.scenario.port(to, face, shard);
-                self.input(to, shard, Input::ClientOpened { conn, face, port });
-                self.client_connected(client, connection);
+                if let Some(connection) = self.serve_caller(Owner::Client { client }, from, to, face, shard) {
+                    self.client_connected(client, connection);
+                }
+            }
+            Caller::Guest { guest, serial, face, shard } => {
+                if !self.guest_expects(guest, serial) {
+                    return;
+                }
+                if let Some(connection) = self.serve_caller(Owner::Guest { guest }, from, to, face, shard) {
+                    self.guest_connected(guest, connection);
+                }
             }
         }
+    }
+
+    /// A node takes a caller's connection.
+    fn serve_caller(
+        &mut self,
+        caller: Owner,
+        from: usize,
+        to: usize,
+        face: Face,
+        shard: ShardId,
+    ) -> Option<u64> {
+        let life = self.hosts[to].node_life;
+        let node = self.hosts[to].node.as_mut()?;
+        node.next_conn += 1;
+        let conn = ConnId(node.next_conn);
+        let served = Owner::Served { host: to, life, shard, conn };
+        let connection = self.network.open((from, caller), (to, served));
+        node.shards[usize::from(shard.0)].conns.insert(conn, (connection, face));
+        let port = self.scenario.port(to, face, shard);
+        self.input(to, shard, Input::ClientOpened { conn, face, port });
+        Some(connection)
     }
 
     pub fn knock_failed(&mut self, caller: Caller) {
@@ -211,6 +243,11 @@ impl World {
             Caller::Client { client, serial, .. } => {
                 if self.client_expects(client, serial) {
                     self.client_refused(client);
+                }
+            }
+            Caller::Guest { guest, serial, .. } => {
+                if self.guest_expects(guest, serial) {
+                    self.guest_refused(guest);
                 }
             }
         }

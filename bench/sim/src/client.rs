@@ -42,6 +42,8 @@ pub struct Client {
     pub greeted: bool,
     /// To be sent again.
     pub again: Option<Again>,
+    /// A key to be written once more, because nobody answered.
+    pub rewrite: Option<Vec<u8>>,
     /// Keys still to be read at the end.
     pub audit: Vec<Vec<u8>>,
     pub answered_writes: Vec<u64>,
@@ -63,6 +65,7 @@ impl Client {
             http: scenario.is_http(number),
             greeted: false,
             again: None,
+            rewrite: None,
             audit: Vec::new(),
             answered_writes: vec![0; usize::from(scenario.shards)],
             refused_at: vec![0; usize::from(scenario.shards)],

@@ -19,6 +19,7 @@ impl World {
                 // Who does not answer may no longer lead.
                 let other = self.dice.below(self.scenario.data_nodes as u64) as usize;
                 self.clients[client].leaders.fill(other);
+                self.client_gives_up(client, connection);
                 self.drop_connection(client, connection);
                 self.client_closed(client, connection);
             }

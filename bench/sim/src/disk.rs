@@ -78,6 +78,9 @@ pub struct SimDisk {
     mutant: Option<Mutant>,
     /// Reported as done, but not yet on the device: the operations, oldest first.
     unwritten: VecDeque<Vec<Vec<Effect>>>,
+    /// What a dead process had under way and is not on the device yet, and until when.
+    late: Vec<Effect>,
+    pub late_until: u64,
     /// The newest pulse that is surely on the device: only a cut syncs it.
     synced_pulse: Option<Vec<u8>>,
 }
@@ -94,6 +97,8 @@ impl SimDisk {
             strange: false,
             mutant,
             unwritten: VecDeque::new(),
+            late: Vec::new(),
+            late_until: 0,
             synced_pulse: None,
         }
     }
@@ -118,6 +123,11 @@ impl SimDisk {
     /// Whether whatever is submitted hangs.
     pub fn hangs(&self) -> bool {
         self.stalled_until == FOR_EVER
+    }
+
+    /// It hangs no more.
+    pub fn heal(&mut self) {
+        self.stalled_until = 0;
     }
 
     /// Whether no failure is set.
@@ -225,6 +235,7 @@ impl SimDisk {
     pub fn roll_back(&mut self, to: Snapshot) {
         let max_segments = self.device.memory.max_segments;
         self.strange = true;
+        self.late.clear();
         self.device.memory = to.memory;
         self.device.memory.max_segments = max_segments;
         self.synced_pulse = to.synced_pulse;
@@ -238,6 +249,13 @@ impl SimDisk {
 
     /// Whoever waited for operations is gone: each of them happened wholly, in part, or not at all.
     pub fn abandon(&mut self, dice: &mut Dice) {
+        self.abandon_until(0, dice);
+    }
+
+    /// The same, and what happens of them happens by `until`.
+    pub fn abandon_until(&mut self, until: u64, dice: &mut Dice) {
+        self.land();
+        self.late_until = until;
         self.unwritten.clear();
         for flight in self.device.take_all() {
             let creates = matches!(flight.op.work, DiskWork::PrepareSegment { .. });
@@ -246,6 +264,17 @@ impl SimDisk {
             }
             self.apply_part(&flight.op, &flight.stages, dice);
         }
+        if until == 0 {
+            self.land();
+        }
+    }
+
+    /// What a dead process had under way is on the device.
+    pub fn land(&mut self) {
+        for effect in std::mem::take(&mut self.late) {
+            self.device.memory.apply(&effect);
+        }
+        self.late_until = 0;
     }
 
     /// The power failed: what was never synced may be gone.
@@ -272,18 +301,27 @@ impl SimDisk {
             0 => {}
             1 => {
                 self.note_synced(op, stages);
-                stages.iter().flatten().for_each(|effect| self.device.memory.apply(effect));
+                stages.iter().flatten().for_each(|effect| self.happen(effect));
             }
             _ => {
                 let whole = dice.below(stages.len() as u64) as usize;
                 self.note_synced(op, &stages[..whole]);
-                stages[..whole].iter().flatten().for_each(|effect| self.device.memory.apply(effect));
+                stages[..whole].iter().flatten().for_each(|effect| self.happen(effect));
                 for effect in stages.get(whole).into_iter().flatten() {
                     if dice.one_in(2) {
-                        self.device.memory.apply(effect);
+                        self.happen(effect);
                     }
                 }
             }
+        }
+    }
+
+    /// It is on the device, now or later.
+    fn happen(&mut self, effect: &Effect) {
+        if self.late_until > 0 {
+            self.late.push(effect.clone());
+        } else {
+            self.device.memory.apply(effect);
         }
     }
 

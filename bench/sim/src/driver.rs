@@ -57,15 +57,13 @@ impl World {
             }
             What::LinkGone { host, life, shard, link } => self.link_gone(host, life, shard, link),
             What::Notice { host, life, incarnation } => self.notice(host, life, incarnation),
-            What::Kill { host, incarnation } => {
-                if self.hosts[host].node.as_ref().is_some_and(|node| node.incarnation == incarnation) {
-                    self.kill_node(host, "its warden killed it");
-                }
-            }
+            What::Kill { host, incarnation } => self.kill_arrives(host, incarnation),
+            What::Landed { host, shard, life } => self.late_writes_land(host, shard, life),
             What::Respawn { host, life } => self.respawn(host, life),
             What::Recovered { host, life } => self.recovered(host, life),
             What::StartWarden { host } => self.start_warden(host),
             What::Client { client, serial } => self.client_step(client, serial),
+            What::Guest { guest, serial } => self.guest_step(guest, serial),
             What::Nemesis => self.strike(),
             What::Trapped { host, life } => self.trapped(host, life),
             What::RestartInOrder { host } => self.restart_in_order(host),

@@ -43,7 +43,17 @@ pub enum Fault {
     /// Messages of the agency are lost, late or doubled for a while.
     LoseMessages,
     StallDisk,
+    /// All disks of a host stall: it has one device.
+    StallHost,
+    /// All disks of all hosts stall: they share one device.
+    StallAll,
     HangDisk,
+    /// A node's threads are in the kernel, and a kill takes no effect before they come back.
+    StickNode,
+    /// Nobody is let in: a node has no descriptors left but those that it keeps for itself.
+    NoDescriptors,
+    /// A host stands still, and its clock with it: a virtual machine that is paused.
+    StopClock,
     WriteError,
     ReadError,
     FullDisk,
@@ -56,10 +66,12 @@ pub enum Fault {
     LoseWrite,
     MisdirectWrite,
     RollBack,
+    /// A node's directory is emptied; its warden lives on.
+    WipeDirectory,
 }
 
 /// Kinds that any run may have.
-pub const COMMON: [Fault; 33] = [
+pub const COMMON: [Fault; 38] = [
     Fault::KillNode,
     Fault::KillWarden,
     Fault::LosePower,
@@ -87,7 +99,12 @@ pub const COMMON: [Fault; 33] = [
     Fault::HalfOpen,
     Fault::LoseMessages,
     Fault::StallDisk,
+    Fault::StallHost,
+    Fault::StallAll,
     Fault::HangDisk,
+    Fault::StickNode,
+    Fault::NoDescriptors,
+    Fault::StopClock,
     Fault::WriteError,
     Fault::ReadError,
     Fault::FullDisk,
@@ -96,8 +113,15 @@ pub const COMMON: [Fault; 33] = [
 ];
 
 /// Kinds of runs that damage disks.
-pub const DAMAGING: [Fault; 6] =
-    [Fault::LoseDisk, Fault::FlipBit, Fault::Rot, Fault::LoseWrite, Fault::MisdirectWrite, Fault::RollBack];
+pub const DAMAGING: [Fault; 7] = [
+    Fault::LoseDisk,
+    Fault::FlipBit,
+    Fault::Rot,
+    Fault::LoseWrite,
+    Fault::MisdirectWrite,
+    Fault::RollBack,
+    Fault::WipeDirectory,
+];
 
 /// A moment that a kill waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,19 @@
 //! What each kind of fault does to processes, links and clocks. A disk's failures are here too; what damages
 //! its contents is in `spoil`.
 
+use crate::clock::Clock;
 use crate::fault::{Fault, Trap};
 use crate::mutants::Mutant;
 use crate::nemesis::{MS, Nemesis, SECOND};
 use crate::network::{Owner, Plane};
 use crate::shell::input::Input;
 use crate::world::{What, World};
+use agency::ids::Incarnation;
 use engine::ids::ShardId;
+use std::ops::RangeInclusive;
+
+/// For how long a device stands still.
+const STALL: (u64, u64) = (50 * MS, 5 * SECOND);
 
 impl World {
     pub fn inflict(&mut self, kind: Fault) {
@@ -56,7 +62,24 @@ impl World {
             | Fault::Rot
             | Fault::LoseWrite
             | Fault::MisdirectWrite
-            | Fault::RollBack => self.spoil(kind, data, shard),
+            | Fault::RollBack
+            | Fault::WipeDirectory => self.spoil(kind, data, shard),
+            Fault::StallHost => self.stall_disks(data..=data),
+            Fault::StallAll => self.stall_disks(0..=self.scenario.data_nodes - 1),
+            Fault::StickNode => self.stick_node(data, span),
+            Fault::NoDescriptors => {
+                self.say(data, format_args!("fault: no descriptors for {} ms", span / MS));
+                self.hosts[data].crowded_until = self.now + span;
+            }
+            Fault::StopClock if self.scenario.beyond_margin() => {
+                let me = &mut self.hosts[any];
+                let (shows, drift) = (me.clock.local(self.now).0, self.scenario.drift(&mut self.dice));
+                me.clock = Clock::new(self.now + span, shows, drift);
+                self.pause_node(any, span);
+                self.pause_warden(any, span);
+            }
+            // Leases are counted by clocks that go on.
+            Fault::StopClock => {}
             Fault::StallDisk | Fault::HangDisk | Fault::WriteError | Fault::ReadError | Fault::FullDisk => {
                 self.fail_disk(kind, data, shard, span);
             }
@@ -165,6 +188,45 @@ impl World {
         }
     }
 
+    /// The devices under these hosts stand still.
+    fn stall_disks(&mut self, hosts: RangeInclusive<usize>) {
+        let span = self.dice.magnitude(STALL.0, STALL.1);
+        self.stall(hosts, span);
+    }
+
+    pub fn stall(&mut self, hosts: RangeInclusive<usize>, span: u64) {
+        for host in hosts {
+            self.say(host, format_args!("fault: its disks stall for {} ms", span / MS));
+            for disk in &mut self.hosts[host].disks {
+                disk.stalled_until = disk.stalled_until.max(self.now + span);
+            }
+        }
+    }
+
+    /// A node's threads wait in the kernel.
+    pub fn stick_node(&mut self, host: usize, span: u64) {
+        let until = self.now + span;
+        self.say(host, format_args!("fault: node sticks in the kernel for {} ms", span / MS));
+        if let Some(node) = &mut self.hosts[host].node {
+            (node.paused_until, node.stuck_until) = (until, until);
+        }
+    }
+
+    /// A warden's kill takes effect, unless the process sticks in the kernel.
+    pub fn kill_arrives(&mut self, host: usize, incarnation: Incarnation) {
+        let now = self.now;
+        let Some(node) = &mut self.hosts[host].node else { return };
+        if node.incarnation != incarnation {
+            return;
+        }
+        if node.stuck_until > now {
+            node.killed = true;
+            let until = node.stuck_until;
+            return self.at(until, What::Kill { host, incarnation });
+        }
+        self.kill_node(host, "its warden killed it");
+    }
+
     fn old_notice(&mut self, host: usize) {
         let life = self.hosts[host].warden_life;
         let newest = self.hosts[host].incarnation;
@@ -195,7 +257,7 @@ impl World {
         }
     }
 
-    fn stop_node(&mut self, host: usize) {
+    pub fn stop_node(&mut self, host: usize) {
         self.say(host, format_args!("fault: told to stop"));
         for shard in (0..self.scenario.shards).map(ShardId) {
             self.input(host, shard, Input::Stop);
@@ -246,7 +308,7 @@ impl World {
             Owner::Warden { host: h, .. } | Owner::Link { host: h, .. } | Owner::Served { host: h, .. } => {
                 *h == host
             }
-            Owner::Unannounced { .. } | Owner::Client { .. } => false,
+            Owner::Unannounced { .. } | Owner::Client { .. } | Owner::Guest { .. } => false,
         })
     }
 }

@@ -5,15 +5,16 @@
 
 use crate::clock::Clock;
 use crate::disk::{SimDisk, Snapshot};
+use crate::mutants::Mutant;
 use crate::shell::input::Input;
 use crate::shell::receiver::Receiver;
 use agency::events::Event as WardenEvent;
 use agency::ids::{Incarnation, MAX_MEMBERS, Nanos};
 use agency::overseer::Overseer;
-use agency::shard::{ShardProgress, ShardRequest, ShardUpdate};
+use agency::shard::{ShardProgress, ShardRequest, ShardUpdate, Standing};
 use agency::view::ClusterView;
 use node::Node;
-use node::events::{ConnId, Face, Lease, LinkId};
+use node::events::{Command, ConnId, Face, Lease, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub struct Host {
     pub node_life: u64,
     /// Whether it has power.
     pub up: bool,
+    /// Until when its node has no descriptors for clients.
+    pub crowded_until: u64,
 }
 
 /// A warden's process.
@@ -73,6 +76,9 @@ pub struct NodeProcess {
     pub page: Page,
     pub shards: Vec<Actor>,
     pub paused_until: u64,
+    /// Until when a kill takes no effect, and whether one waits.
+    pub stuck_until: u64,
+    pub killed: bool,
     /// Shards that stopped in order.
     pub stopped: usize,
     pub next_conn: u64,
@@ -93,6 +99,20 @@ pub struct Actor {
     pub conns: BTreeMap<ConnId, (u64, Face)>,
     /// What the clock showed a turn whose thread then stood still.
     pub turn_began: Option<Nanos>,
+    /// The turn that is under way, if it takes time.
+    pub turn: Option<Turn>,
+    /// When it began.
+    pub began_at: u64,
+    /// Until when the thread works on it.
+    pub busy_until: u64,
+}
+
+/// A turn under way, with what is to be carried out when it is over.
+pub enum Turn {
+    /// All that had come was handed to the core; the clock showed this before.
+    Handed { began: Nanos, commands: Vec<Command> },
+    /// The core has finished it.
+    Finished { commands: Vec<Command> },
 }
 
 /// A replication connection as the shell sees it.
@@ -126,9 +146,26 @@ impl NodeProcess {
             page: Page::new(shards),
             shards: (0..shards).map(|_| Actor { turn_at: u64::MAX, ..Actor::default() }).collect(),
             paused_until: 0,
+            stuck_until: 0,
+            killed: false,
             stopped: 0,
             next_conn: 0,
         }
+    }
+
+    /// What its shards say, and what their threads do while their words stand still. Whether they do is for the
+    /// detector to compare.
+    pub fn looked_at(&self, now: u64, mutant: Option<Mutant>) -> Vec<ShardProgress> {
+        let standing = |actor: &Actor| match actor {
+            _ if mutant == Some(Mutant::KillsWorkers) => Standing::Stopped,
+            _ if self.stuck_until > now => Standing::InKernel,
+            _ if self.paused_until > now => Standing::Stopped,
+            actor if actor.busy_until > now => Standing::Working,
+            // In its ring, but before it is recovered.
+            _ => Standing::Moving,
+        };
+        let looks = self.page.progress.iter().zip(&self.shards);
+        looks.map(|(said, actor)| ShardProgress { standing: standing(actor), ..*said }).collect()
     }
 
     /// Every shard is recovered and its ports are open.

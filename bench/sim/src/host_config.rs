@@ -3,7 +3,7 @@
 use agency::ids::{NodeId, NodeSet};
 use agency::timing::Timing;
 use engine::ids::GroupId;
-use node::settings::{Ack, HttpSettings, Member, Settings};
+use node::settings::{Ack, ClientMemory, CopySettings, HttpSettings, Member, Settings};
 use std::ops::{Deref, DerefMut};
 
 /// One member of the group.
@@ -43,7 +43,9 @@ impl HostConfig {
                 root_password_hash: None,
                 max_value_bytes: 32 << 10,
                 max_clients: 10_000,
+                memory: ClientMemory::default(),
                 evict_after: Timing::default().evict_after,
+                copies: CopySettings::default(),
                 http: HttpSettings::default(),
                 members,
             },

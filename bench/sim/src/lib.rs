@@ -3,14 +3,15 @@
 //!
 //! Reading order, from what needs nothing to what ties all together:
 //!
-//! * `random`, `trace`, `clock`, `fault` (kinds of faults), `mutants`, `scenario` (what a seed stands for);
+//! * `random`, `trace`, `clock`, `fault` (kinds of faults), `mutants`, `work` (what a
+//!   turn costs), `scenario` (what a seed stands for);
 //! * [`shell`]: the virtual shell of a node, which the stories and the fuzz targets use as well;
 //! * `disk`, `network`, `host`, `client`, `nemesis`, `checkers` (one property a file): the parts of the world, each
 //!   by itself;
 //! * `world`: the clock, what is to happen, and the parts; it knows nothing of those who act in it;
 //! * `post` and `wires` (what goes out), `targets` and `traps` (what a fault may strike, and when);
 //! * `devices`, `links`, `lives`, `nodes`, `wardens`: the hosts' processes; `requests`, `resp_clients`,
-//!   `http_clients`, `clients`; `arrivals`: what comes in, to whom;
+//!   `http_clients`, `clients`; `crowd`: clients that are a burden; `arrivals`: what comes in, to whom;
 //! * `spoil`, `faults`, `strikes`: the nemesis acts;
 //! * `driver`: lets time pass; `trials` (single faults whose outcome is known); `verdict`: a whole run.
 //!
@@ -22,6 +23,7 @@ mod checkers;
 mod client;
 mod clients;
 mod clock;
+mod crowd;
 mod devices;
 mod disk;
 mod driver;
@@ -52,6 +54,7 @@ mod trials;
 mod verdict;
 mod wardens;
 mod wires;
+mod work;
 mod world;
 
 pub use scenario::Scenario;

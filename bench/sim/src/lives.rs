@@ -1,6 +1,7 @@
 //! How a node's process begins and ends.
 
 use crate::fault::Trap;
+use crate::mutants::Mutant;
 use crate::network::Owner;
 use crate::post::TURN_SPREAD;
 use crate::shell::open;
@@ -11,14 +12,30 @@ use engine::ids::ShardId;
 
 /// How long after its death a process's sockets are torn down.
 const TEAR_DOWN: (u64, u64) = (3_000_000, 12_000_000);
+/// For how long the kernel goes on writing for a process that died.
+const LATE: (u64, u64) = (50_000, 200_000_000);
 /// How long the death notice takes.
 const NOTICE: (u64, u64) = (50_000, 150_000);
 /// A member that lost acknowledged writes leaves the in-sync set within this, in an otherwise calm world.
 const NOTICED_WITHIN: u64 = 5_000_000_000;
 
 impl World {
+    pub fn late_writes_land(&mut self, host: usize, shard: ShardId, life: u64) {
+        if let Some(disk) = self.hosts[host].disks.get_mut(usize::from(shard.0))
+            && disk.late_until == self.now
+        {
+            disk.land();
+            self.say(host, format_args!("what life {life} had under way for shard {} has landed", shard.0));
+        }
+    }
+
     pub fn recovered(&mut self, host: usize, life: u64) {
         let config = self.configs[host].clone();
+        // A file is read only when the kernel has nothing more to write to it for a process that died.
+        let landed = self.hosts[host].disks.iter().map(|disk| disk.late_until).max().unwrap_or(0);
+        if landed > self.now && self.scenario.mutant != Some(Mutant::ReadsTooEarly) {
+            return self.at(landed + 1, What::Recovered { host, life });
+        }
         let Some(node) = self.hosts[host].living(life) else { return };
         let incarnation = node.incarnation;
         let mut cores = Vec::new();
@@ -96,14 +113,21 @@ impl World {
         let life = self.hosts[host].node_life;
         let Some(node) = self.hosts[host].node.take() else { return };
         self.say(host, format_args!("node incarnation {} ends: {why}", node.incarnation.0));
+        let verdict = self.checkers.steady.ended(host, why);
+        self.judge("steady", verdict);
         let me = &mut self.hosts[host];
         me.node_life += 1;
         let powered = me.up;
+        let late = powered && self.scenario.late_writes && self.dice.one_in(2);
+        let until = if late { self.now + self.dice.between(LATE.0, LATE.1) } else { 0 };
         for disk in &mut me.disks {
-            disk.abandon(&mut self.dice);
+            disk.abandon_until(until, &mut self.dice);
             // Whatever hung was a matter of that process's requests.
             disk.stalled_until = disk.stalled_until.min(self.now + 1_000_000_000);
             disk.harm = None;
+        }
+        for shard in (0..if late { self.scenario.shards } else { 0 }).map(ShardId) {
+            self.at(until, What::Landed { host, life, shard });
         }
         if powered {
             let torn = self.now + self.dice.between(TEAR_DOWN.0, TEAR_DOWN.1);

@@ -25,6 +25,10 @@ pub enum Mutant {
     AppliesUncommitted,
     /// Rule 14: a failed write is reported as done.
     IgnoresFailedWrites,
+    /// Rule 20: the log is read while the kernel still writes to it for a process that died.
+    ReadsTooEarly,
+    /// Rule 21: a thread that works is taken for one that is stopped.
+    KillsWorkers,
     /// Rule 15: a death is reported of a node that only stands still.
     FalseDeath,
     /// Rule 18: a restarted node goes on as the incarnation it was.
@@ -47,6 +51,8 @@ pub struct Known {
     pub clients: usize,
     /// How many of them speak HTTP.
     pub http_clients: usize,
+    /// Its runs have a crowd and slow cores, and no faults.
+    pub crowded: bool,
     /// A seed that has noticed it, where the hunt begins.
     pub first: u64,
 }
@@ -55,7 +61,12 @@ pub struct Known {
 pub const SEEDS: u64 = 60;
 
 const fn known(mutant: Mutant, rule: u8, kinds: &'static [Fault], clients: usize, first: u64) -> Known {
-    Known { mutant, rule, kinds, clients, http_clients: 0, first }
+    Known { mutant, rule, kinds, clients, http_clients: 0, crowded: false, first }
+}
+
+/// Noticed without any fault, by what a crowd does to slow cores.
+const fn by_crowd(mutant: Mutant, rule: u8, first: u64) -> Known {
+    Known { crowded: true, ..known(mutant, rule, &[], 4, first) }
 }
 
 /// The same, noticed by clients that speak HTTP.
@@ -137,6 +148,14 @@ pub const ALL: &[Known] = &[
     known(Mutant::Node(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 121),
     known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),
     known(Mutant::Node(N::ServesBeforeStart), 19, CRASHES, 6, 8),
+    known(Mutant::ReadsTooEarly, 20, &[Fault::KillNode], 8, 1),
+    by_crowd(Mutant::KillsWorkers, 21, 1),
+    by_crowd(Mutant::Node(N::SlowIsGone), 22, 5),
+    known(Mutant::Node(N::BlamesOthersForOwnDisk), 22, &[Fault::KillNode], 6, 1),
+    known(Mutant::Node(N::NeverYields), 22, &[Fault::KillNode], 6, 2),
+    known(Mutant::Node(N::YieldsToAnyone), 22, &[Fault::KillNode], 6, 1),
+    known(Mutant::Agency(A::TrustsWithheldLeases), 15, &[Fault::KillNode], 6, 4),
+    known(Mutant::Agency(A::CampaignsOnAStalledDisk), 25, &[Fault::KillNode], 6, 1),
     known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 56),
 ];
 

@@ -1,7 +1,7 @@
 //! Connections between places: bytes in order with a delay, per-direction black holes and slowness, resets.
 //!
 //! It behaves as TCP does: what cannot get through is held and comes later, unless the connection is given up
-//! before; one dead direction starves both of acknowledgements. Places are the hosts, then the clients. Wardens'
+//! before; one dead direction starves both of acknowledgements. Places are the hosts, then the clients, then the crowd. Wardens'
 //! links and nodes' links have paths of their own: one may die while the other lives.
 
 use crate::random::Dice;
@@ -51,6 +51,10 @@ pub enum Owner {
     },
     Client {
         client: usize,
+    },
+    /// One of the crowd.
+    Guest {
+        guest: usize,
     },
 }
 

@@ -1,13 +1,16 @@
-//! Drives the nodes' cores as the shard loop does: a turn gathers what arrived, then its actions are carried
-//! out.
+//! Drives the nodes' cores as the shard loop does: a turn gathers what arrived, then its commands are carried
+//! out. What the core does in it takes time, while which the thread sees nothing and its progress word stands.
 
-use crate::host::Link;
+use crate::host::{Actor, Link, Turn};
 use crate::mutants::Mutant;
 use crate::network::{Owner, Packet};
 use crate::shell::input::Input;
+use crate::work::{Done, moved_by};
 use crate::world::{Caller, What, World};
-use engine::ids::ShardId;
-use node::events::{Command, Face};
+use agency::ids::Nanos;
+use engine::ids::{Lsn, ShardId};
+use engine::log::BufferRange;
+use node::events::{Command, Face, Part};
 
 /// The longest time between two turns of an idle shard.
 const IDLE_TURN: u64 = 5_000_000;
@@ -17,55 +20,142 @@ const SOON: u64 = 30_000;
 impl World {
     pub fn shard_turn(&mut self, host: usize, life: u64, shard: ShardId) {
         let now = self.now;
-        let place = usize::from(shard.0);
         let me = &mut self.hosts[host];
-        let (clock, wall) = (me.clock, me.wall_ms + now / 1_000_000);
-        let local = clock.local(now);
+        let local = me.clock.local(now);
         let Some(node) = me.living(life) else { return };
         let paused = node.paused_until;
-        let actor = &mut node.shards[place];
+        let actor = &mut node.shards[usize::from(shard.0)];
         if actor.turn_at != now {
             return;
         }
         actor.turn_at = u64::MAX;
         if paused > now {
             // It may be stopped right after it has looked at the clock.
-            if actor.turn_began.is_none() && self.dice.one_in(2) {
+            if actor.turn.is_none() && actor.turn_began.is_none() && self.dice.one_in(2) {
                 actor.turn_began = Some(local);
             }
             return self.shard_turn_at(host, shard, paused);
         }
+        match actor.turn.take() {
+            None => self.begin_turn(host, shard),
+            Some(Turn::Handed { began, commands }) => self.finish_turn(host, shard, began, commands),
+            Some(Turn::Finished { commands }) => self.end_turn(host, shard, commands),
+        }
+    }
+
+    /// Hands all that has come to the core.
+    fn begin_turn(&mut self, host: usize, shard: ShardId) {
+        let place = usize::from(shard.0);
+        let me = &mut self.hosts[host];
+        let local = me.clock.local(self.now);
+        let Some(node) = &mut me.node else { return };
+        let actor = &mut node.shards[place];
         let Some(core) = &mut actor.core else { return };
-        let mut actions = Vec::new();
+        let before = Done::so_far(core);
+        let mut commands = Vec::new();
         let began = actor.turn_began.take().unwrap_or(local);
         let (version, update) = node.page.updates[place];
         if version != actor.seen_update {
             actor.seen_update = version;
             if let Some(update) = update {
-                Input::Update(update).hand_to(core, began, &mut actions);
+                Input::Update(update).hand_to(core, began, &mut commands);
             }
         }
         if node.page.view.0 != actor.seen_view {
             actor.seen_view = node.page.view.0;
-            Input::View(node.page.view.1.clone()).hand_to(core, began, &mut actions);
+            Input::View(node.page.view.1.clone()).hand_to(core, began, &mut commands);
         }
+        let (mut moved, mut gone) = (0, Vec::new());
+        let tail = core.engine().tail();
+        actor.began_at = self.now;
         for input in actor.inbox.drain(..) {
-            input.hand_to(core, began, &mut actions);
+            moved += input.bytes();
+            gone.extend(if let Input::ClientClosed { conn } = input { Some(conn) } else { None });
+            input.hand_to(core, began, &mut commands);
         }
+        let done = Done::so_far(core).since(before, moved);
+        self.look_for_zombies(host, shard, tail);
+        for conn in gone {
+            self.checkers.zombies.told((host, self.hosts[host].node_life, conn), self.now);
+        }
+        match self.takes_until(host, shard, done) {
+            Some(actor) => actor.turn = Some(Turn::Handed { began, commands }),
+            None => self.finish_turn(host, shard, began, commands),
+        }
+    }
+
+    /// Has the core finish the turn.
+    fn finish_turn(&mut self, host: usize, shard: ShardId, began: Nanos, mut commands: Vec<Command>) {
+        let place = usize::from(shard.0);
+        let me = &mut self.hosts[host];
+        let (local, wall) = (me.clock.local(self.now), me.wall_ms + self.now / 1_000_000);
+        let Some(node) = &mut me.node else { return };
+        let Some(core) = &mut node.shards[place].core else { return };
+        let before = Done::so_far(core);
         let ends = if self.scenario.mutant == Some(Mutant::StaleClock) { began } else { local };
-        let lease = node.page.leases[place];
-        core.finish_turn(ends, wall, lease, &mut actions);
+        let tail = core.engine().tail();
+        core.finish_turn(ends, wall, node.page.leases[place], &mut commands);
+        let done = Done::so_far(core).since(before, moved_by(&commands));
+        self.look_for_zombies(host, shard, tail);
+        match self.takes_until(host, shard, done) {
+            Some(actor) => actor.turn = Some(Turn::Finished { commands }),
+            None => self.end_turn(host, shard, commands),
+        }
+    }
+
+    /// Carries out what the turn came to, and says how the shard stands.
+    fn end_turn(&mut self, host: usize, shard: ShardId, commands: Vec<Command>) {
+        let (now, place) = (self.now, usize::from(shard.0));
+        let me = &mut self.hosts[host];
+        let (clock, life) = (me.clock, me.node_life);
+        let Some(node) = &mut me.node else { return };
+        let Some(core) = &node.shards[place].core else { return };
         node.page.progress[place] = core.progress();
         let due = clock.truth(core.deadline()).min(now + IDLE_TURN).max(now + SOON);
         self.trace.mix(node.page.progress[place].written ^ node.page.progress[place].durable << 32);
         self.look_at(host, shard);
         self.shard_turn_at(host, shard, due);
-        for action in actions {
+        for command in commands {
             if self.hosts[host].node_life != life {
                 break;
             }
-            self.carry_out(host, shard, action);
+            self.carry_out(host, shard, command);
         }
+    }
+
+    /// Shows what a leader appended since its log ended at `tail`.
+    fn look_for_zombies(&mut self, host: usize, shard: ShardId, tail: Lsn) {
+        if !self.checkers.zombies.haunt(host) {
+            return;
+        }
+        let Some(node) = &self.hosts[host].node else { return };
+        let actor = &node.shards[usize::from(shard.0)];
+        let Some(core) = &actor.core else { return };
+        let leads = self
+            .checkers
+            .configurations
+            .newest(shard.0)
+            .is_some_and(|c| usize::from(c.leader.0) == host && c.leader_incarnation == node.incarnation);
+        let len = core.engine().tail().0.saturating_sub(tail.0) as usize;
+        if !leads || len == 0 || !core.engine().in_buffer(tail) {
+            return;
+        }
+        let bytes = core.engine().bytes(BufferRange { start: tail, len });
+        let verdict = self.checkers.zombies.appended(host, actor.began_at, bytes);
+        self.judge("zombies", verdict);
+    }
+
+    /// The thread is busy with what it did, and its turn goes on after that; `None`: it was over at once.
+    fn takes_until(&mut self, host: usize, shard: ShardId, done: Done) -> Option<&mut Actor> {
+        let cost = self.scenario.pace.cost(done);
+        if cost == 0 {
+            return None;
+        }
+        let until = self.now + cost;
+        let place = usize::from(shard.0);
+        self.hosts[host].node.as_mut()?.shards[place].busy_until = until;
+        self.shard_turn_at(host, shard, until);
+        self.hosts[host].node.as_mut().map(|node| &mut node.shards[place])
     }
 
     /// Shows the shard's state to the checkers.
@@ -86,10 +176,14 @@ impl World {
         let Some(node) = &mut self.hosts[host].node else { return };
         let actor = &mut node.shards[place];
         match action {
-            Command::ClientSend { conn, bytes } => {
+            Command::ClientSend { conn, parts } => {
+                let bytes = Part::join(&parts);
                 if let Some((connection, face)) = actor.conns.get(&conn).copied() {
                     if face == Face::Shard && !bytes.starts_with(b"-") {
                         self.note_answer(host, shard, connection);
+                    }
+                    if !self.is_read(connection) {
+                        return;
                     }
                     self.node_sends(connection, bytes);
                 }
@@ -103,7 +197,7 @@ impl World {
                     }
                 }
             }
-            Command::ClientPause { .. } => {}
+            Command::ClientPause { .. } | Command::ClientWatch { .. } => {}
             Command::LinkConnect { link, to } => {
                 actor.links.insert(link, Link::default());
                 self.call(Caller::Link { host, life, shard, link }, host, usize::from(to.0));

@@ -9,14 +9,17 @@ use crate::shell::receiver::Receiver;
 use agency::configuration::{Change, Configuration, Why};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
+use agency::view::{ClusterView, NodeView};
 use engine::disk::{DiskCommand, DiskWork, ReadSpec};
-use engine::ids::{GroupId, ShardId};
+use engine::ids::{GroupId, Lsn, ShardId};
 use engine::shard::Shard;
 use engine::testing::MemoryDisk;
 use faces::auth::password::{self, Secret};
 use node::Node;
-use node::events::{Command, ConnId, Face, Lease, LinkId};
+use node::events::{Command, ConnId, Face, Lease, LinkId, Part};
 use node::job::Job;
+use node::mail::Mail;
+use node::replication::message::{self, Hello, Message, Sender};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,6 +62,17 @@ pub struct Half {
     pub replies: Vec<u8>,
     pub client_closed: bool,
     pub client_paused: bool,
+    /// What its other RESP clients were told, and which of them it closed or cut off.
+    pub told: BTreeMap<ConnId, Vec<u8>>,
+    pub ended: Vec<ConnId>,
+    /// RESP clients that do not read, and those it watches.
+    pub not_reading: Vec<ConnId>,
+    pub watched: Vec<ConnId>,
+    /// Turns so far, and the most bytes that one of them appended to the log.
+    pub turns: u64,
+    pub most_appended: u64,
+    /// The largest part that was copied for a client, in bytes.
+    pub largest_copy: usize,
     pub warnings: Vec<String>,
     /// What its newest HTTP client was sent.
     pub responses: Vec<u8>,
@@ -69,6 +83,9 @@ pub struct Half {
     /// HTTP connections whose bytes are not out; `true`: to be closed then.
     unsent: BTreeMap<ConnId, bool>,
     pub failed: Option<node::failure::Failure>,
+    /// It was asked to stop in order, as its warden tells; and it has.
+    pub stopping: bool,
+    pub stopped: bool,
     /// Disk operations take this long, in ns.
     pub disk_delay: u64,
     /// Log writes fail from now on.
@@ -91,6 +108,8 @@ pub struct Pair {
     /// Jobs are done as they come; else they are kept here.
     pub works: bool,
     pub jobs: Vec<(usize, u64, Job)>,
+    /// What was said to other shards of the node: there are none.
+    pub mails: Vec<(usize, ShardId, Box<Mail>)>,
     /// What is to come, when, and to which host.
     queue: BTreeMap<(u64, u64), (usize, Delivery)>,
     sequence: u64,
@@ -115,7 +134,8 @@ impl Pair {
         pair
     }
 
-    fn configured(change: impl FnOnce(&mut HostConfig)) -> Pair {
+    /// The same, set up otherwise.
+    pub fn configured(change: impl FnOnce(&mut HostConfig)) -> Pair {
         let mut config = open::config_of_two(GROUP);
         config.segment_bytes = 256 << 10;
         config.max_value_bytes = 64 << 10;
@@ -135,11 +155,18 @@ impl Pair {
         };
         let host = || Half {
             node: None,
-            disk: Device::new(MemoryDisk::new(256 << 10)),
+            disk: Device::new(MemoryDisk::new(config.segment_bytes)),
             incarnation: 0,
             replies: Vec::new(),
             client_closed: false,
             client_paused: false,
+            told: BTreeMap::new(),
+            ended: Vec::new(),
+            not_reading: Vec::new(),
+            watched: Vec::new(),
+            turns: 0,
+            most_appended: 0,
+            largest_copy: 0,
             warnings: Vec::new(),
             responses: Vec::new(),
             http_closed: true,
@@ -147,6 +174,8 @@ impl Pair {
             nobody_reads: false,
             unsent: BTreeMap::new(),
             failed: None,
+            stopping: false,
+            stopped: false,
             disk_delay: 50_000,
             disk_broken: false,
             lease_until: u64::MAX,
@@ -162,6 +191,7 @@ impl Pair {
             asked: Vec::new(),
             works: true,
             jobs: Vec::new(),
+            mails: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             config: Arc::new(config),
@@ -175,6 +205,7 @@ impl Pair {
     pub fn start(&mut self, node: NodeId) {
         let host = &mut self.hosts[node.0 as usize];
         host.incarnation += 1;
+        (host.stopping, host.stopped) = (false, false);
         host.client_closed = false;
         host.http_closed = true;
         host.unsent.clear();
@@ -227,6 +258,31 @@ impl Pair {
         });
     }
 
+    /// The wardens tell everybody that these nodes run, and that the others do not.
+    pub fn tell_who_is_up(&mut self, up: &[NodeId]) {
+        let node = |id: NodeId| NodeView {
+            id,
+            pid: 1,
+            warden_pid: 1,
+            incarnation: Incarnation(self.hosts[id.0 as usize].incarnation),
+            up: up.contains(&id),
+            suspect: false,
+            stopping: self.hosts[id.0 as usize].stopping,
+            progress: Vec::new(),
+        };
+        let view = Arc::new(ClusterView { nodes: vec![node(A), node(B)], ..ClusterView::default() });
+        for to in [A, B] {
+            self.deliver(to, Input::View(Arc::clone(&view)));
+        }
+    }
+
+    /// Asks a node to stop in order; its warden tells everybody.
+    pub fn stop(&mut self, node: NodeId) {
+        self.hosts[node.0 as usize].stopping = true;
+        self.deliver(node, Input::Stop);
+        self.tell_who_is_up(&[A, B]);
+    }
+
     /// Asks a leader to hand over to its best follower.
     pub fn hand_off(&mut self, node: NodeId) {
         self.deliver(node, Input::Handoff(None));
@@ -234,6 +290,26 @@ impl Pair {
 
     pub fn node(&self, node: NodeId) -> &Node {
         self.hosts[node.0 as usize].node.as_ref().expect("the node is up")
+    }
+
+    /// A member says hello to a leader, and then nothing more: with `end` as the end of its log, which is else the
+    /// leader's own.
+    pub fn forge_hello(&mut self, from: NodeId, to: NodeId, end: Lsn) {
+        let shard = self.node(to).engine();
+        let body = message::encode_history(shard.history());
+        let hello = Hello {
+            end,
+            durable: end,
+            last_epoch: shard.last_epoch(),
+            damaged: false,
+            history_bytes: body.len(),
+        };
+        let sender = Sender { shard: ShardId(0), from: from.0, group: message::group_mark(GROUP) };
+        let header = sender.encode(shard.last_epoch(), Message::Hello(hello));
+        self.sequence += 1;
+        let link = LinkId(1 << 48 | self.sequence);
+        self.deliver(to, Input::LinkAccepted { link, header });
+        self.deliver(to, Input::LinkBytes { link, bytes: body });
     }
 
     /// The engine's cursors: (tail, durable, committed).
@@ -255,6 +331,48 @@ impl Pair {
 
     pub fn send_bytes(&mut self, node: NodeId, bytes: &[u8]) {
         self.deliver(node, Input::ClientBytes { conn: CLIENT, bytes: bytes.to_vec() });
+    }
+
+    /// Opens another RESP connection.
+    pub fn open_resp(&mut self, node: NodeId) -> ConnId {
+        self.sequence += 1;
+        let conn = ConnId(CLIENT.0 + self.sequence);
+        self.hosts[node.0 as usize].told.insert(conn, Vec::new());
+        self.deliver(node, Input::ClientOpened { conn, face: Face::AnyKey, port: 7400 });
+        conn
+    }
+
+    /// Sends bytes on another RESP connection.
+    pub fn send_on(&mut self, node: NodeId, conn: ConnId, bytes: &[u8]) {
+        self.deliver(node, Input::ClientBytes { conn, bytes: bytes.to_vec() });
+    }
+
+    /// The same, without a turn after them: as if much came at once.
+    pub fn send_with_others(&mut self, node: NodeId, conns: &[ConnId], bytes: &[u8]) {
+        let host = node.0 as usize;
+        let mut actions = Vec::new();
+        let now = Nanos(self.now);
+        let Some(core) = &mut self.hosts[host].node else { return };
+        for conn in conns {
+            Input::ClientBytes { conn: *conn, bytes: bytes.to_vec() }.hand_to(core, now, &mut actions);
+        }
+        self.turn(host, actions);
+    }
+
+    /// What another RESP client was told.
+    pub fn take_told(&mut self, node: NodeId, conn: ConnId) -> Vec<u8> {
+        self.hosts[node.0 as usize].told.get_mut(&conn).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The client of a connection has closed its side.
+    pub fn half_close(&mut self, node: NodeId, conn: ConnId) {
+        self.deliver(node, Input::ClientHalfClosed { conn });
+    }
+
+    /// A client that did not read reads everything.
+    pub fn reads_again(&mut self, node: NodeId, conn: ConnId) {
+        self.hosts[node.0 as usize].not_reading.retain(|other| *other != conn);
+        self.deliver(node, Input::ClientSent { conn });
     }
 
     /// Has the jobs done that were kept.
@@ -403,10 +521,15 @@ impl Pair {
         let now = Nanos(self.now);
         let lease = Lease { epoch: self.configuration.epoch, until: Nanos(self.hosts[host].lease_until) };
         let Some(node) = &mut self.hosts[host].node else { return };
+        let tail = node.engine().tail().0;
         node.finish_turn(now, self.now / 1_000_000, lease, &mut actions);
+        let appended = node.engine().tail().0 - tail.min(node.engine().tail().0);
         let due = node.deadline().0.clamp(self.now + 1000, self.now + IDLE_TURN);
         self.queue.retain(|_, (of, delivery)| *of != host || !matches!(delivery, Delivery::Turn));
         self.later(due - self.now, host, Delivery::Turn);
+        let me = &mut self.hosts[host];
+        me.turns += 1;
+        me.most_appended = me.most_appended.max(appended);
         for action in actions {
             self.carry_out(host, action);
         }
@@ -414,7 +537,19 @@ impl Pair {
 
     fn carry_out(&mut self, host: usize, action: Command) {
         match action {
-            Command::ClientSend { conn, bytes } => {
+            Command::ClientSend { conn, parts } => {
+                let bytes = Part::join(&parts);
+                let me = &mut self.hosts[host];
+                let copied = parts.iter().filter(|part| matches!(part, Part::Owned(_)));
+                let largest = copied.map(|part| part.as_slice().len()).max().unwrap_or(0);
+                me.largest_copy = me.largest_copy.max(largest);
+                if let Some(told) = me.told.get_mut(&conn) {
+                    told.extend_from_slice(&bytes);
+                    if !me.not_reading.contains(&conn) {
+                        self.deliver(NodeId(host as u8), Input::ClientSent { conn });
+                    }
+                    return;
+                }
                 if conn == CLIENT {
                     self.hosts[host].replies.extend_from_slice(&bytes);
                 } else if conn == self.hosts[host].http {
@@ -425,6 +560,18 @@ impl Pair {
                     return;
                 }
                 self.deliver(NodeId(host as u8), Input::ClientSent { conn });
+            }
+            Command::ClientClose { conn } | Command::ClientReset { conn }
+                if self.hosts[host].told.contains_key(&conn) =>
+            {
+                self.hosts[host].ended.push(conn);
+            }
+            Command::ClientWatch { conn, on } => {
+                let watched = &mut self.hosts[host].watched;
+                watched.retain(|other| *other != conn);
+                if on {
+                    watched.push(conn);
+                }
             }
             Command::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
             Command::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
@@ -444,7 +591,9 @@ impl Pair {
                 self.later(JOB, host, Delivery::Job(ticket, *job));
             }
             Command::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
-            Command::ClientPause { .. } | Command::Mail { .. } | Command::Stopped => {}
+            Command::ClientPause { .. } => {}
+            Command::Stopped => self.hosts[host].stopped = true,
+            Command::Mail { to, mail } => self.mails.push((host, to, mail)),
             Command::Warn { text } => self.hosts[host].warnings.push(text),
             Command::StopNode => self.later(0, host, Delivery::Stop),
             Command::LinkConnect { link, to } => self.connect(host, link, to.0 as usize),
@@ -531,23 +680,18 @@ impl Pair {
         if request.on_top_of != self.configuration {
             return self.publish(Some((from, request.id)), RequestStatus::Refused);
         }
-        let configuration = &mut self.configuration;
-        configuration.version.0 += 1;
-        match request.change {
-            Change::Evict(lost, _) => configuration.in_sync.0 &= !lost.0,
-            Change::Admit(learner) => configuration.in_sync = configuration.in_sync.with(learner),
+        let leader = match request.change {
             Change::Handoff(to) | Change::Yield(to) | Change::Force(to) => {
-                configuration.in_sync = match request.change {
-                    Change::Yield(_) => configuration.in_sync.without(configuration.leader),
-                    Change::Force(_) => NodeSet::of(&[to]),
-                    _ => configuration.in_sync,
-                };
-                configuration.epoch.0 += 1;
-                configuration.leader = to;
-                configuration.leader_incarnation = Incarnation(self.hosts[to.0 as usize].incarnation);
+                self.hosts[to.0 as usize].incarnation
             }
+            Change::Evict(..) | Change::Admit(_) => 0,
             Change::Promote(..) => unreachable!("a node does not ask for its own promotion"),
-        }
+        };
+        let next = self.configuration.apply(request.change, Incarnation(leader), self.now / 1_000_000);
+        let Some(next) = next else {
+            return self.publish(Some((from, request.id)), RequestStatus::Refused);
+        };
+        self.configuration = next;
         self.publish(Some((from, request.id)), RequestStatus::Decided);
     }
 

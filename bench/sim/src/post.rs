@@ -22,6 +22,7 @@ impl World {
         let life = self.hosts[host].node_life;
         if let Some(node) = &mut self.hosts[host].node {
             let actor = &mut node.shards[usize::from(shard.0)];
+            let at = at.max(actor.busy_until);
             if actor.core.is_some() && at < actor.turn_at {
                 actor.turn_at = at;
                 self.at(at, What::ShardTurn { host, life, shard });

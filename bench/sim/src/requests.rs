@@ -11,6 +11,8 @@ use node::events::Face;
 
 /// A request unanswered for this long is given up.
 const PATIENCE: (u64, u64) = (300_000_000, 1_500_000_000);
+/// The same of clients that are not patient.
+const IMPATIENCE: u64 = 250_000_000;
 /// Before another attempt to connect.
 const RECONNECT: (u64, u64) = (1_000_000, 30_000_000);
 
@@ -27,7 +29,10 @@ impl World {
     }
 
     pub fn client_calls(&mut self, client: usize) {
-        let shard = ShardId(self.dice.below(u64::from(self.scenario.shards)) as u16);
+        let shard = match &self.clients[client].rewrite {
+            Some(key) => ShardId(self.configs[0].shard_of_slot(slot_of(key)).0),
+            None => ShardId(self.dice.below(u64::from(self.scenario.shards)) as u16),
+        };
         let guess = self.dice.percent(if self.clients[client].stale { 0 } else { 80 });
         let to = if guess {
             self.clients[client].leaders[usize::from(shard.0)]
@@ -69,6 +74,28 @@ impl World {
         if let Some(side) = self.network.side(connection, own) {
             self.hang_up(connection, side);
         }
+    }
+
+    /// It gets no answer. An impatient client writes the same key again.
+    pub fn client_gives_up(&mut self, client: usize, connection: u64) {
+        let Standing::Waiting { asked, again: None, .. } = &self.clients[client].standing else { return };
+        let value = |asked: &Asked| match asked {
+            Asked::Set(value) | Asked::SetIfMissing(value) | Asked::SetIfThere(value) => Some(*value),
+            _ => None,
+        };
+        let values: Vec<i64> = asked.iter().filter_map(|(_, asked)| value(asked)).collect();
+        let set = asked.iter().find(|(_, asked)| matches!(asked, Asked::Set(_))).map(|(key, _)| key.clone());
+        let known = self.network.connections.get(&connection);
+        let seat = known.and_then(|known| {
+            known.ends.iter().find_map(|end| match end.owner {
+                Owner::Served { host, life, conn, .. } => Some((host, life, conn)),
+                _ => None,
+            })
+        });
+        if let Some(seat) = seat {
+            self.checkers.zombies.gave_up(seat, values);
+        }
+        self.clients[client].rewrite = set.filter(|_| self.scenario.impatient);
     }
 
     /// The connection is over: what became of the request under way is not known.
@@ -116,7 +143,8 @@ impl World {
         }
         let again = once.then(|| bytes.clone());
         self.clients[client].standing = Standing::Waiting { connection, asked, since: self.now, again };
-        let patience = self.dice.between(PATIENCE.0, PATIENCE.1);
+        let patience =
+            if self.scenario.impatient { IMPATIENCE } else { self.dice.between(PATIENCE.0, PATIENCE.1) };
         self.next_step(client, patience);
         let own = |port: &Owner| matches!(port, Owner::Client { client: of } if *of == client);
         if let Some(side) = self.network.side(connection, own) {

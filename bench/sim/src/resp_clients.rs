@@ -66,6 +66,11 @@ impl World {
         if self.nemesis.auditing {
             return self.next_step(client, 5_000_000);
         }
+        if let Some(key) = self.clients[client].rewrite.take() {
+            let (value, text) = self.new_value(client);
+            let parts: [&[u8]; 3] = [b"SET", &key, &text];
+            return self.client_sends(client, connection, vec![(key.clone(), Asked::Set(value))], &parts);
+        }
         let Some((key, counter)) = self.pick_key(client) else { return self.next_step(client, 1_000_000) };
         if stale {
             return self.client_asks_for(client, connection, vec![key]);

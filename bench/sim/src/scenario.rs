@@ -4,8 +4,10 @@ use crate::fault::Fault;
 use crate::host_config::HostConfig;
 use crate::mutants::{Known, Mutant};
 use crate::random::Dice;
+use crate::work::Pace;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
+use engine::limits::{least_log_buffer_bytes, least_segment_bytes};
 use node::events::Face;
 use node::settings::Member;
 use std::sync::Arc;
@@ -15,6 +17,17 @@ const PORTS_EACH: u16 = 200;
 const MS: u64 = 1_000_000;
 /// A drift that the leases' margin does not cover: a sixth.
 const BEYOND_MARGIN: u64 = 160_000;
+
+/// Makes a seed of its own for what clients do.
+const BURDEN: u64 = 0xb07d_e200_0000_0001;
+
+/// The largest value that a segment and the log buffer have room for, in KiB.
+fn largest_value(segment_bytes: u64, buffer_bytes: u64) -> usize {
+    let fits = |kib: &usize| {
+        least_segment_bytes(kib << 10) <= segment_bytes && least_log_buffer_bytes(kib << 10) < buffer_bytes
+    };
+    (1..1 << 10).take_while(fits).last().unwrap_or(1) << 10
+}
 
 /// See the module. Everything in it is a function of the seed.
 #[derive(Clone, Debug)]
@@ -37,6 +50,20 @@ pub struct Scenario {
     pub think: (u64, u64),
     /// Between the end of a process and its next start, in ns.
     pub respawn: (u64, u64),
+    /// Clients that are a burden.
+    pub guests: usize,
+    /// How long the cores take.
+    pub pace: Pace,
+    /// The largest value, in bytes.
+    pub value_bytes: usize,
+    /// What a process had under way when it died may reach the disk later.
+    pub late_writes: bool,
+    /// Clients that get no answer soon close and send once more.
+    pub impatient: bool,
+    /// For how long nothing strikes after the founding, in ns.
+    pub calm: u64,
+    /// No fault strikes at all.
+    pub faultless: bool,
     /// How long faults strike, in ns.
     pub hostile: u64,
     pub wall_skew_ms: u64,
@@ -88,7 +115,30 @@ impl Scenario {
             mutant: None,
             kinds: None,
             damages_disks: dice.percent(20) && data_nodes > 1,
+            guests: 0,
+            pace: Pace::TIMELESS,
+            value_bytes: 32 << 10,
+            late_writes: false,
+            impatient: false,
+            calm: 0,
+            faultless: false,
         }
+        .burdened()
+    }
+
+    /// The same with what clients may do to it. Drawn from dice of its own.
+    fn burdened(mut self) -> Scenario {
+        let mut dice = Dice::new(self.seed ^ BURDEN);
+        self.pace = Pace::draw(&mut dice);
+        self.guests = dice.pick(&[0, 0, 1, 2, 3]).unwrap_or(0);
+        self.calm = dice.between(500 * MS, 2_500 * MS);
+        self.faultless = dice.percent(15);
+        self.late_writes = dice.percent(70);
+        self.impatient = dice.percent(40);
+        if dice.percent(25) {
+            self.value_bytes = largest_value(self.segment_bytes, self.buffer_bytes);
+        }
+        self
     }
 
     /// The same without this defence, and with the faults that the defence is for.
@@ -111,6 +161,14 @@ impl Scenario {
         self.http_clients = known.http_clients;
         self.think.1 = self.think.1.min(4 * MS);
         self.damages_disks = true;
+        (self.guests, self.pace, self.value_bytes) = (0, Pace::TIMELESS, 32 << 10);
+        (self.calm, self.faultless) = (0, false);
+        self.late_writes = known.mutant == Mutant::ReadsTooEarly;
+        self.impatient = false;
+        if known.crowded {
+            (self.guests, self.pace) = (4, Pace::SLOWEST);
+            (self.calm, self.faultless, self.hostile) = (1_000 * MS, true, self.hostile / 2);
+        }
         self
     }
 
@@ -181,6 +239,7 @@ impl Scenario {
             config.segment_bytes = self.segment_bytes;
             config.log_buffer_bytes = self.buffer_bytes;
             config.cache_bytes = self.cache_bytes;
+            config.max_value_bytes = self.value_bytes;
             Arc::new(config)
         };
         (0..self.members()).map(config).collect()

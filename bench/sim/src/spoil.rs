@@ -23,6 +23,7 @@ impl World {
             Fault::FlipBit => self.flip_bit(host, shard),
             Fault::Rot => self.rot(host, shard),
             Fault::LoseWrite => self.harm_write(host, shard, Harm::Lost),
+            Fault::WipeDirectory => self.wipe_directory(host),
             Fault::MisdirectWrite => self.harm_write(host, shard, Harm::Misdirected),
             _ => self.roll_back(host),
         }
@@ -52,6 +53,20 @@ impl World {
         }
         let back = self.dice.magnitude(50 * MS, 2 * SECOND);
         self.later(back, What::StartWarden { host });
+    }
+
+    /// The node's directory is emptied under it, and its warden lives on: the next process finds another disk.
+    fn wipe_directory(&mut self, host: usize) {
+        if !self.dispensable(host) || self.hosts[host].warden.is_none() || self.spared(host) {
+            return;
+        }
+        self.checkers.damage.hit(host, false);
+        self.kill_node(host, "fault: its directory is wiped");
+        let me = &mut self.hosts[host];
+        me.disk_id = 1 + u128::from(self.dice.bits() >> 1);
+        for disk in &mut me.disks {
+            *disk = SimDisk::new(self.scenario.segment_bytes, self.scenario.mutant);
+        }
     }
 
     fn flip_bit(&mut self, host: usize, shard: ShardId) {

@@ -1,7 +1,9 @@
 //! The nemesis at work: one fault after the other, and peace in the end.
 
+use crate::disk::SimDisk;
 use crate::nemesis::MS;
 use crate::world::{What, World};
+use agency::ids::NodeId;
 use engine::ids::ShardId;
 
 impl World {
@@ -34,17 +36,22 @@ impl World {
         self.network.heal();
         for host in 0..self.hosts.len() {
             let me = &mut self.hosts[host];
+            me.crowded_until = 0;
             for disk in &mut me.disks {
                 disk.make_peace();
             }
             if let Some(node) = &mut me.node {
-                node.paused_until = 0;
+                (node.paused_until, node.stuck_until) = (0, 0);
             }
             if let Some(warden) = &mut me.warden {
                 warden.paused_until = 0;
             }
         }
+        self.heal_needed_disks();
         for host in 0..self.hosts.len() {
+            if self.hosts[host].node.as_ref().is_some_and(|node| node.killed) {
+                self.kill_node(host, "the kill takes effect");
+            }
             let life = self.hosts[host].node_life;
             for shard in (0..self.scenario.shards).map(ShardId) {
                 if host < self.scenario.data_nodes && !self.hosts[host].disks[usize::from(shard.0)].hangs() {
@@ -57,5 +64,21 @@ impl World {
             self.ring_warden(host);
         }
         self.trace.say(self.now, format_args!("peace"), format_args!("no more faults"));
+    }
+
+    /// Who leads is not killed for its disk, and where no other copy in sync moves, everybody waits as long as the
+    /// disk does (rule 25). So that disk works again.
+    fn heal_needed_disks(&mut self) {
+        for host in 0..self.scenario.data_nodes {
+            let me = NodeId(host as u8);
+            let moves = |node: NodeId| !self.hosts[usize::from(node.0)].disks.iter().any(SimDisk::hangs);
+            let needed = (0..self.scenario.shards).any(|shard| {
+                let newest = self.checkers.configurations.newest(shard);
+                newest.is_none_or(|c| !c.in_sync.without(me).iter().any(moves))
+            });
+            if needed {
+                self.hosts[host].disks.iter_mut().for_each(SimDisk::heal);
+            }
+        }
     }
 }

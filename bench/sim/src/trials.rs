@@ -4,7 +4,8 @@
 
 use crate::nemesis::{MS, SECOND};
 use crate::network::Plane;
-use crate::world::World;
+use crate::world::{What, World};
+use agency::configuration::Configuration;
 
 /// For how long no warden reaches another, and after how much of it the group must show that it writes.
 const WITHOUT_MAJORITY: u64 = 1_500 * MS;
@@ -13,6 +14,17 @@ const USED_TO_IT: u64 = 500 * MS;
 const DEAF: u64 = 900 * MS;
 /// And within which it must be replaced.
 const REPLACED_WITHIN: u64 = 400 * MS;
+
+/// For how long a leader sticks in the kernel, and within which it must be replaced.
+const STUCK: u64 = 3 * SECOND;
+const STUCK_FOR: u64 = 800 * MS;
+/// For how long all disks stand still.
+const SHARED_STALL: u64 = 2_500 * MS;
+/// For how long a leader's does, and within which it must have yielded.
+const OWN_STALL: u64 = 5 * SECOND;
+const YIELDS_WITHIN: u64 = 600 * MS;
+/// Within which a group that is told to stop has ended.
+const STOPPED_WITHIN: u64 = 10 * SECOND;
 
 impl World {
     /// Rule 7: without a majority of agents the whole in-sync set goes on writing.
@@ -60,6 +72,106 @@ impl World {
             self.violated("one way", format!("a leader that hears nobody stays: {before:?}"));
         }
         self.run_until(until, |_| false);
+    }
+
+    /// Rule 15: a leader that sticks in the kernel, so that no kill takes effect, is replaced when its lease is over.
+    pub fn try_stuck_leader(&mut self) {
+        let Some(before) = self.checkers.configurations.newest(0).copied() else { return };
+        let leader = usize::from(before.leader.0);
+        if self.violation.is_some() || self.hosts.len() < 3 || before.in_sync.len() < 2 {
+            return;
+        }
+        self.trace.say(
+            self.now,
+            format_args!("trial"),
+            format_args!("the leader of shard 0 cannot be killed"),
+        );
+        let until = self.now + STUCK;
+        self.stick_node(leader, STUCK);
+        let replaced = |world: &mut World| {
+            world.checkers.configurations.newest(0).is_some_and(|now| now.leader != before.leader)
+        };
+        if !self.run_until(self.now + STUCK_FOR, replaced) && self.violation.is_none() {
+            self.violated("stuck", format!("a leader that cannot be killed stays: {before:?}"));
+        }
+        self.run_until(until, |_| false);
+    }
+
+    /// Rule 25: where no disk moves, everybody waits as long as the disks do: nobody is killed, evicted or replaced.
+    pub fn try_shared_stall(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.trace.say(self.now, format_args!("trial"), format_args!("all disks stand still"));
+        self.checkers.steady.holds = true;
+        self.stall(0..=self.scenario.data_nodes - 1, SHARED_STALL);
+        self.run_until(self.now + SHARED_STALL + SECOND, |_| false);
+        self.checkers.steady.holds = false;
+    }
+
+    /// Rule 25: a leader whose disk stands still alone yields, and lives.
+    pub fn try_stalled_leader(&mut self) {
+        let Some(before) = self.checkers.configurations.newest(0).copied() else { return };
+        let leader = usize::from(before.leader.0);
+        if self.violation.is_some() || before.in_sync.len() < 2 {
+            return;
+        }
+        self.trace.say(
+            self.now,
+            format_args!("trial"),
+            format_args!("the disk of shard 0's leader stands still"),
+        );
+        let (life, until) = (self.hosts[leader].node_life, self.now + OWN_STALL);
+        self.stall(leader..=leader, OWN_STALL);
+        let yields = |world: &mut World| {
+            world.checkers.configurations.newest(0).is_some_and(|now| now.leader != before.leader)
+        };
+        if !self.run_until(self.now + YIELDS_WITHIN, yields) && self.violation.is_none() {
+            self.violated("stalled disk", format!("a leader whose disk stands still leads on: {before:?}"));
+        }
+        self.run_until(until, |_| false);
+        if self.hosts[leader].node_life != life && self.violation.is_none() {
+            self.violated("stalled disk", format!("host {leader} was killed for its disk"));
+        }
+    }
+
+    /// Rule 25: a group that stops in order ends with its in-sync set whole. What happens to the disk of its leader
+    /// then is no loss.
+    pub fn try_orderly_stop(&mut self) {
+        let newest = |world: &World| -> Vec<Configuration> {
+            (0..world.scenario.shards)
+                .filter_map(|shard| world.checkers.configurations.newest(shard).copied())
+                .collect()
+        };
+        let before = newest(self);
+        if self.violation.is_some() || self.scenario.data_nodes < 2 {
+            return;
+        }
+        self.trace.say(self.now, format_args!("trial"), format_args!("the group stops in order"));
+        self.stopping = true;
+        for host in 0..self.scenario.data_nodes {
+            self.stop_node(host);
+        }
+        let ended = |world: &mut World| world.hosts.iter().all(|host| host.node.is_none());
+        if !self.run_until(self.now + STOPPED_WITHIN, ended) && self.violation.is_none() {
+            self.violated("orderly stop", "a group that was told to stop goes on".into());
+        }
+        for (old, new) in before.iter().zip(newest(self)) {
+            if old.in_sync != new.in_sync {
+                self.violated("orderly stop", format!("{:?} were in sync, and now {new:?}", old.in_sync));
+            }
+        }
+        (0..self.hosts.len()).for_each(|host| self.kill_warden(host, "the group stopped"));
+        let leader = usize::from(before[0].leader.0);
+        self.checkers.damage.hit_bit(leader);
+        if self.hosts[leader].disks[0].flip_durable_bit(&mut self.dice).is_some() {
+            self.say(leader, format_args!("a bit of its log flips"));
+        }
+        self.stopping = false;
+        for host in 0..self.hosts.len() {
+            let delay = self.dice.below(SECOND);
+            self.later(delay, What::StartWarden { host });
+        }
     }
 
     fn written(&self) -> u64 {

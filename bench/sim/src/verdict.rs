@@ -21,6 +21,8 @@ const SERVES_WITHIN: u64 = 15 * SECOND;
 const WHOLE_WITHIN: u64 = 60 * SECOND;
 /// Before the trials.
 const CALM_DOWN: u64 = 3 * SECOND;
+/// Meanwhile the configuration of a shard changes this often at most.
+const FLAPS_MOST: u64 = 3;
 const AUDITED_WITHIN: u64 = 60 * SECOND;
 const READ_BYTES: usize = 256 << 10;
 
@@ -76,9 +78,10 @@ fn run(world: &mut World) {
     if !world.run_until(end, |world| serving_since(world, &[])) && !world.trace.stops() {
         return world.violated("liveness", "the group was never founded".into());
     }
-    world.unleash();
+    stay_steady(world);
     let end = world.now + world.scenario.hostile;
     world.run_until(end, |_| false);
+    world.checkers.steady.holds = false;
     world.make_peace();
     let peace = world.now;
     let before = answered(world);
@@ -95,18 +98,51 @@ fn run(world: &mut World) {
         return world.violated("liveness", what);
     }
     become_whole(world);
+    world.checkers.steady.changes = 0;
     // A disk that was full is asked again after a second.
     let end = world.now + CALM_DOWN;
     world.run_until(end, |_| false);
+    let verdict = world.checkers.steady.flaps(FLAPS_MOST * u64::from(world.scenario.shards));
+    world.judge("steady", verdict);
     if served && !world.checkers.damage.any_stands() && whole(world) {
         world.try_without_majority();
         if !world.scenario.beyond_margin() {
             world.try_deaf_leader();
+            become_whole(world);
+            one_more_trial(world);
         }
         become_whole(world);
     }
     audit(world);
     judge(world);
+}
+
+/// One of the trials that take long.
+fn one_more_trial(world: &mut World) {
+    if world.violation.is_some() || !whole(world) {
+        return;
+    }
+    match world.scenario.seed % 4 {
+        0 => world.try_stuck_leader(),
+        1 => world.try_shared_stall(),
+        2 => world.try_stalled_leader(),
+        _ => world.try_orderly_stop(),
+    }
+}
+
+/// The crowd comes; for a while nothing else does, and nothing may change. Then the faults begin, if there are any.
+fn stay_steady(world: &mut World) {
+    if world.scenario.calm > 0 {
+        become_whole(world);
+        world.checkers.steady.holds = true;
+        world.let_crowd_in();
+        let end = world.now + world.scenario.calm;
+        world.run_until(end, |_| false);
+    }
+    if !world.scenario.faultless {
+        world.checkers.steady.holds = false;
+        world.unleash();
+    }
 }
 
 fn become_whole(world: &mut World) {
@@ -230,7 +266,7 @@ fn judge(world: &mut World) {
     let lenient = if world.scenario.beyond_margin() { world.nemesis.audited_from } else { 0 };
     let verdict = world.checkers.history.verdict(lenient);
     world.judge("linearizability", verdict);
-    let (clients, hosts) = (world.clients.len(), world.hosts.len());
+    let (clients, hosts) = (world.clients.len() + world.crowd.len(), world.hosts.len());
     for host in 0..world.scenario.data_nodes {
         let verdict = leaks::of_host(host, &world.hosts[host], clients, hosts);
         world.judge("leaks", verdict);

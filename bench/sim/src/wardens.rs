@@ -142,7 +142,7 @@ impl World {
     fn warden_tick(&mut self, host: usize) {
         let now = self.now;
         if let Some(node) = &self.hosts[host].node {
-            let progress = node.page.progress.clone();
+            let progress = node.looked_at(now, self.scenario.mutant);
             self.warden_handle(host, Event::Progress(progress));
         }
         self.take_requests(host);
@@ -288,6 +288,8 @@ impl World {
             self.judge("promotions", promotions::verdict(&old, &new));
         }
         if before.is_none_or(|before| before.version < c.version) {
+            let verdict = self.checkers.steady.changed(shard.0, c);
+            self.judge("steady", verdict);
             self.checkers.damage.decided(engine::ids::ShardId(shard.0), c);
             if before.is_some_and(|before| before.epoch < c.epoch) {
                 self.spring(Trap::Promotion, usize::from(c.leader.0));
@@ -344,7 +346,7 @@ impl World {
     /// The warden starts its node's next incarnation.
     pub fn respawn(&mut self, host: usize, life: u64) {
         let me = &mut self.hosts[host];
-        if me.warden_life != life || me.warden.is_none() || me.node.is_some() {
+        if me.warden_life != life || me.warden.is_none() || me.node.is_some() || self.stopping {
             return;
         }
         if self.scenario.mutant != Some(Mutant::SameIncarnation) || me.incarnation == 0 {
@@ -352,14 +354,13 @@ impl World {
         }
         me.node_life += 1;
         let incarnation = Incarnation(me.incarnation);
-        let node_life = me.node_life;
+        let (node_life, disk_id) = (me.node_life, me.disk_id);
         let mut node = NodeProcess::new(incarnation, usize::from(self.scenario.shards));
         if let Some(warden) = &me.warden {
             node.page.view = (1, Arc::new(warden.overseer.view()));
         }
         me.node = Some(node);
         self.say(host, format_args!("node starts as incarnation {}", incarnation.0));
-        let disk_id = self.hosts[host].disk_id;
         self.tell_warden(host, Event::NodeStarted { incarnation, pid: 1, disk_id });
         let takes = self.dice.magnitude(RECOVERY.0, RECOVERY.1);
         self.later(takes, What::Recovered { host, life: node_life });

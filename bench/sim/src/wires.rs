@@ -51,7 +51,7 @@ impl World {
             | Owner::Served { host, life, .. } => {
                 self.hosts[*host].node.is_some() && self.hosts[*host].node_life == *life
             }
-            Owner::Client { .. } => true,
+            Owner::Client { .. } | Owner::Guest { .. } => true,
         }
     }
 

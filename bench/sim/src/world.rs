@@ -6,6 +6,7 @@
 use crate::checkers::Checkers;
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::crowd::{self, Guest};
 use crate::disk::SimDisk;
 use crate::host::Host;
 use crate::host_config::HostConfig;
@@ -25,6 +26,9 @@ use std::sync::Arc;
 
 /// Where true time starts: no clock shows zero.
 pub const START: u64 = 1_000_000_000;
+
+/// Makes a seed of its own for the crowd.
+const CROWD: u64 = 0xc70d_0000_0000_0001;
 
 /// Something due.
 #[derive(Debug)]
@@ -85,6 +89,12 @@ pub enum What {
         ticket: u64,
         spec: ReadSpec,
     },
+    /// What a dead process had under way reaches the disk; `life`: the one before that.
+    Landed {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+    },
     SentLog {
         host: usize,
         life: u64,
@@ -128,6 +138,11 @@ pub enum What {
         client: usize,
         serial: u64,
     },
+    /// One of the crowd does what is next.
+    Guest {
+        guest: usize,
+        serial: u64,
+    },
     Nemesis,
     /// A kill at a chosen moment.
     Trapped {
@@ -154,6 +169,7 @@ pub enum What {
 pub enum Caller {
     Link { host: usize, life: u64, shard: ShardId, link: LinkId },
     Client { client: usize, serial: u64, face: Face, shard: ShardId },
+    Guest { guest: usize, serial: u64, face: Face, shard: ShardId },
 }
 
 /// A property that did not hold.
@@ -201,12 +217,15 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub network: Network,
     pub clients: Vec<Client>,
+    pub crowd: Vec<Guest>,
     pub nemesis: Nemesis,
     pub checkers: Checkers,
     pub trace: Trace,
     pub violation: Option<Violation>,
     /// The second that events are counted in, and how many it had.
     pub storm: (u64, u64),
+    /// The whole group is being stopped: who ends is not started again.
+    pub stopping: bool,
 }
 
 impl World {
@@ -233,9 +252,10 @@ impl World {
                 node: None,
                 node_life: 0,
                 up: true,
+                crowded_until: 0,
             })
             .collect();
-        let places = scenario.members() + scenario.clients;
+        let places = scenario.members() + scenario.clients + scenario.guests;
         let clients = (0..scenario.clients).map(|n| Client::new(n, &scenario)).collect();
         let mut world = World {
             now: START,
@@ -248,10 +268,12 @@ impl World {
             hosts,
             network: Network::new(places),
             clients,
+            crowd: crowd::of(&scenario, &mut Dice::new(scenario.seed ^ CROWD)),
             checkers: Checkers::new(&scenario),
             trace,
             violation: None,
             storm: (0, 0),
+            stopping: false,
             scenario,
         };
         for host in 0..world.hosts.len() {

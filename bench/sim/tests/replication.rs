@@ -1,11 +1,21 @@
 //! The node's promises, each as a story of two nodes. Their shells are virtual; node and engine are the real ones.
 
 mod repair;
+mod steady;
 use agency::configuration::Change;
 use agency::ids::NodeSet;
 use engine::testing::MemoryDisk;
 use sim::pair::{A, B, Pair};
 use sim::shell::device::Device;
+
+/// Whether a story ends badly without a defence.
+#[cfg(feature = "mutants")]
+fn fails_without(mutant: node::mutants::Mutant, story: fn()) -> bool {
+    node::mutants::take_away(Some(mutant));
+    let result = std::panic::catch_unwind(story);
+    node::mutants::take_away(None);
+    result.is_err()
+}
 
 fn in_sync(pair: &Pair) -> NodeSet {
     pair.configuration.in_sync

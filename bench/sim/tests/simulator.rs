@@ -92,6 +92,11 @@ fn missing_defences_of_lease_and_epoch_are_noticed() {
     all_are_noticed(18..=19);
 }
 
+#[test]
+fn missing_defences_of_steadiness_are_noticed() {
+    all_are_noticed(21..=25);
+}
+
 /// Every rule of the design has a mutant.
 #[test]
 fn every_rule_has_a_mutant() {

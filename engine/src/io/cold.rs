@@ -2,6 +2,7 @@
 
 use crate::disk::{DiskCommand, DiskDone, DiskError, DiskWork, KeptBlock};
 use crate::ids::{Lsn, SegmentId};
+use crate::io::claim::claim;
 use crate::limits::{BLOCK, block_ceil, block_floor};
 use crate::memory::AlignedBlocks;
 use crate::segment::file_name;
@@ -9,6 +10,7 @@ use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fsync, open, rename, u
 use rustix::io::{Errno, pread, pwrite};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -145,12 +147,14 @@ pub(crate) fn read_all(file: impl AsFd, into: &mut [u8], offset: u64) -> Result<
     Ok(())
 }
 
-/// A segment file appears under its name only when it is whole: zeroed and durable.
+/// A segment file appears under its name only when it is whole: zeroed and durable. The descriptor has
+/// [claimed](crate::io::claim) it.
 pub(crate) fn prepare_segment(context: &ColdContext, segment: SegmentId) -> Result<OwnedFd, Errno> {
     let name = context.dir.join(file_name(segment));
     let unfinished = name.with_extension("new");
     let made = (|| {
         let file = open_direct(&unfinished, OFlags::CREATE | OFlags::TRUNC)?;
+        claim(&file, Duration::ZERO, &mut || ())?;
         match fallocate(&file, FallocateFlags::empty(), 0, context.segment_bytes) {
             // Writing the zeros allocates as well, just less evenly.
             Ok(()) | Err(Errno::OPNOTSUPP) => {}

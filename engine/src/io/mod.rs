@@ -1,10 +1,11 @@
 //! Everything of the engine that touches the kernel.
 
+mod claim;
 pub mod cold;
 pub mod dir;
+pub mod medium;
 mod open;
-pub mod probe;
 pub mod ring;
 mod ring_buffers;
 
-pub use open::{OpenError, ShardFiles, open_shard};
+pub use open::{OpenError, Opening, ShardFiles, open_shard};

@@ -3,11 +3,12 @@
 use crate::disk::{DiskError, DiskWork, LogStorage};
 use crate::error::{RecoverError, SegmentFault};
 use crate::ids::{SegmentId, ShardId};
-use crate::io::cold::{self, ColdContext, disk_error, open_direct, read_all};
+use crate::io::claim::{CLAIM_PATIENCE, claim};
+use crate::io::cold::{self, ColdContext, disk_error, open_direct, read_all, write_all};
 use crate::io::dir::DataDir;
 use crate::limits::BLOCK;
 use crate::memory::{AlignedBlocks, MirrorBuffer};
-use crate::recover::recover;
+use crate::recover::{RecoveryProgress, recover_telling};
 use crate::segment::parse_file_name;
 use crate::shard::{Shard, ShardOptions};
 use rustix::fs::{OFlags, fdatasync, fstat, fsync, unlink};
@@ -17,7 +18,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// The open files of one shard, all for direct I/O.
+/// The open files of one shard, all for direct I/O, and each claimed: as long as a write through one of these
+/// descriptors is under way, even if this process is gone, no other opens the shard.
 #[derive(Debug)]
 pub struct ShardFiles {
     pub segments: HashMap<SegmentId, OwnedFd>,
@@ -29,10 +31,21 @@ pub struct ShardFiles {
 pub enum OpenError {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: std::io::Error },
+    #[error("{path}: an earlier process's writes to it are still under way after {seconds} s")]
+    StillWritten { path: PathBuf, seconds: u64 },
     #[error("{path}: no space for a segment of {bytes} bytes")]
     NoSpace { path: PathBuf, bytes: u64 },
     #[error("{path}: {source}")]
     Recover { path: PathBuf, source: RecoverError },
+}
+
+/// What an opening tells whoever waits for it, so that long can be told from stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening<'a> {
+    /// Writes of an earlier process are still under way to this file: they are waited for.
+    Draining { path: &'a Path },
+    /// What is there is being synced and read.
+    Recovering(RecoveryProgress),
 }
 
 struct Files(ShardFiles);
@@ -50,9 +63,6 @@ impl LogStorage for Files {
 
     fn pulse(&self) -> Result<Option<AlignedBlocks>, DiskError> {
         let mut block = AlignedBlocks::zeroed(BLOCK as usize);
-        if fstat(&self.0.pulse).map_err(disk_error)?.st_size < BLOCK as i64 {
-            return Ok(None);
-        }
         read_all(&self.0.pulse, block.as_mut_slice(), 0).map_err(disk_error)?;
         Ok(Some(block))
     }
@@ -61,15 +71,17 @@ impl LogStorage for Files {
 /// Opens and recovers `shard` of `dir`. Afterwards a prepared spare segment is there.
 ///
 /// Whatever is found is synced first: a write that an earlier process did not see completed may be readable
-/// and yet not be durable.
+/// and yet not be durable. And before that, the writes that an earlier process left under way are waited for: what
+/// is read is what stays. `tell` is called whenever there is progress, and while something is waited for.
 ///
 /// # Errors
-/// The files cannot be used, or there is no space for a first segment.
+/// The files cannot be used, an earlier process's writes do not end, or there is no space for a first segment.
 pub fn open_shard(
     dir: &DataDir,
     shard: ShardId,
     options: &ShardOptions,
     buffer: MirrorBuffer,
+    tell: &mut dyn FnMut(Opening<'_>),
 ) -> Result<(Shard, ShardFiles), OpenError> {
     let context = ColdContext { dir: dir.shard_dir(shard), segment_bytes: options.segment_bytes };
     let failed = |path: &Path| {
@@ -78,6 +90,12 @@ pub fn open_shard(
     };
     let pulse_path = context.dir.join("pulse");
     let pulse = open_direct(&pulse_path, OFlags::CREATE).map_err(failed(&pulse_path))?;
+    drain(&pulse, &pulse_path, tell)?;
+    if fstat(&pulse).map_err(failed(&pulse_path))?.st_size < BLOCK as i64 {
+        // So that no later write of it changes the file's size.
+        write_all(&pulse, AlignedBlocks::zeroed(BLOCK as usize).as_slice(), 0)
+            .map_err(failed(&pulse_path))?;
+    }
     let mut segments = HashMap::new();
     let names = std::fs::read_dir(&context.dir)
         .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>())
@@ -89,6 +107,7 @@ pub fn open_shard(
         }
         let Some(id) = parse_file_name(name) else { continue };
         let file = open_direct(&path, OFlags::empty()).map_err(failed(&path))?;
+        drain(&file, &path, tell)?;
         let len = fstat(&file).map_err(failed(&path))?.st_size as u64;
         if len != options.segment_bytes {
             let why = SegmentFault::FileSize { found: len, expected: options.segment_bytes };
@@ -97,12 +116,15 @@ pub fn open_shard(
         }
         fdatasync(&file).map_err(failed(&path))?;
         segments.insert(id, file);
+        let bytes_total = segments.len() as u64 * options.segment_bytes;
+        tell(Opening::Recovering(RecoveryProgress { bytes_done: 0, bytes_total }));
     }
     fsync(&pulse).map_err(failed(&pulse_path))?;
     cold::sync_dir(&context.dir).map_err(failed(&context.dir))?;
 
     let files = Files(ShardFiles { segments, pulse });
-    let mut shard = recover(options, buffer, &files)
+    let mut told = |progress| tell(Opening::Recovering(progress));
+    let mut shard = recover_telling(options, buffer, &files, &mut told)
         .map_err(|source| OpenError::Recover { path: context.dir.clone(), source })?;
     let mut files = files.0;
     // The first segment of an empty log and the spare behind the last.
@@ -124,4 +146,16 @@ pub fn open_shard(
         shard.disk_done(done).expect("it succeeded");
     }
     Ok((shard, files))
+}
+
+/// Waits until no write of an earlier process is under way to the file, and claims it.
+fn drain(file: &OwnedFd, path: &Path, tell: &mut dyn FnMut(Opening<'_>)) -> Result<(), OpenError> {
+    let mut waits = || tell(Opening::Draining { path });
+    claim(file, CLAIM_PATIENCE, &mut waits).map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            Errno::WOULDBLOCK => OpenError::StillWritten { path, seconds: CLAIM_PATIENCE.as_secs() },
+            other => OpenError::File { path, source: other.into() },
+        }
+    })
 }

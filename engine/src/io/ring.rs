@@ -4,32 +4,37 @@
 //! * Memory lent to the kernel stays where it is until the kernel's last word about it. An operation's
 //!   buffers move into the ring and come back with its final [`Completion`]; ranges of the log buffer are
 //!   named by position and are the caller's to leave alone until then.
-//! * A durable write is one operation to the caller, also where the device wants a linked `fdatasync`: it
-//!   succeeded only if every byte was written and the flush succeeded.
+//! * A durable write is one operation: it succeeded only if every byte was written and is durable.
+//! * A write that is given to a worker is never waited for by the thread that submits it.
 //! * Nothing is lost when queues run full: a full submission queue is submitted, the kernel keeps
 //!   completions that do not fit.
 //!
 //! Not here: what a completion means (`net::shard_loop`), and when to wait.
 //! This file holds all of the project's `unsafe` that has to do with io_uring.
 
+use crate::io::medium::Carrier;
 use crate::io::ring_buffers::ReceiveBuffers;
 use crate::limits::MAX_LOG_BUFFER_BYTES;
 use crate::memory::{AlignedBlocks, MirrorBuffer};
-use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, TimeoutFlags, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrArg;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
+
+pub use crate::io::ring_buffers::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 
 /// Operations that fit into the submission queue between two system calls; more cost an extra one.
 pub const SUBMISSION_ENTRIES: u32 = 1024;
 /// Completions that fit into the queue before the kernel must store them elsewhere.
 pub const COMPLETION_ENTRIES: u32 = 8192;
-/// Most completions taken over in one turn, so that a turn ends.
-pub const REAP_LIMIT: usize = 1024;
+/// The same two where the limit on locked memory, which newer kernels count rings against, has no room.
+const SMALL_RING_ENTRIES: (u32, u32) = (128, 512);
 /// Sends at most this large normally end inside the system call that submits them; see [`Ring::enter`].
 pub const INLINE_SEND_BYTES: usize = 16 << 10;
 /// Largest memory that one registered buffer may be.
@@ -57,6 +62,11 @@ pub enum RingError {
     Forbidden(io::Error),
     #[error("this kernel is too old for Baton's use of io_uring ({0}): Linux 6.1 or newer is needed")]
     TooOld(io::Error),
+    #[error(
+        "the limit on locked memory leaves no room for io_uring ({0}): raise it (ulimit -l, LimitMEMLOCK=), \
+         or give the process CAP_IPC_LOCK"
+    )]
+    Locked(io::Error),
     #[error("cannot set up io_uring: {step}: {source}")]
     Setup { step: &'static str, source: io::Error },
 }
@@ -83,19 +93,30 @@ fn set_up(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
         .map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM | libc::ENOSYS | libc::EACCES) => RingError::Forbidden(error),
             Some(libc::EINVAL) => RingError::TooOld(error),
+            Some(libc::ENOMEM) => RingError::Locked(error),
             _ => RingError::Setup { step: "io_uring_setup", source: error },
         })
 }
 
-/// How a write becomes durable.
+/// What a write promises when it is done, and who carries it into the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Not at all.
-    None,
+pub struct WriteWay {
     /// The write itself is durable (`RWF_DSYNC`).
-    Dsync,
-    /// A linked `fdatasync` follows.
-    ThenFdatasync,
+    pub durable: bool,
+    pub carrier: Carrier,
+}
+
+impl WriteWay {
+    fn rw_flags(self) -> i32 {
+        if self.durable { libc::RWF_DSYNC } else { 0 }
+    }
+
+    fn entry_flags(self) -> squeue::Flags {
+        match self.carrier {
+            Carrier::Submitter => squeue::Flags::empty(),
+            Carrier::Worker => squeue::Flags::ASYNC,
+        }
+    }
 }
 
 /// The log buffer as the ring sees it: an address and a length, valid for as long as the ring.
@@ -130,6 +151,8 @@ impl LogMemory {
 pub enum Piece {
     /// Bytes of its own.
     Bytes(Vec<u8>),
+    /// Bytes that others have, too, and nobody changes.
+    Shared(Arc<Vec<u8>>),
     /// `len` bytes of the log buffer at the log position `at`.
     Log { at: u64, len: usize },
 }
@@ -139,6 +162,7 @@ impl Piece {
     pub fn len(&self) -> usize {
         match self {
             Piece::Bytes(bytes) => bytes.len(),
+            Piece::Shared(bytes) => bytes.len(),
             Piece::Log { len, .. } => *len,
         }
     }
@@ -217,8 +241,6 @@ struct First {
     /// What both linked operations count as, if the first does not return `wanted`.
     wanted: i32,
     failure: Option<i32>,
-    /// A short or failed first write is the operation's own failure; a header's is a broken connection.
-    is_write: bool,
 }
 
 /// See the head of this file. `T` is the caller's name for an operation.
@@ -242,7 +264,10 @@ impl<T: Copy> Ring<T> {
     /// If the kernel forbids or lacks io_uring. A log buffer that cannot be registered (locked memory
     /// limit) is no error: see [`Ring::log_registered`].
     pub fn new(log: LogMemory) -> Result<Ring<T>, RingError> {
-        let uring = set_up(SUBMISSION_ENTRIES, COMPLETION_ENTRIES)?;
+        let uring = match set_up(SUBMISSION_ENTRIES, COMPLETION_ENTRIES) {
+            Err(RingError::Locked(_)) => set_up(SMALL_RING_ENTRIES.0, SMALL_RING_ENTRIES.1)?,
+            other => other?,
+        };
         let log_registered = 2 * log.capacity <= MAX_REGISTERED_BYTES && {
             let all = libc::iovec { iov_base: log.start.cast(), iov_len: 2 * log.capacity };
             // SAFETY: `LogMemory::of` promises that the mapping outlives this ring.
@@ -250,6 +275,7 @@ impl<T: Copy> Ring<T> {
         };
         let receive = ReceiveBuffers::register(&uring).map_err(|source| match source.raw_os_error() {
             Some(libc::EINVAL) => RingError::TooOld(source),
+            Some(libc::ENOMEM) => RingError::Locked(source),
             _ => RingError::Setup { step: "provided buffers", source },
         })?;
         let ring = Ring {
@@ -326,10 +352,20 @@ impl<T: Copy> Ring<T> {
         }
     }
 
-    /// Accept connections until cancelled or failed; each completion brings one ([`Lent::Accepted`]).
+    /// Accept one connection ([`Lent::Accepted`]). Not more: how many come at once is the caller's to bound,
+    /// because each costs the thread time and the process a descriptor.
     pub fn accept(&mut self, listener: RawFd, token: T) -> OpId {
         let id = self.slot(token, Held::Accepting);
-        self.push(opcode::AcceptMulti::new(Fd(listener)).flags(libc::SOCK_CLOEXEC).build(), id)
+        let nowhere = std::ptr::null_mut();
+        let entry = opcode::Accept::new(Fd(listener), nowhere, std::ptr::null_mut());
+        self.push(entry.flags(libc::SOCK_CLOEXEC).build(), id)
+    }
+
+    /// Wait once until the other end of a connection closed its side of it, or the connection failed. The
+    /// result is of `poll(2)`'s kind.
+    pub fn await_hang_up(&mut self, socket: RawFd, token: T) -> OpId {
+        let id = self.slot(token, Held::Nothing);
+        self.push(opcode::PollAdd::new(Fd(socket), libc::POLLRDHUP as u32).build(), id)
     }
 
     /// Receive into provided buffers until cancelled, failed, closed by the peer (result 0), or out of
@@ -339,9 +375,15 @@ impl<T: Copy> Ring<T> {
         self.push(opcode::RecvMulti::new(Fd(socket), ReceiveBuffers::GROUP).build(), id)
     }
 
-    /// Receive into `bytes[from..]`; all of it unless the connection ends.
-    pub fn receive_bytes(&mut self, socket: RawFd, mut bytes: Vec<u8>, from: usize, token: T) -> OpId {
-        let target = &mut bytes[from..];
+    /// Receive into `bytes[range]`; all of it unless the connection ends.
+    pub fn receive_bytes(
+        &mut self,
+        socket: RawFd,
+        mut bytes: Vec<u8>,
+        range: Range<usize>,
+        token: T,
+    ) -> OpId {
+        let target = &mut bytes[range];
         let entry = opcode::Recv::new(Fd(socket), target.as_mut_ptr(), target.len() as u32)
             .flags(libc::MSG_WAITALL)
             .build();
@@ -376,6 +418,7 @@ impl<T: Copy> Ring<T> {
         for piece in &pieces {
             let (start, len) = match piece {
                 Piece::Bytes(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+                Piece::Shared(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
                 Piece::Log { at, len } => (self.log.at(*at, *len), *len),
             };
             let skipped = skip.min(len);
@@ -426,7 +469,7 @@ impl<T: Copy> Ring<T> {
             .build();
         self.reserve(2);
         if with_header {
-            self.set_first(id, First { wanted, failure: None, is_write: false });
+            self.set_first(id, First { wanted, failure: None });
             self.push_reserved(header_entry, id | FIRST_OF_TWO);
         }
         self.push_reserved(log_entry, id);
@@ -434,63 +477,46 @@ impl<T: Copy> Ring<T> {
     }
 
     /// Write `len` bytes of the log buffer at position `at` to `offset` of `file`.
+    ///
+    /// Writes that overlap may take effect in any order if one is submitted before another has ended.
     pub fn write_log(
         &mut self,
         file: RawFd,
         offset: u64,
         at: u64,
         len: usize,
-        durability: Durability,
+        way: WriteWay,
         token: T,
     ) -> OpId {
         let start = self.log.at(at, len);
-        let flags = if durability == Durability::Dsync { libc::RWF_DSYNC } else { 0 };
         let entry = if self.log_registered {
             opcode::WriteFixed::new(Fd(file), start, len as u32, LOG_BUFFER_INDEX)
                 .offset(offset)
-                .rw_flags(flags)
+                .rw_flags(way.rw_flags())
                 .build()
         } else {
-            opcode::Write::new(Fd(file), start, len as u32).offset(offset).rw_flags(flags).build()
+            opcode::Write::new(Fd(file), start, len as u32).offset(offset).rw_flags(way.rw_flags()).build()
         };
         let id = self.slot(token, Held::Nothing);
-        self.push_write(file, entry, len, durability, id)
+        self.push(entry.flags(way.entry_flags()), id)
     }
 
-    /// Write whole blocks to `offset` of `file`.
+    /// Write whole blocks to `offset` of `file`; about order see [`Ring::write_log`].
     pub fn write_blocks(
         &mut self,
         file: RawFd,
         offset: u64,
         blocks: AlignedBlocks,
-        durability: Durability,
+        way: WriteWay,
         token: T,
     ) -> OpId {
-        let flags = if durability == Durability::Dsync { libc::RWF_DSYNC } else { 0 };
         let bytes = blocks.as_slice();
-        let len = bytes.len();
-        let entry =
-            opcode::Write::new(Fd(file), bytes.as_ptr(), len as u32).offset(offset).rw_flags(flags).build();
+        let entry = opcode::Write::new(Fd(file), bytes.as_ptr(), bytes.len() as u32)
+            .offset(offset)
+            .rw_flags(way.rw_flags())
+            .build();
         let id = self.slot(token, Held::Blocks(blocks));
-        self.push_write(file, entry, len, durability, id)
-    }
-
-    fn push_write(
-        &mut self,
-        file: RawFd,
-        write: squeue::Entry,
-        len: usize,
-        durability: Durability,
-        id: u64,
-    ) -> OpId {
-        if durability != Durability::ThenFdatasync {
-            return self.push(write, id);
-        }
-        self.reserve(2);
-        self.set_first(id, First { wanted: len as i32, failure: None, is_write: true });
-        self.push_reserved(write.flags(squeue::Flags::IO_LINK), id | FIRST_OF_TWO);
-        self.push_reserved(opcode::Fsync::new(Fd(file)).flags(FsyncFlags::DATASYNC).build(), id);
-        OpId(id)
+        self.push(entry.flags(way.entry_flags()), id)
     }
 
     fn set_first(&mut self, id: u64, first: First) {
@@ -611,26 +637,29 @@ impl<T: Copy> Ring<T> {
         }
     }
 
-    /// Take over what has completed, at most [`REAP_LIMIT`] at a time.
-    pub fn reap(&mut self, out: &mut Vec<Completion<T>>) {
+    /// Take over what has completed, at most `limit` at a time.
+    pub fn reap(&mut self, limit: usize, out: &mut impl Extend<Completion<T>>) {
         let (slots, free) = (&mut self.slots, &mut self.free);
-        for entry in self.uring.completion().take(REAP_LIMIT) {
+        out.extend(self.uring.completion().take(limit).filter_map(|entry| {
             let data = entry.user_data();
-            if data == RUNG {
-                out.push(Completion {
+            match data {
+                RUNG => Some(Completion {
                     token: None,
                     result: 0,
                     more: false,
                     notification: false,
                     buffer: None,
                     lent: Lent::Nothing,
-                });
-            } else if data & SPECIAL == 0
-                && let Some(completion) = settle(slots, free, data, &entry)
-            {
-                out.push(completion);
+                }),
+                _ if data & SPECIAL == 0 => settle(slots, free, data, &entry),
+                _ => None,
             }
-        }
+        }));
+    }
+
+    /// Whether something has completed that was not taken over.
+    pub fn has_completed(&mut self) -> bool {
+        !self.uring.completion().is_empty()
     }
 
     /// The bytes of a completed [`Ring::receive`].
@@ -658,8 +687,7 @@ fn settle<T: Copy>(
     if let Some(first) = &mut slot.first {
         if data & FIRST_OF_TWO != 0 {
             if result != first.wanted {
-                let short = if first.is_write { libc::EIO } else { libc::EPIPE };
-                first.failure = Some(if first.is_write && result < 0 { result } else { -short });
+                first.failure = Some(-libc::EPIPE);
             }
             return None;
         }

@@ -1,6 +1,7 @@
 //! A ring of bytes that is mapped twice back to back, so that every range of it is contiguous.
 //!
-//! The only `unsafe` of the engine outside `io`: making the mapping, and slices of it.
+//! With `mapping` the only `unsafe` of the engine outside `io` and the meter of tests: making the mapping, and slices
+//! of it.
 
 use crate::limits::BLOCK;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};

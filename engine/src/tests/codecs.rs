@@ -24,7 +24,7 @@ fn flipped(block: &[u8], bytes: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn header() -> impl Strategy<Value = SegmentHeader> {
-    (any::<u128>(), any::<u16>(), any::<u32>(), any::<[u64; 4]>()).prop_map(
+    (any::<u128>(), any::<u16>(), any::<u32>(), any::<[u64; 5]>()).prop_map(
         |(group, shard, segment, words)| SegmentHeader {
             group: GroupId(group),
             shard: ShardId(shard),
@@ -57,6 +57,7 @@ fn pulse() -> impl Strategy<Value = Pulse> {
         durable: Lsn(words[1]),
         committed: Lsn(words[2]),
         repair_until: Lsn(words[3]),
+        repair_epoch: Epoch(words[4]),
     })
 }
 
@@ -162,7 +163,10 @@ proptest! {
     fn footer_entries(bit in any::<prop::sample::Index>()) {
         let disk = sealed();
         let scan = |disk: &MemoryDisk| {
-            Scanner::new(&options(), disk).segment(SegmentId(0), Lsn(0), Epoch(0)).unwrap()
+            let mut tell = |_| ();
+            let (options, all) = (options(), |_: &_| ());
+            let mut scanner = Scanner::new(&options, disk, 1, &mut tell);
+            scanner.segment(SegmentId(0), Lsn(0), Epoch(0), Lsn(0), all).unwrap()
         };
         let good = scan(&disk);
         prop_assert!(good.by_footer);

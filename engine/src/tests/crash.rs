@@ -68,6 +68,8 @@ impl World {
             96..98 => self.rewind(),
             _ => self.crash(),
         }
+        let steps = self.dice.below(4) as usize;
+        self.shard.apply_some(steps);
         self.note_progress();
     }
 
@@ -429,9 +431,14 @@ fn footers_say_what_a_scan_finds() {
         let at = by_scan.find(&n.to_le_bytes(), View::Newest);
         assert_eq!(at, by_footers.find(&n.to_le_bytes(), View::Newest));
     }
-    let again =
-        crate::scan::Scanner::new(&options(), &disk).segment(by_scan.segments.live[0].id, Lsn(0), Epoch(0));
-    assert!(again.unwrap().by_footer, "a footer that was missing is written");
+    for segment in by_scan.segments.live.iter().filter(|segment| segment.end.is_some()) {
+        let mut tell = |_| ();
+        let (options, last) = (options(), segment.epoch.0);
+        let mut scanner = crate::scan::Scanner::new(&options, &disk, 1, &mut tell);
+        let again = scanner.segment(segment.id, segment.base, last, Lsn(0), |_| ());
+        assert!(again.unwrap().by_footer, "a footer that was missing is written");
+        assert!(segment.entries.is_empty(), "and what it lists is not kept");
+    }
 }
 
 #[test]
@@ -458,4 +465,22 @@ fn a_full_disk_stops_appends_until_there_is_space() {
     shard.retry_prepare();
     put(&mut shard, &mut disk).unwrap();
     assert!(!shard.disk_full() && BUFFER_BYTES > 0);
+}
+
+#[test]
+fn a_turn_that_fills_two_segments_waits_for_the_next() {
+    let mut disk = MemoryDisk::new(SEGMENT_BYTES);
+    let mut shard = open(&disk);
+    settle(&mut shard, &mut disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    settle(&mut shard, &mut disk);
+    let put = |shard: &mut Shard| shard.append(&[Op::Put { key: b"k", value: &[7; 1_000], expiry_ms: 0 }], 1);
+    let error = loop {
+        if let Err(error) = put(&mut shard) {
+            break error;
+        }
+    };
+    assert_eq!(error, AppendError::NoSegment);
+    settle(&mut shard, &mut disk);
+    put(&mut shard).unwrap();
 }

@@ -1,20 +1,28 @@
 //! Tests of the shard as a whole, against the disk in memory and against real files.
 
+mod apply;
 mod codecs;
 mod crash;
 mod crash_images;
 mod files;
 mod frames;
+mod large;
 mod mend;
+mod recovery_memory;
 mod replicate;
 mod scan_keys;
+mod slices;
 mod torn;
 
 use crate::ids::{GroupId, Lsn, ShardId};
+use crate::limits::APPLY_STEPS;
 use crate::memory::MirrorBuffer;
 use crate::recover::recover;
 use crate::shard::{Decoded, Found, Shard, ShardOptions, View};
 use crate::testing::MemoryDisk;
+
+#[global_allocator]
+static METERED: crate::testing::meter::Metered = crate::testing::meter::Metered;
 
 const SEGMENT_BYTES: u64 = 256 << 10;
 const BUFFER_BYTES: usize = 512 << 10;
@@ -31,9 +39,10 @@ fn open(disk: &MemoryDisk) -> Shard {
     recover(&options(), MirrorBuffer::new(BUFFER_BYTES).unwrap(), disk).unwrap()
 }
 
-/// Carries out all that the shard wants from its disk.
+/// Carries out all that the shard wants from its disk, and applies what is committed.
 fn settle(shard: &mut Shard, disk: &mut MemoryDisk) {
     loop {
+        while shard.apply_some(APPLY_STEPS) {}
         let ops: Vec<_> = std::iter::from_fn(|| shard.poll_disk()).collect();
         if ops.is_empty() {
             return;

@@ -147,6 +147,7 @@ fn a_full_buffer_does_not_keep_a_follower_from_leading() {
     let end = b.begin_epoch(Epoch(2), 1).unwrap();
     settle(&mut b, &mut disk_b);
     b.commit_to(end);
+    while b.apply_some(1) {}
     assert_eq!(b.applied(), end);
     assert_eq!(get(&mut b, &disk_b, b"k", View::Committed).0.unwrap(), [1; 4000]);
 }

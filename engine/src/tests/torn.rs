@@ -1,6 +1,7 @@
 //! Long frames at the end of a log that a crash left: they span more writes than are in flight at once.
 
-use super::settle;
+use super::{Dice, settle};
+use crate::disk::DiskCommand;
 use crate::ids::{Epoch, GroupId, ShardId};
 use crate::memory::MirrorBuffer;
 use crate::recover::recover;
@@ -62,4 +63,53 @@ fn a_write_that_is_lost_behind_the_beginning_of_a_long_frame_is_no_damage() {
         crashes += 1;
     }
     assert!(crashes > 6, "a long frame takes several writes");
+}
+
+/// Any of the writes in flight may have reached the disk, wholly or torn, whatever became of those before them: what
+/// is missing is a torn tail, wherever frames longer than all that is in flight begin and end.
+#[test]
+fn any_part_of_what_is_in_flight_around_long_frames_is_no_damage() {
+    let mut dice = Dice::new(11);
+    let mut disk = MemoryDisk::new(options().segment_bytes);
+    let mut shard = open(&disk);
+    settle(&mut shard, &mut disk);
+    shard.begin_epoch(Epoch(1), 1).unwrap();
+    settle(&mut shard, &mut disk);
+    for key in [&b"one"[..], b"two"] {
+        shard.append(&[Op::Put { key, value: &vec![7; LONG - 1000], expiry_ms: 0 }], 1).unwrap();
+        for _ in 0..70 {
+            shard.append(&[Op::Put { key: b"short", value: &[8; SHORT], expiry_ms: 0 }], 1).unwrap();
+        }
+    }
+    let mut in_flight: Vec<DiskCommand> = Vec::new();
+    let (mut images, mut behind) = (0, 0);
+    loop {
+        in_flight.extend(std::iter::from_fn(|| shard.poll_disk()));
+        if in_flight.is_empty() {
+            break;
+        }
+        for kept in 1..1_u64 << in_flight.len() {
+            let mut image = disk.clone();
+            for (number, command) in
+                in_flight.iter().enumerate().filter(|(number, _)| kept >> number & 1 == 1)
+            {
+                let torn = dice.below(3) == 0;
+                for effect in disk.stages(command, &shard).iter().flatten() {
+                    if !torn || dice.below(2) == 0 {
+                        image.apply(effect);
+                    }
+                }
+                behind += usize::from(number > 0 && kept & 1 == 0);
+            }
+            let again = open(&image);
+            assert!(again.tail() >= shard.durable());
+            assert!(!again.damaged(), "writes {kept:b} of {} in flight", in_flight.len());
+            images += 1;
+        }
+        let command = in_flight.swap_remove(dice.below(in_flight.len() as u64) as usize);
+        let done = disk.run(&command, &shard);
+        shard.disk_done(done).unwrap();
+    }
+    assert!(images > 80 && behind > 50, "{images} images, {behind} later writes without an earlier");
+    assert_eq!(open(&disk).tail(), shard.tail());
 }

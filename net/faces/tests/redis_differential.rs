@@ -239,6 +239,7 @@ impl Baton {
         loop {
             match parse(bytes, &self.limits, &mut self.state) {
                 Parsed::Incomplete => return (out, false),
+                Parsed::Unfinished | Parsed::Long { .. } => unreachable!("these have few arguments"),
                 Parsed::Skipped { consumed } => bytes = &bytes[consumed..],
                 Parsed::Bad { consumed, reply, fatal } => {
                     out.extend_from_slice(&reply);
@@ -264,6 +265,7 @@ impl Baton {
                         users: None,
                         verdict: None,
                         limits: &self.limits,
+                        large_bytes: usize::MAX,
                         topology: &self.topology,
                         shard: 0,
                         role: ShardRole::Leader,

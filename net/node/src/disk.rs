@@ -1,18 +1,21 @@
 //! What is asked of the disk and not answered yet: for the warden, and to notice what does not end.
 //!
-//! Promises that each command gets one answer, and each answer had a command. Times of cold work are attended
-//! time: a stall of our own is none of the disk's.
+//! Promises that each command gets one answer, and each answer had a command. Times of cold work are patient time:
+//! neither a stall of our own counts nor one in which the disk does not answer log writes either. A disk that stands
+//! still has not failed; the warden judges that.
 
 use agency::ids::Nanos;
 use engine::disk::DiskCommand;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// A log write that is under way for longer: the disk stands still.
+const DISK_STALL: Duration = Duration::from_millis(20);
 /// How often the pulse block tells what is durable and committed.
 const PULSE_INTERVAL: Duration = Duration::from_millis(100);
 /// Pause before a failed preparation of a segment (full disk) is tried again.
 const PREPARE_RETRY: Duration = Duration::from_secs(1);
-/// A preparation, a save or a cut that takes longer than this will not end: zeroing a large segment takes
+/// A preparation, a save or a cut that takes longer than this while log writes end will not end: zeroing a large segment takes
 /// seconds on a slow disk.
 const COLD_PATIENCE: Duration = Duration::from_secs(20);
 /// The same of a leader that still cuts the torn tail that its last life left: it serves nobody until that ends, and
@@ -24,7 +27,7 @@ const LEADER_CUT_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Disk {
     /// Log writes under way, and when they were asked for.
     writes: BTreeMap<u64, Nanos>,
-    /// Preparations, saves and cuts under way, and in which attended time they were asked for.
+    /// Preparations, saves and cuts under way, and in which patient time they were asked for.
     cold: BTreeMap<u64, Nanos>,
     ok_at: Nanos,
     pulse_at: Nanos,
@@ -33,9 +36,9 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Notes a command that is about to be given.
-    pub fn asked(&mut self, op: &DiskCommand, now: Nanos, attended: Nanos) {
+    pub fn asked(&mut self, op: &DiskCommand, now: Nanos, patient: Nanos) {
         let before = if op.work.is_cold() {
-            self.cold.insert(op.ticket, attended)
+            self.cold.insert(op.ticket, patient)
         } else {
             self.writes.insert(op.ticket, now)
         };
@@ -62,11 +65,16 @@ impl Disk {
         self.writes.values().min().copied().unwrap_or_default()
     }
 
+    /// Since when the oldest log write has been under way, if that is longer than a disk takes that moves.
+    pub fn stands_since(&self, now: Nanos) -> Option<Nanos> {
+        self.writes.values().min().copied().filter(|since| now.since(*since) > DISK_STALL)
+    }
+
     /// Whether cold work takes longer than any does. `cuts_as_leader`: it leads, and still cuts its own tail.
     /// The warden watches the log writes; nobody else watches these.
-    pub fn hangs(&self, attended: Nanos, cuts_as_leader: bool) -> bool {
+    pub fn hangs(&self, patient: Nanos, cuts_as_leader: bool) -> bool {
         let patience = if cuts_as_leader { LEADER_CUT_PATIENCE } else { COLD_PATIENCE };
-        self.cold.values().any(|since| attended > *since + patience)
+        self.cold.values().any(|since| patient > *since + patience)
     }
 
     /// The disk is full: a preparation is tried again after a while.
@@ -105,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn cold_work_that_does_not_end_is_noticed_in_attended_time() {
+    fn cold_work_that_does_not_end_is_noticed_in_patient_time() {
         let mut disk = Disk::default();
         disk.asked(&cut(1), Nanos(7), Nanos(5));
         assert!(!disk.hangs(Nanos(5) + LEADER_CUT_PATIENCE, true));

@@ -41,6 +41,10 @@ pub struct Resources {
     pub disk_free_bytes: u64,
     /// Connections that were refused because there were too many.
     pub rejected_connections: u64,
+    /// Calls of `io_uring_enter` that took more than 1 ms longer than they had to wait, and the longest of them, over
+    /// all shards of the process.
+    pub submission_stalls: u64,
+    pub submission_stall_max_us: u64,
 }
 
 impl Resources {
@@ -52,6 +56,8 @@ impl Resources {
         stats.disk_total_bytes = self.disk_total_bytes;
         stats.disk_used_bytes = self.disk_total_bytes.saturating_sub(self.disk_free_bytes);
         stats.rejected_connections = self.rejected_connections;
+        stats.submission_stalls = self.submission_stalls;
+        stats.submission_stall_max_us = self.submission_stall_max_us;
     }
 }
 
@@ -65,6 +71,9 @@ pub enum Event<'a> {
     ClientSent { conn: ConnId },
     /// The client is gone (or its socket failed). No event for it follows.
     ClientClosed { conn: ConnId },
+    /// The client of a connection that is watched ([`Command::ClientWatch`]) has closed its side. What it sent before and
+    /// was not received yet is of no interest any more.
+    ClientHalfClosed { conn: ConnId },
 
     /// Another node connected to this shard and said this first (a whole header of `replication::message`).
     LinkAccepted { link: LinkId, header: &'a [u8] },
@@ -110,15 +119,43 @@ pub enum Landing {
     Log(BufferRange),
 }
 
+/// Most parts of one [`Command::ClientSend`]: the kernel takes no more than 1,024 pieces of memory at once.
+pub const MAX_PARTS: usize = 512;
+
+/// A part of what is sent to a client.
+#[derive(Clone, Debug)]
+pub enum Part {
+    Owned(Vec<u8>),
+    /// All of it, and nobody changes it.
+    Shared(Arc<Vec<u8>>),
+}
+
+impl Part {
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Part::Owned(bytes) => bytes,
+            Part::Shared(bytes) => bytes,
+        }
+    }
+
+    /// All parts as one, for shells and tests that need it so.
+    pub fn join(parts: &[Part]) -> Vec<u8> {
+        parts.iter().flat_map(Part::as_slice).copied().collect()
+    }
+}
+
 /// Something to be done.
 #[derive(Debug)]
 pub enum Command {
-    /// Replies may leave: what they depend on holds. At most one is outstanding per connection (answered by
+    /// Replies may leave: what they depend on holds. At most [`MAX_PARTS`], in their order. At most one is outstanding per connection (answered by
     /// `ClientSent`), so that a client that does not read is seen.
-    ClientSend { conn: ConnId, bytes: Vec<u8> },
+    ClientSend { conn: ConnId, parts: Vec<Part> },
     /// A client sends more than can be executed now, or it reads its replies too slowly: stop receiving from it, or go
     /// on.
     ClientPause { conn: ConnId, paused: bool },
+    /// Nothing is received from the client, and requests of it wait: say so when it closes its side
+    /// ([`Event::ClientHalfClosed`]), or no longer. Who is received from need not be watched: its end is seen there.
+    ClientWatch { conn: ConnId, on: bool },
     /// The last reply is handed over (`QUIT`, an error of the protocol, a lost leadership): close when it is out. No
     /// event for it follows.
     ClientClose { conn: ConnId },

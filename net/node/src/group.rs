@@ -16,6 +16,8 @@ use std::sync::Arc;
 /// See the head of this file.
 pub(crate) struct Group {
     update: Option<ShardUpdate>,
+    /// Wall time since when members have been missing from the in-sync set, ms since the epoch of Unix.
+    exposed_since_ms: Option<u64>,
     view: Arc<ClusterView>,
     topology: Topology,
 }
@@ -29,7 +31,7 @@ impl Group {
     /// Nothing is known but the settings.
     pub fn new(options: &NodeOptions) -> Group {
         let topology = topology(&options.settings, options.me, &ClusterView::default(), None);
-        Group { update: None, view: Arc::default(), topology }
+        Group { update: None, exposed_since_ms: None, view: Arc::default(), topology }
     }
 
     /// Takes what was published; `false`: something newer is known already.
@@ -44,6 +46,8 @@ impl Group {
                 update.configuration
             );
         }
+        let Configuration { in_sync, members, at_ms, .. } = update.configuration;
+        self.exposed_since_ms = (in_sync != members).then_some(self.exposed_since_ms.unwrap_or(at_ms));
         self.update = Some(update);
         self.refresh(options);
         true
@@ -75,6 +79,11 @@ impl Group {
         self.configuration().map_or(Epoch(0), |configuration| engine_epoch(configuration.epoch))
     }
 
+    /// For how long writes have been acknowledged on fewer nodes than the group has; 0 if they are not.
+    pub fn exposed_ms(&self, wall_ms: u64) -> u64 {
+        self.exposed_since_ms.map_or(0, |since| wall_ms.saturating_sub(since).max(1))
+    }
+
     /// What the wardens told each other.
     pub fn view(&self) -> &ClusterView {
         &self.view
@@ -95,6 +104,23 @@ impl Group {
     /// silent for as long as a lease, or the agency knows the disk or the incarnation for a stranger (rule 8).
     pub fn is_gone(&self, node: NodeId) -> bool {
         node_view(&self.view, node).is_some_and(|seen| seen.suspect || (!seen.up && seen.incarnation.0 != 0))
+    }
+
+    /// Whether a node said that it stops in order. It stays so after its end, until it is started again.
+    pub fn stops(&self, node: NodeId) -> bool {
+        node_view(&self.view, node).is_some_and(|seen| seen.stopping)
+    }
+
+    /// Whether every other data node stops in order, too, or is known not to be up.
+    pub fn all_others_stop(&self, options: &NodeOptions) -> bool {
+        let others = options.settings.data_nodes().without(options.me);
+        let down = |node| node_view(&self.view, node).is_some_and(|seen| !seen.up);
+        others.iter().all(|node| self.stops(node) || down(node))
+    }
+
+    /// Whether a node's warden says that its process runs: it is slow then, and not gone, whatever its connections do.
+    pub fn warden_answers_for(&self, node: NodeId) -> bool {
+        node_view(&self.view, node).is_some_and(|seen| seen.up && !seen.suspect)
     }
 }
 
@@ -145,7 +171,7 @@ fn node_view(view: &ClusterView, node: NodeId) -> Option<&NodeView> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Ack, HttpSettings, Settings};
+    use crate::settings::{Ack, CopySettings, HttpSettings, Settings};
     use agency::configuration::Why;
     use agency::ids::{Incarnation, NodeSet, Version};
     use agency::shard::RequestStatus;
@@ -163,7 +189,9 @@ mod tests {
             root_password_hash: None,
             max_value_bytes: 1 << 20,
             max_clients: 1,
+            memory: Default::default(),
             evict_after: second,
+            copies: CopySettings::default(),
             http: HttpSettings {
                 not_leader_error: 1496,
                 max_body_bytes: 1,

@@ -4,10 +4,11 @@
 //! parts, each a type of its own: `client` (RESP), `http`, `subrequest` (what HTTP wants of each shard), `metadata`
 //! (databases, collections, users), `replication` (leader, follower, repair). They stand on `shared`; `serving` is
 //! what the execution of requests sees. `mail` is what the shards of a node say to each other, `job` what they ask
-//! of the control threads; `answer_budget` says what answers weigh; `status` is what is told about a group;
+//! of the control threads; `answer_budget` says what answers weigh, `budget` what a turn may cost; `status` is what is told about a group;
 //! `settings` what a node knows of its configuration.
 
 pub mod answer_budget;
+pub mod budget;
 mod client;
 mod disk;
 pub mod events;

@@ -5,8 +5,10 @@
 //! were connected there; each request yields exactly one reply, in order per (origin, connection). What an
 //! HTTP request wants of a shard travels as an [`SubRequest`]; each yields exactly one [`Report`].
 
+use crate::events::Part;
 use crate::ids::ConnId;
 use crate::subrequest::{Report, SubRequest};
+use agency::ids::Nanos;
 use engine::ids::ShardId;
 use faces::documents::Metadata;
 use faces::resp::session::Session;
@@ -27,9 +29,11 @@ pub enum Mail {
         session: Session,
         /// The request's bytes, one whole request.
         bytes: Vec<u8>,
+        /// When they came from the client.
+        arrived: Nanos,
     },
     /// The reply to the request of this ticket; `None`: the outcome is unknown, reset the client.
-    Reply { conn: ConnId, ticket: u64, bytes: Option<Vec<u8>> },
+    Reply { conn: ConnId, ticket: u64, parts: Option<Vec<Part>> },
     /// The client of shard `from` is gone.
     Gone { from: ShardId, conn: ConnId },
     /// Do this for an HTTP client of another shard.

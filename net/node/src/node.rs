@@ -17,10 +17,11 @@ use crate::metadata::{KEEPER, MetadataCopy, OWN};
 use crate::options::NodeOptions;
 use crate::rates::Rates;
 use crate::reads::{ReadFor, Reader};
+use crate::replication::leader::STOP_HEARSAY;
 use crate::replication::links::LinkOwner;
 use crate::replication::repair::{Fault, Repaired, Repairs};
 use crate::replication::{Replication, message};
-use crate::serving::Serving;
+use crate::serving::{LEASELESS_LIMIT, Serving};
 use crate::settings::Ack;
 use crate::shared::Shared;
 use crate::store::{FetchedValue, ValueRead};
@@ -29,9 +30,12 @@ use crate::subrequest::{SubRequest, Work};
 use agency::ids::{Nanos, NodeId};
 use agency::shard::{Health, ShardProgress, ShardUpdate};
 use engine::disk::DiskDone;
+use engine::ids::Lsn;
+use engine::limits::APPLY_STEPS;
 use engine::log::BufferRange;
 use engine::segment::Location;
 use engine::shard::{Decoded, Shard};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An orderly stop gives up handing over after this and stops all the same.
@@ -50,6 +54,8 @@ pub struct Node {
     expired: Vec<Box<[u8]>>,
     disk: Disk,
     rates: Rates,
+    /// The commit LSN, and since when it stands still although there is more to commit.
+    commit_moved: (Lsn, Nanos),
     stopping: Option<Stopping>,
 }
 
@@ -110,6 +116,7 @@ impl Node {
             expired: Vec::new(),
             disk: Disk::default(),
             rates: Rates::default(),
+            commit_moved: (Lsn(0), Nanos(0)),
             stopping: None,
             shared: Shared::new(options, shard),
         }
@@ -155,6 +162,11 @@ impl Node {
                 Some(_) => self.clients.closed(conn, &mut serving!(self, out)),
                 None => {}
             },
+            Event::ClientHalfClosed { conn } => match self.shared.faces.get(&conn) {
+                Some(Face::Http) => self.http.half_closed(conn, &mut http_context!(self, out)),
+                Some(_) => self.clients.half_closed(conn, &mut serving!(self, out)),
+                None => {}
+            },
             Event::LinkAccepted { .. }
             | Event::LinkConnected { .. }
             | Event::LinkBytes { .. }
@@ -171,8 +183,6 @@ impl Node {
             Event::HandoffWanted(to) => self.handoff_wanted(to),
             Event::StopWanted => {
                 self.stopping.get_or_insert(Stopping { since: now, announced: false });
-                self.shared.stopping = true;
-                self.handoff_wanted(None);
             }
         }
         self.hand_over(out);
@@ -188,12 +198,14 @@ impl Node {
             Event::LinkAccepted { link, header } => self.replication.link_accepted(link, header, &mut cx),
             Event::LinkConnected { link } => match cx.links.owner(link) {
                 Some(LinkOwner::Repair(lsn)) => self.repairs.connected(link, lsn, &mut cx),
+                Some(LinkOwner::Refill) => self.replication.refilling.ask(link, &mut cx),
                 Some(LinkOwner::Stream) => self.replication.link_connected(link, &mut cx),
                 _ => {}
             },
             Event::LinkBytes { link, bytes } => match cx.links.owner(link) {
                 Some(LinkOwner::Repair(lsn)) => self.repairs.answered(link, lsn, bytes, &mut cx),
                 Some(LinkOwner::Serving) => self.repairs.fetch_asked(link, bytes, &mut cx),
+                Some(LinkOwner::Refill) => self.replication.refilling.answered(link, bytes, &mut cx),
                 Some(owner) => self.replication.link_bytes(link, owner, bytes, &mut cx),
                 None => {}
             },
@@ -202,6 +214,7 @@ impl Node {
             Event::LinkClosed { link } => match cx.links.closed(link) {
                 Some(LinkOwner::Repair(lsn)) => self.repairs.link_closed(link, lsn),
                 Some(LinkOwner::Serving) => self.repairs.asker_closed(link),
+                Some(LinkOwner::Refill) => self.replication.refilling.link_closed(link),
                 owner => self.replication.link_closed(link, owner, &cx),
             },
             _ => unreachable!("of no connection"),
@@ -211,7 +224,7 @@ impl Node {
     /// Ends a turn: group commit, sends, replies. `wall_ms` is wall time in ms since the epoch of Unix;
     /// commands of the next turn see it.
     pub fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Command>) {
-        self.shared.clock.turn(now, wall_ms);
+        self.shared.clock.turn(now, wall_ms, self.disk.stands_since(now));
         self.shared.lease = lease;
         let leaseless = self.replication.leads() && !self.replication.lease_holds(&self.shared.context(out));
         self.shared.leaseless_since = self.shared.leaseless_since.or(Some(now)).filter(|_| leaseless);
@@ -219,24 +232,32 @@ impl Node {
             return;
         }
         let cuts_as_leader = self.replication.leads() && self.shared.shard.rewinding();
-        if self.disk.hangs(self.shared.clock.attended, cuts_as_leader) {
+        if self.disk.hangs(self.shared.clock.patient, cuts_as_leader) {
             return self.shared.context(out).fail(Failure::ColdWorkHangs);
         }
+        self.begin_stop();
         let quiet = self.all_answered();
         self.replication.turn(quiet, &mut self.shared.context(out));
         self.repairs.turn(&mut self.shared.context(out));
         self.hand_over(out);
-        self.clients.retry_held(&mut serving!(self, out));
-        self.subrequests.run_all(&mut serving!(self, out));
-        self.hand_over(out);
+        self.carry_out(out);
         self.http.turn(&mut http_context!(self, out));
         self.hand_over(out);
         drop_expired(&mut serving!(self, out));
         self.use_disk(out);
         self.send_frames(out);
+        let served = self.replication.serves();
         if let Some(leader) = self.replication.leader_mut() {
             leader.count_commit(&mut self.shared.context(out));
         }
+        self.shared.shard.apply_some(APPLY_STEPS);
+        if !served && self.replication.serves() {
+            // Requests that waited for this do not wait for the next turn.
+            self.carry_out(out);
+            self.use_disk(out);
+            self.send_frames(out);
+        }
+        self.watch_isolation();
         self.watch_metadata(out);
         self.clients.release(&mut serving!(self, out));
         self.subrequests.release(&mut serving!(self, out));
@@ -244,20 +265,46 @@ impl Node {
         self.http.release(&mut http_context!(self, out));
         self.hand_over(out);
         self.stop_turn(out);
+        self.clients.next_turn();
         self.count();
         self.invariants();
     }
 
+    /// Carries out what waits, as far as a turn goes.
+    fn carry_out(&mut self, out: &mut Vec<Command>) {
+        self.clients.run_queued(&mut serving!(self, out));
+        self.subrequests.run_all(&mut serving!(self, out));
+        self.hand_over(out);
+    }
+
+    /// Notices that this leader sees no majority: for long it got no lease, and could not commit what it wrote.
+    fn watch_isolation(&mut self) {
+        let shared = &mut self.shared;
+        let (tail, committed) = (shared.shard.tail(), shared.shard.committed());
+        let now = shared.clock.now;
+        let stuck = self.replication.leads() && committed < tail && self.commit_moved.0 == committed;
+        if !stuck {
+            self.commit_moved = (committed, now);
+        }
+        let long = |since: Nanos| now >= since + LEASELESS_LIMIT;
+        shared.isolated = stuck && long(self.commit_moved.1) && shared.leaseless_since.is_some_and(long);
+    }
+
     /// When the next turn is due even if nothing happens.
     pub fn deadline(&self) -> Nanos {
-        let soon = if self.subrequests.is_hungry() || self.http.is_hungry() {
-            self.shared.clock.now
-        } else {
-            self.http.deadline()
-        };
+        let hungry = self.clients.is_hungry()
+            || self.subrequests.is_hungry()
+            || self.http.is_hungry()
+            || self.shared.shard.unapplied();
+        let soon = if hungry { self.shared.clock.now } else { self.http.deadline() };
         let rewinding = self.shared.shard.rewinding();
         let role = self.replication.deadline(self.shared.clock.now, rewinding, self.shared.shard.committed());
         role.min(self.disk.pulse_at()).min(self.clients.deadline()).min(soon).min(self.repairs.deadline())
+    }
+
+    /// Requests of clients that were carried out here so far.
+    pub fn requests(&self) -> u64 {
+        self.shared.stats.commands_processed
     }
 
     /// This shard's account of itself for the warden.
@@ -268,8 +315,8 @@ impl Node {
             disk_ok_at: self.disk.ok_at(),
             disk_waiting_since: self.disk.waiting_since(),
             health: if self.replication.is_unfit() { Health::Damaged } else { Health::Ready },
-            standing: agency::shard::Standing::default(),
-            stopping: false,
+            standing: agency::shard::Standing::Moving,
+            stopping: self.stopping.is_some(),
             last_epoch: agency::ids::Epoch(shard.last_epoch().0),
             written: shard.tail().0,
             durable: shard.durable().0,
@@ -284,7 +331,7 @@ impl Node {
         out: &mut Vec<Command>,
     ) -> bool {
         let Some(op) = take(&mut self.shared.shard) else { return false };
-        self.disk.asked(&op, self.shared.clock.now, self.shared.clock.attended);
+        self.disk.asked(&op, self.shared.clock.now, self.shared.clock.patient);
         out.push(Command::Disk(op));
         true
     }
@@ -332,6 +379,10 @@ impl Node {
             Some(ReadFor::Fetch { link, name }) => {
                 self.repairs.fetch_read(link, name, bytes, &mut self.shared.context(out));
             }
+            Some(ReadFor::Refill { link, from, skip, len }) => {
+                let cx = &mut self.shared.context(out);
+                self.repairs.refill_read(link, (from, skip, len), bytes, cx);
+            }
             Some(ReadFor::Mend) => self.repairs.mend_read(bytes, &mut self.shared.context(out)),
             None => {}
         }
@@ -349,7 +400,7 @@ impl Node {
         let mut cx = self.shared.context(out);
         let found = match bytes.map(|bytes| cx.shard.decode(at, &key, bytes)) {
             Some(Decoded::Value { value, expiry_ms, revision }) => {
-                FetchedValue::Value { value: value.to_vec(), expiry_ms, revision }
+                FetchedValue::Value { value: Arc::new(value.to_vec()), expiry_ms, revision }
             }
             Some(Decoded::Missing) => FetchedValue::OtherKey,
             Some(Decoded::More(spec)) => return cx.read(ReadFor::Value { reader, at, key }, spec),
@@ -417,12 +468,12 @@ impl Node {
     /// Mail from another shard of this node.
     fn mail(&mut self, mail: Mail, out: &mut Vec<Command>) {
         match mail {
-            Mail::Request { from, conn, ticket, session, bytes } => {
-                let request = ForwardedRequest { from, conn, ticket, session, bytes };
+            Mail::Request { from, conn, ticket, session, bytes, arrived } => {
+                let request = ForwardedRequest { from, conn, ticket, session, bytes, arrived };
                 self.clients.forwarded_request(request, &mut serving!(self, out));
             }
-            Mail::Reply { conn, ticket, bytes } => {
-                self.clients.forwarded_reply(conn, ticket, bytes, &mut serving!(self, out));
+            Mail::Reply { conn, ticket, parts } => {
+                self.clients.forwarded_reply(conn, ticket, parts, &mut serving!(self, out));
             }
             Mail::Gone { from, conn } => {
                 self.subrequests.forget((from, conn), &mut serving!(self, out));
@@ -491,16 +542,44 @@ impl Node {
         self.clients.replies_all_released() && self.subrequests.all_reported()
     }
 
+    /// Of an orderly stop that was asked for: serves no more once it is known whether others stop, too. If not, a leader
+    /// hands over.
+    fn begin_stop(&mut self) {
+        let Some(since) = self.stopping.as_ref().map(|stopping| stopping.since) else { return };
+        if self.shared.stopping {
+            return;
+        }
+        let all_stop = self.shared.group.all_others_stop(&self.shared.options);
+        let leads = self.replication.leads();
+        if !leads || all_stop || self.shared.clock.now >= since + STOP_HEARSAY {
+            self.shared.stopping = true;
+            if !all_stop {
+                self.handoff_wanted(None);
+            }
+        }
+    }
+
     fn stop_turn(&mut self, out: &mut Vec<Command>) {
         let Some(stopping) = self.stopping.as_ref().filter(|stopping| !stopping.announced) else { return };
+        if !self.shared.stopping {
+            return;
+        }
         let patience_over = self.shared.clock.now >= stopping.since + STOP_PATIENCE;
-        let handed_over = self.replication.leader().is_none_or(|leader| !leader.handoff_possible());
+        let all_stop = self.shared.group.all_others_stop(&self.shared.options);
+        let cx = self.shared.context(out);
+        let free = match self.replication.leader() {
+            Some(leader) => !leader.handoff_possible() && (!all_stop || leader.all_hold_all(&cx)),
+            None => self.replication.may_stop_following(&cx),
+        };
         let quiet = self.shared.shard.durable() == self.shared.shard.tail() && self.all_answered();
-        if patience_over || (handed_over && quiet) {
+        if patience_over || (free && quiet) {
             self.stopping = Some(Stopping { since: stopping.since, announced: true });
             self.clients.close_all(&mut serving!(self, out));
             self.http.close_all(&mut http_context!(self, out));
             self.hand_over(out);
+            if let Some(leader) = self.replication.leader() {
+                leader.farewell(&mut self.shared.context(out));
+            }
             out.push(Command::Stopped);
         }
     }
@@ -508,7 +587,9 @@ impl Node {
     /// The numbers that `INFO` tells.
     fn count(&mut self) {
         let (connected, blocked) = self.clients.count();
+        let exposed_ms = self.shared.group.exposed_ms(self.shared.clock.wall_ms);
         let stats = &mut self.shared.stats;
+        stats.exposed_ms = exposed_ms;
         stats.connected_clients = connected;
         stats.blocked_clients = blocked;
         stats.ops_per_second = self.rates.per_second(self.shared.clock.now, stats.commands_processed);

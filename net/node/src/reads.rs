@@ -26,6 +26,8 @@ pub(crate) enum ReadFor {
     CatchUp { node: NodeId, link: LinkId, from: Lsn, skip: usize, len: usize },
     /// A frame that another member found damaged.
     Fetch { link: LinkId, name: FrameName },
+    /// Frames for a member that lost its log.
+    Refill { link: LinkId, from: Lsn, skip: usize, len: usize },
     /// The own blocks of a frame that is about to be written back.
     Mend,
 }

@@ -4,11 +4,13 @@
 use crate::metadata::MetadataCopy;
 use crate::mutants::{Mutant, lacks};
 use crate::reads::{ReadFor, Reader};
+use crate::replication::leader::Leader;
 use crate::replication::repair::Repairs;
 use crate::replication::{Replication, Role};
 use crate::settings;
 use crate::shared::Context;
 use crate::store::{ShardStore, ValueRead, WantedRead};
+use agency::ids::Nanos;
 use engine::ids::Lsn;
 use engine::shard::View;
 use faces::resp::Ack;
@@ -18,6 +20,11 @@ use std::time::Duration;
 pub(crate) const PARK_LIMIT: Duration = Duration::from_millis(200);
 /// The same at a leader that is starting or handing over.
 const LEADER_PARK_LIMIT: Duration = Duration::from_secs(3);
+
+/// A leader that got no lease and could not commit what it wrote for this long answers that it cannot.
+pub(crate) const LEASELESS_LIMIT: Duration = Duration::from_secs(2);
+/// A request that came longer ago is not carried out any more: who sent it may have given it up, and sent it again.
+pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(3);
 
 /// See the head of this file.
 pub(crate) struct Serving<'a> {
@@ -34,6 +41,10 @@ pub(crate) enum Standing {
     Execute(View),
     Park(Duration),
     Redirect,
+    /// A write, and fewer nodes would acknowledge it than `min_in_sync` asks for.
+    TooFewCopies,
+    /// Nothing that it could do would ever be confirmed: it sees no majority.
+    Refuse,
 }
 
 /// What must hold before a reply may leave.
@@ -58,6 +69,8 @@ impl Needs {
 /// What the cursors allow to leave at this moment.
 pub(crate) struct Allowed {
     committed: Lsn,
+    /// Committed by enough members.
+    confirmed: Lsn,
     received: Lsn,
     local: Lsn,
     lease: bool,
@@ -67,7 +80,7 @@ pub(crate) struct Allowed {
 impl Allowed {
     pub fn allows(&self, needs: &Needs) -> bool {
         let wrote = match needs.level {
-            Ack::Durable => self.committed,
+            Ack::Durable => self.confirmed,
             Ack::Received => self.received,
             Ack::Local => self.local,
         };
@@ -83,7 +96,11 @@ impl Serving<'_> {
     pub fn standing(&self, write: bool, readonly: bool) -> Standing {
         let cx = &self.cx;
         match &self.replication.role {
+            Role::Leader(_) if cx.isolated => Standing::Refuse,
             Role::Leader(leader) if leader.serves() && !cx.stopping => {
+                if write && !leader.has_enough_copies(cx) {
+                    return Standing::TooFewCopies;
+                }
                 if (write && !lacks(Mutant::StopsWithoutMajority)) || self.lease_holds() {
                     Standing::Execute(View::Newest)
                 } else {
@@ -116,12 +133,27 @@ impl Serving<'_> {
         self.cx.leaseless_since.is_some_and(|since| self.cx.clock.now > since + PARK_LIMIT)
     }
 
+    /// Whether it has been parked for as long as a failover takes.
+    pub fn is_over(&self, since: Nanos) -> bool {
+        self.cx.clock.now >= since + PARK_LIMIT
+    }
+
+    /// Whether a request that came then is too old to be carried out.
+    pub fn is_too_old(&self, arrived: Nanos) -> bool {
+        self.cx.clock.now > arrived + REQUEST_LIFETIME && !lacks(Mutant::CarriesOutZombies)
+    }
+
     /// What may leave at this moment.
     pub fn allowed(&self) -> Allowed {
         let durable = self.cx.shard.durable();
+        let leader = self.replication.leader();
+        let confirmed = leader.map_or(Lsn(0), Leader::confirmed);
+        let enough = leader.is_none_or(|leader| leader.has_enough_copies(&self.cx));
+        let received = self.replication.least_copy(durable, |cursors| cursors.received, &self.cx);
         Allowed {
             committed: self.cx.shard.committed(),
-            received: self.replication.least_copy(durable, |cursors| cursors.received, &self.cx),
+            confirmed,
+            received: if enough { received } else { confirmed },
             local: durable,
             lease: self.lease_holds(),
             leads: self.replication.leads(),

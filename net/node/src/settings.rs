@@ -41,12 +41,61 @@ pub struct Settings {
     pub max_value_bytes: usize,
     /// Most client connections of one shard thread.
     pub max_clients: u32,
-    /// A leader removes a lost follower from the in-sync set after this long.
+    /// What the clients of a shard thread may hold of its memory.
+    pub memory: ClientMemory,
+    /// A leader removes a follower of which nothing is heard from the in-sync set after this long.
     pub evict_after: Duration,
+    /// When a copy is given up, and how few are enough.
+    pub copies: CopySettings,
     /// The HTTP face.
     pub http: HttpSettings,
     /// Everybody in the group. A member's place in this list is its `NodeId`.
     pub members: Vec<Member>,
+}
+
+/// When a copy is given up, and how few are enough (rule 22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopySettings {
+    /// A follower that answers has this long to move its durable cursor; until then writers wait for it.
+    pub slow_after: Duration,
+    /// A leader whose log write is under way for longer has a follower take over, if the disk of one moves.
+    pub yield_after: Duration,
+    /// With fewer members in the in-sync set than this, writes are refused.
+    pub min_in_sync: u8,
+}
+
+impl Default for CopySettings {
+    fn default() -> CopySettings {
+        CopySettings {
+            slow_after: Duration::from_secs(1),
+            yield_after: Duration::from_millis(80),
+            min_in_sync: 1,
+        }
+    }
+}
+
+/// Bounds of what clients make a shard thread hold, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientMemory {
+    /// A RESP client that leaves more than this unread for `output_soft_time` is reset.
+    pub output_soft: usize,
+    pub output_soft_time: Duration,
+    /// One that leaves more than this unread is reset at once, and no single reply may be larger.
+    pub output_hard: usize,
+    /// What all RESP clients of a shard thread may hold, requests and replies: beyond it the one that holds most is
+    /// reset, and new ones are refused.
+    pub all: usize,
+}
+
+impl Default for ClientMemory {
+    fn default() -> ClientMemory {
+        ClientMemory {
+            output_soft: 32 << 20,
+            output_soft_time: Duration::from_secs(10),
+            output_hard: 256 << 20,
+            all: 512 << 20,
+        }
+    }
 }
 
 /// Limits and habits of the HTTP face.

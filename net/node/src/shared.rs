@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::group::Group;
 use crate::ids::{ConnId, LinkId};
 use crate::job::Job;
+use crate::mutants::{Mutant, lacks};
 use crate::options::NodeOptions;
 use crate::reads::{ReadFor, Reads};
 use crate::replication::links::Links;
@@ -31,14 +32,24 @@ pub(crate) struct Clock {
     pub wall_ms: u64,
     /// Time in which this loop was really turning.
     pub attended: Nanos,
+    /// Attended time in which the own disk moved, too: what others are given counts in it.
+    pub patient: Nanos,
     pub turns: u64,
+    /// The own disk stands still, since then.
+    pub disk_stands_since: Option<Nanos>,
     last_turn: Nanos,
 }
 
 impl Clock {
-    /// A turn ends.
-    pub fn turn(&mut self, now: Nanos, wall_ms: u64) {
-        self.attended = self.attended + now.since(self.last_turn).min(ATTENDED_GAP);
+    /// A turn ends. `disk_stands_since`: as [`Disk::stands_since`](crate::disk::Disk::stands_since).
+    pub fn turn(&mut self, now: Nanos, wall_ms: u64, disk_stands_since: Option<Nanos>) {
+        self.disk_stands_since = disk_stands_since;
+        let gap = now.since(self.last_turn).min(ATTENDED_GAP);
+        self.attended = self.attended + gap;
+        if disk_stands_since.is_none() || lacks(Mutant::BlamesOthersForOwnDisk) {
+            self.patient = self.patient + gap;
+        }
+        assert!(self.patient <= self.attended, "nobody is more patient than awake");
         self.last_turn = now;
         self.now = now;
         self.wall_ms = wall_ms.max(self.wall_ms);
@@ -103,6 +114,8 @@ pub(crate) struct Shared {
     pub lease: Lease,
     /// It leads, and has had no lease since then.
     pub leaseless_since: Option<Nanos>,
+    /// It leads, and for long neither got a lease nor could commit what it wrote.
+    pub isolated: bool,
     /// An orderly stop was asked for.
     pub stopping: bool,
     /// It gave up (rule 14), and does nothing any more.
@@ -124,6 +137,7 @@ impl Shared {
             faces: Faces::new(),
             lease: Lease::default(),
             leaseless_since: None,
+            isolated: false,
             stopping: false,
             failed: false,
         }
@@ -143,6 +157,7 @@ impl Shared {
             faces: &mut self.faces,
             lease: self.lease,
             leaseless_since: self.leaseless_since,
+            isolated: self.isolated,
             stopping: self.stopping,
             failed: &mut self.failed,
             out,
@@ -163,6 +178,7 @@ pub(crate) struct Context<'a> {
     faces: &'a mut Faces,
     pub lease: Lease,
     pub leaseless_since: Option<Nanos>,
+    pub isolated: bool,
     pub stopping: bool,
     failed: &'a mut bool,
     pub out: &'a mut Vec<Command>,
@@ -181,6 +197,12 @@ impl Context<'_> {
     pub fn close_client(&mut self, conn: ConnId) {
         self.faces.remove(&conn);
         self.out.push(Command::ClientClose { conn });
+    }
+
+    /// Cuts a client off: what is not out yet is thrown away.
+    pub fn reset_client(&mut self, conn: ConnId) {
+        self.faces.remove(&conn);
+        self.out.push(Command::ClientReset { conn });
     }
 
     /// Hands a job in to the control threads.

@@ -55,6 +55,10 @@ pub struct ShardStatus {
     /// `None` before the group is founded.
     pub leader: Option<String>,
     pub in_sync: Vec<String>,
+    /// Since when writes have been acknowledged on fewer nodes than the group has, as far as is known here: RFC 3339 in
+    /// UTC. `None`: they are not.
+    #[serde(default)]
+    pub exposed_since: Option<String>,
     /// By the node's name; a node that was never heard of is missing.
     pub nodes: BTreeMap<String, ReplicaStatus>,
 }
@@ -107,6 +111,7 @@ pub struct HistoryEntry {
     /// Whom it was about, where it was not the leadership: who was evicted or admitted.
     pub node: Option<String>,
     /// How often that happened for this reason so far; `at` and `epoch` are those of the last time.
+    #[serde(default)]
     pub count: u64,
 }
 
@@ -200,6 +205,7 @@ impl ShardStatus {
             version: known.map_or(0, |c| c.version.0),
             leader: known.filter(|_| !lost).map(|c| name(c.leader)),
             in_sync: known.map_or_else(Vec::new, |c| c.in_sync.iter().map(name).collect()),
+            exposed_since: exposed_since(view, id).map(rfc3339),
             nodes: settings.data_nodes().iter().filter_map(replica).collect(),
         }
     }
@@ -225,6 +231,12 @@ impl Status {
             if shard.serving_leader().is_none() {
                 troubles.push(format!("shard {} has no leader that serves", shard.id));
             }
+            if let Some(since) = &shard.exposed_since {
+                troubles.push(format!(
+                    "shard {} is exposed since {since}: some writes are on fewer disks",
+                    shard.id
+                ));
+            }
             for node in self.nodes.iter().filter(|n| !shard.in_sync.contains(&n.name)) {
                 troubles.push(format!("node {} is not in sync for shard {}", node.name, shard.id));
             }
@@ -234,6 +246,18 @@ impl Status {
         }
         troubles
     }
+}
+
+/// Since when, in ms since the epoch of Unix, a shard's configurations have had members out of the in-sync set: the
+/// oldest of those in a row that are known.
+fn exposed_since(view: &ClusterView, shard: ShardId) -> Option<u64> {
+    let now = view.shards.get(usize::from(shard.0))?.configuration?;
+    let tallies = view.tallies.iter().map(|tally| (tally.shard, tally.newest));
+    let past = view.history.iter().copied().chain(tallies);
+    let mut known: Vec<_> = past.filter(|(of, _)| *of == shard).map(|(_, c)| c).collect();
+    known.push(now);
+    known.sort_by_key(|c| c.version);
+    known.iter().rev().take_while(|c| c.in_sync != c.members).last().map(|c| c.at_ms)
 }
 
 /// The stable name of a reason.
@@ -266,7 +290,7 @@ pub fn rfc3339(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Ack, HttpSettings, Member};
+    use crate::settings::{Ack, CopySettings, HttpSettings, Member};
     use agency::configuration::Configuration;
     use agency::history::Tally;
     use agency::ids::{Epoch, Incarnation, NodeSet, Version};
@@ -298,7 +322,9 @@ mod tests {
             root_password_hash: None,
             max_value_bytes: 1 << 20,
             max_clients: 100,
+            memory: crate::settings::ClientMemory::default(),
             evict_after: Duration::from_millis(30),
+            copies: CopySettings::default(),
             http: HttpSettings::default(),
             members,
         };
@@ -342,6 +368,7 @@ mod tests {
         let [first, last] = &status.history[..] else { panic!("{:?}", status.history) };
         assert_eq!((first.why.as_str(), &first.node, first.count), ("founded", &None, 1));
         assert_eq!((last.why.as_str(), last.node.as_deref(), last.count), ("evicted", Some("b"), 7));
+        assert_eq!(shard.exposed_since.as_deref(), Some("1970-01-01T00:00:00.000Z"));
         assert_eq!(status.nodes[1].http, "127.0.0.1:7580");
     }
 

@@ -10,6 +10,10 @@ use engine::ids::{Lsn, Revision};
 use engine::segment::Location;
 use engine::shard::{Found, Op, Shard, View};
 use faces::store::{Fetch, ReadFault, Store, Write, WriteError};
+use std::sync::Arc;
+
+/// Bytes that one command reads from the disk at a time; more is read when these have come.
+const READ_WINDOW_BYTES: usize = 4 << 20;
 
 /// A value that was read from the disk for a blocked command.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub(crate) struct ValueRead {
 #[derive(Debug)]
 pub(crate) enum FetchedValue {
     Value {
-        value: Vec<u8>,
+        value: Arc<Vec<u8>>,
         expiry_ms: u64,
         revision: Revision,
     },
@@ -52,6 +56,7 @@ pub(crate) struct ShardStore<'n> {
     expired: &'n mut Vec<Box<[u8]>>,
     /// What was missing; empty when the command ran to its end.
     pub wanted: Vec<WantedRead>,
+    wanted_bytes: usize,
     /// The newest frame that the command read: what must be committed before the reply may leave.
     pub wait: Lsn,
     /// The end of the newest frame that the command wrote.
@@ -68,8 +73,15 @@ impl<'n> ShardStore<'n> {
         fetched: &'n [ValueRead],
         expired: &'n mut Vec<Box<[u8]>>,
     ) -> ShardStore<'n> {
-        let (wanted, wait, wrote, no_room) = (Vec::new(), Lsn(0), None, false);
-        ShardStore { shard, view, wall_ms, fetched, expired, wanted, wait, wrote, no_room }
+        let (wanted, wanted_bytes, wait, wrote, no_room) = (Vec::new(), 0, Lsn(0), None, false);
+        ShardStore { shard, view, wall_ms, fetched, expired, wanted, wanted_bytes, wait, wrote, no_room }
+    }
+}
+
+impl ShardStore<'_> {
+    /// What must be committed before the reply may leave, because it was read.
+    pub fn must_be_committed(&self) -> Lsn {
+        if lacks(Mutant::ServesUncommitted) { Lsn(0) } else { self.wait }
     }
 }
 
@@ -95,7 +107,10 @@ impl Store for ShardStore<'_> {
                     }
                     Some(FetchedValue::OtherKey) => return Fetch::Missing,
                     Some(FetchedValue::Failed(fault)) => return Fetch::Failed(*fault),
+                    // The rest of what is missing is read when this much has come.
+                    None if self.wanted_bytes >= READ_WINDOW_BYTES => return Fetch::Pending,
                     None => {
+                        self.wanted_bytes += spec.len as usize;
                         self.wanted.push(WantedRead { at, spec, key: key.into() });
                         return Fetch::Pending;
                     }
@@ -127,6 +142,7 @@ impl Store for ShardStore<'_> {
             Err(AppendError::DiskFull) => Err(WriteError::DiskFull),
             Err(
                 AppendError::BufferFull
+                | AppendError::Busy
                 | AppendError::NoSegment
                 | AppendError::Rewinding
                 | AppendError::NotLeading

@@ -7,11 +7,14 @@
 use agency::ids::{Incarnation, Nanos};
 use agency::shard::ShardProgress;
 use engine::disk::{DiskDone, DiskError};
-use engine::io::ring::{Durability, LogMemory};
+use engine::io::medium::Carrier;
+use engine::io::ring::LogMemory;
 use engine::memory::MirrorBuffer;
 use glommio::{LocalExecutorBuilder, Placement};
-use node::events::{Command, ConnId, Event, Face, Lease};
+use node::events::{Command, ConnId, Event, Face, Lease, Part};
 use server::control::Desk;
+use server::descriptors::Descriptors;
+use server::process::Process;
 use server::shard_loop::core::Core;
 use server::shard_loop::{self, DiskSetup, Door, Greeting, Post, Setup, sockets};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +49,10 @@ impl Core for Echo {
     fn finish_turn(&mut self, _now: Nanos, _wall_ms: u64, _lease: Lease, out: &mut Vec<Command>) {
         for (conn, bytes) in self.replies.iter_mut().filter(|(_, bytes)| !bytes.is_empty()) {
             if self.sending.insert(*conn) {
-                out.push(Command::ClientSend { conn: *conn, bytes: std::mem::take(bytes) });
+                out.push(Command::ClientSend {
+                    conn: *conn,
+                    parts: vec![Part::Owned(std::mem::take(bytes))],
+                });
             }
         }
     }
@@ -64,12 +70,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let port: u16 = std::env::args().nth(1).ok_or("which port?")?.parse()?;
     let (_post, mut mailboxes) = Post::new(1)?;
     let (page, _fd) = SharedPage::create(1, Incarnation(1))?;
+    let page = Arc::new(page);
+    let ready = Arc::clone(&page);
     let buffer = MirrorBuffer::new(1 << 20)?;
     let eventfd = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC);
     let setup = Setup {
         listeners: vec![(
             Door::Clients(Face::Shard),
-            sockets::listen_on(([127, 0, 0, 1], port).into(), sockets::Kind::Client, true)?,
+            sockets::claim(([127, 0, 0, 1], port).into(), sockets::Kind::Client, true)?,
         )],
         greeting: Greeting { header_bytes: 64, shard_of: |_| None },
         peers: Vec::new(),
@@ -79,11 +87,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         disk: DiskSetup {
             segments: Vec::new(),
             pulse: std::fs::File::open("/dev/null")?.into(),
-            durability: Durability::None,
+            carrier: Carrier::Submitter,
             run_cold: Box::new(|op| (None, DiskDone { ticket: op.ticket, result: Err(DiskError::NoSpace) })),
         },
         mailbox: mailboxes.remove(0),
-        page: Arc::new(page),
+        process: Process::start(std::io::stderr(), Descriptors::new(10_000, 1))?,
+        place: Arc::default(),
+        page,
         desk: Desk::unattended(),
         warden_bell: eventfd()?,
         wake_warden: Arc::new(eventfd()?),
@@ -91,7 +101,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("pid {} port {port}", std::process::id());
     LocalExecutorBuilder::new(Placement::Unbound)
         .name("baton-shard-0")
-        .spawn(move || async move { shard_loop::run(Echo::default(), setup, || ()) })?
+        .spawn(
+            move || async move { shard_loop::run(Echo::default(), setup, move || ready.set_node_ready()) },
+        )?
         .join()??;
     Ok(())
 }

@@ -6,7 +6,6 @@ use engine::io::dir::DirError;
 use engine::io::ring::RingError;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use warden::page::PageError;
 
 /// See the head of this file.
@@ -22,8 +21,8 @@ pub enum RunError {
     Ring(#[from] RingError),
     #[error(transparent)]
     Directory(#[from] DirError),
-    #[error("cannot measure how to write durably in {dir}: {source}")]
-    Probe { dir: PathBuf, source: io::Error },
+    #[error("shard {shard}: cannot see what kind of medium its files lie on: {source}")]
+    Medium { shard: u16, source: io::Error },
     #[error(
         "cannot listen on {address} for {what}: {source}; stop whoever uses it or change port_base or bind"
     )]
@@ -36,6 +35,6 @@ pub enum RunError {
     Loop { shard: u16, source: LoopError },
     #[error("cannot start {what}: {reason}")]
     Thread { what: &'static str, reason: String },
-    #[error("a thread of the node ended without a word")]
-    Lost,
+    #[error("the thread of shard {shard} ended: {reason}")]
+    Lost { shard: u16, reason: String },
 }

@@ -6,30 +6,37 @@
 
 use crate::config::NodeConfig;
 use crate::control::{self, Control, Desk, signals};
+use crate::descriptors::{self, Descriptors};
 use crate::error::RunError;
+use crate::notices::About;
+use crate::process::Process;
+use crate::resources;
 use crate::shard_loop::core::Core;
 use crate::shard_loop::sockets::{self, Kind};
-use crate::shard_loop::{self, DiskSetup, Door, Greeting, Mailbox, PeerAddress, Post, Setup};
+use crate::shard_loop::stalls::{self, Place};
+use crate::shard_loop::{self, DiskSetup, Door, Greeting, LONGEST_WAIT, Mailbox, PeerAddress, Post, Setup};
+use crate::threads::{self, ShardThread};
 use agency::ids::{Incarnation, NodeId};
 use engine::ids::ShardId;
 use engine::io::cold::{self, ColdContext};
 use engine::io::dir::{self, DataDir, FormatOptions};
-use engine::io::probe::{WriteMethod, probe};
-use engine::io::ring::{Durability, LogMemory};
+use engine::io::medium::Medium;
+use engine::io::ring::LogMemory;
 use engine::memory::MirrorBuffer;
 use engine::shard::{Shard, ShardOptions};
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::Placement;
 use node::events::Face;
 use node::replication::message;
 use node::settings::Settings;
 use node::{Node, NodeOptions};
+use rustix::process::Resource;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{SystemTime, UNIX_EPOCH};
 use warden::page::{ChildFds, SharedPage};
 
@@ -55,8 +62,9 @@ struct Common<M> {
     page: Arc<SharedPage>,
     dir: Arc<DataDir>,
     desk: Desk,
+    process: Process,
+    places: Vec<Arc<Place>>,
     wake_warden: Arc<OwnedFd>,
-    durability: Durability,
     greeting: Greeting,
     /// Shards that are not open yet.
     closed: AtomicU16,
@@ -136,9 +144,21 @@ where
     }
     engine::io::ring::check()?;
     let thread = |what| move |error: std::io::Error| RunError::Thread { what, reason: error.to_string() };
+    let (descriptors, clients) = descriptors_for(&config, &wake_warden);
     // Before the first thread, so that every thread inherits both.
     signals::block().map_err(thread("the signal thread"))?;
     let _ = rustix::process::setpriority_process(None, NICE);
+    let process = Process::start(std::io::stderr(), descriptors).map_err(thread("the helper threads"))?;
+    if clients < config.max_clients as usize * config.shards as usize {
+        process.notices.say(
+            About::Start,
+            &format!(
+                "the limit on open files leaves room for {clients} clients, fewer than max_clients: raise it (ulimit -n, \
+                 LimitNOFILE=)"
+            ),
+        );
+    }
+    threads::tell_of_panics(Arc::clone(&page), process.notices.clone());
     let config = Arc::new(config);
     let dir = dir::open_or_format(
         &config.dir,
@@ -149,12 +169,6 @@ where
             segment_bytes: config.segment_bytes.0,
         },
     )?;
-    let probed =
-        probe(dir.path()).map_err(|source| RunError::Probe { dir: dir.path().to_owned(), source })?;
-    let durability = match probed.method {
-        WriteMethod::Dsync => Durability::Dsync,
-        WriteMethod::WriteThenFdatasync => Durability::ThenFdatasync,
-    };
     let mut doors = Vec::new();
     for shard in 0..config.shards {
         doors.push(doors_of(&config, ShardId(shard))?);
@@ -164,6 +178,10 @@ where
     let settings = Arc::new(config.settings());
     let control = Control { settings: Arc::clone(&settings), page: Arc::clone(&page), post: post.clone() };
     let desk = control::start(control).map_err(thread("the control threads"))?;
+    resources::watch(dir.path().to_owned(), process.clone(), post.clone())
+        .map_err(thread("the resources' thread"))?;
+    let places: Vec<Arc<Place>> = (0..config.shards).map(|_| Arc::default()).collect();
+    stalls::trace(places.clone(), LONGEST_WAIT).map_err(thread("the sampler"))?;
 
     let common = Arc::new(Common {
         closed: AtomicU16::new(config.shards),
@@ -172,20 +190,41 @@ where
         page,
         dir: Arc::new(dir),
         desk,
+        process,
+        places,
         wake_warden,
-        durability,
         greeting,
         make_core,
     });
     let (ended, ends) = channel();
+    let mut started = Vec::new();
     for ((mailbox, doors), bell) in mailboxes.into_iter().zip(doors).zip(wake_shards) {
-        start_shard(Arc::clone(&common), mailbox, doors, bell, ended.clone())?;
+        let (shard, common, ended) = (mailbox.shard(), Arc::clone(&common), ended.clone());
+        let placement = placement(&common.config, shard);
+        let work = move || run_shard(&common, mailbox, doors, bell);
+        started.push(ShardThread::start(shard, placement, ended, work)?);
     }
     drop(ended);
     for _ in 0..common.config.shards {
-        ends.recv().map_err(|_| RunError::Lost)??;
+        match ends.recv() {
+            Ok((_, Some(result))) => result?,
+            Ok((shard, None)) => return Err(started.swap_remove(shard.0 as usize).why_it_ended()),
+            Err(_) => unreachable!("each thread says how it ended"),
+        }
     }
     Ok(())
+}
+
+/// Raise what may be raised, and give the kernel's table of descriptors its size while there is one thread;
+/// also how many clients there may be.
+fn descriptors_for(config: &NodeConfig, any: &OwnedFd) -> (Descriptors, usize) {
+    descriptors::raise(Resource::Memlock);
+    let limit = descriptors::raise(Resource::Nofile).unwrap_or(u64::MAX).min(i32::MAX as u64);
+    let descriptors = Descriptors::new(limit as usize, config.shards as usize);
+    // Without it, accepting takes longer now and then.
+    let _ = descriptors.grow_table(any, config.max_clients as usize * config.shards as usize);
+    let clients = descriptors.clients_limit();
+    (descriptors, clients)
 }
 
 fn thread_error(what: &'static str, error: rustix::io::Errno) -> RunError {
@@ -196,8 +235,8 @@ fn at(config: &NodeConfig, port: u16) -> SocketAddr {
     SocketAddr::new(config.bind_address(), port)
 }
 
-fn listen(what: &'static str, address: SocketAddr, kind: Kind, shared: bool) -> Result<OwnedFd, RunError> {
-    sockets::listen_on(address, kind, shared).map_err(|source| RunError::Listen { what, address, source })
+fn claim(what: &'static str, address: SocketAddr, kind: Kind, shared: bool) -> Result<OwnedFd, RunError> {
+    sockets::claim(address, kind, shared).map_err(|source| RunError::Listen { what, address, source })
 }
 
 fn doors_of(config: &NodeConfig, shard: ShardId) -> Result<Vec<(Door, OwnedFd)>, RunError> {
@@ -205,13 +244,13 @@ fn doors_of(config: &NodeConfig, shard: ShardId) -> Result<Vec<(Door, OwnedFd)>,
     let own = at(config, me.shard_port(agency::ids::ShardId(shard.0)));
     let (any, http) = (at(config, me.any_key_port()), at(config, me.http_port()));
     let mut doors = vec![
-        (Door::Clients(Face::Shard), listen("clients of a shard", own, Kind::Client, false)?),
-        (Door::Clients(Face::AnyKey), listen("clients", any, Kind::Client, true)?),
-        (Door::Clients(Face::Http), listen("HTTP", http, Kind::Client, true)?),
+        (Door::Clients(Face::Shard), claim("clients of a shard", own, Kind::Client, false)?),
+        (Door::Clients(Face::AnyKey), claim("clients", any, Kind::Client, true)?),
+        (Door::Clients(Face::Http), claim("HTTP", http, Kind::Client, true)?),
     ];
     if shard == ShardId(0) {
         let address = at(config, me.replication_port());
-        doors.push((Door::Replication, listen("replication", address, Kind::Link, false)?));
+        doors.push((Door::Replication, claim("replication", address, Kind::Link, false)?));
     }
     Ok(doors)
 }
@@ -222,29 +261,6 @@ fn placement(config: &NodeConfig, shard: ShardId) -> Placement {
         true => Placement::Fixed((config.first_core as usize + shard.0 as usize) % cores),
         false => Placement::Unbound,
     }
-}
-
-fn start_shard<C, M>(
-    common: Arc<Common<M>>,
-    mailbox: Mailbox,
-    doors: Vec<(Door, OwnedFd)>,
-    bell: OwnedFd,
-    ended: Sender<Result<(), RunError>>,
-) -> Result<(), RunError>
-where
-    C: Core + 'static,
-    M: Fn(Seed) -> C + Send + Sync + 'static,
-{
-    let shard = mailbox.shard();
-    LocalExecutorBuilder::new(placement(&common.config, shard))
-        .name(&format!("baton-shard-{}", shard.0))
-        .spawn(move || async move {
-            let result = run_shard(&common, mailbox, doors, bell);
-            // The receiver is gone only when the process is about to end anyway.
-            let _ = ended.send(result);
-        })
-        .map(drop)
-        .map_err(|error| RunError::Thread { what: "a shard's thread", reason: error.to_string() })
 }
 
 fn run_shard<C, M>(
@@ -265,14 +281,16 @@ where
         source,
     })?;
     // SAFETY: the buffer's mapping moves with it into the engine's shard and from there into the core,
-    // which `shard_loop::run` drops after the ring; the core keeps to the seam's rules about ranges.
+    // which `shard_loop::run` drops after the ring, if at all; the core keeps to the seam's rules about ranges.
     let log = unsafe { LogMemory::of(&buffer) };
     let mut options = ShardOptions::new(config.group, shard);
     options.segment_bytes = config.segment_bytes.0;
     options.max_value_bytes = config.max_value_bytes.0 as usize;
     options.cache_bytes = config.cache_bytes.0 as usize;
-    let (engine, files) = engine::io::open_shard(&common.dir, shard, &options, buffer)
+    let (engine, files) = engine::io::open_shard(&common.dir, shard, &options, buffer, &mut |_| ())
         .map_err(|source| RunError::Open { shard: shard.0, source })?;
+    let carrier =
+        Medium::of(&files.pulse).map_err(|source| RunError::Medium { shard: shard.0, source })?.carrier();
     let context = ColdContext { dir: common.dir.shard_dir(shard), segment_bytes: options.segment_bytes };
     let mut secret = [0; 32];
     File::open("/dev/urandom")
@@ -297,12 +315,14 @@ where
         greeting: common.greeting,
         peers: peers.collect(),
         max_clients: config.max_clients as usize,
+        process: common.process.clone(),
+        place: Arc::clone(&common.places[shard.0 as usize]),
         log,
         disk: DiskSetup {
             segments: files.segments.into_iter().collect(),
             pulse: files.pulse,
-            durability: common.durability,
-            run_cold: Box::new(move |op| cold::run(&context, &op)),
+            carrier,
+            run_cold: Box::new(move |op| cold::run(&context, op)),
         },
         mailbox,
         page: Arc::clone(&common.page),

@@ -95,6 +95,8 @@ struct Held {
     alive: UnsafeCell<libc::pthread_mutex_t>,
     /// Thread id of the holder; 0 until the lock is held.
     thread: AtomicU32,
+    /// The progress word.
+    word: AtomicU64,
 }
 
 #[repr(C, align(128))]
@@ -323,14 +325,21 @@ impl ShardArea {
         }
     }
 
-    /// Node, shard thread: how it stands; once per turn of its loop. `standing` is not the node's to say.
+    /// Node, shard thread: how it stands; once per turn of its loop. Its `turns` are the progress word, as
+    /// [`raise_progress`](Self::raise_progress) sets it. `standing` is not the node's to say.
     pub fn set_progress(&self, progress: &ShardProgress) {
         self.progress.0.write(&progress_words(progress));
+        self.raise_progress(progress.turns);
     }
 
-    /// Warden: what the shard said last; `standing` is unknown.
+    /// Node, shard thread: it moves. Any number of times in a turn, each time with a higher `word`.
+    pub fn raise_progress(&self, word: u64) {
+        self.held.word.store(word, Release);
+    }
+
+    /// Warden: what the shard said last, with the progress word as its `turns`; `standing` is unknown.
     pub fn progress(&self) -> ShardProgress {
-        progress_of(&self.progress.0.read().1)
+        ShardProgress { turns: self.held.word.load(Acquire), ..progress_of(&self.progress.0.read().1) }
     }
 
     /// Node, shard thread: asks for a change; then wake the warden. Replaces the request before.
@@ -383,6 +392,8 @@ mod tests {
         node.shard(ShardId(2)).set_progress(&progress);
         assert_eq!(warden.shard(ShardId(2)).progress(), progress);
         assert_eq!(warden.shard(ShardId(1)).progress(), ShardProgress::default());
+        node.shard(ShardId(2)).raise_progress(6);
+        assert_eq!(warden.shard(ShardId(2)).progress(), ShardProgress { turns: 6, ..progress });
         assert_eq!(node.view(&mut 0), None);
         warden.publish_view(&ClusterView::default());
         let mut seen = 0;

@@ -12,7 +12,9 @@ pub mod leaks;
 pub mod promotions;
 pub mod rewinds;
 pub mod stale_reads;
+pub mod steady;
 pub mod unavailable;
+pub mod zombies;
 
 use crate::scenario::Scenario;
 use engine::ids::ShardId;
@@ -27,6 +29,8 @@ pub struct Checkers {
     pub history: history::History,
     pub stale_reads: stale_reads::StaleReads,
     pub damage: damage::Damage,
+    pub steady: steady::Steady,
+    pub zombies: zombies::Zombies,
 }
 
 impl Checkers {
@@ -40,6 +44,8 @@ impl Checkers {
             history: history::History::default(),
             stale_reads: stale_reads::StaleReads::default(),
             damage: damage::Damage::new(scenario.data_nodes, scenario.shards),
+            steady: steady::Steady::default(),
+            zombies: zombies::Zombies::default(),
         }
     }
 

@@ -23,6 +23,7 @@ pub enum Input {
     ClientBytes { conn: ConnId, bytes: Vec<u8> },
     ClientSent { conn: ConnId },
     ClientClosed { conn: ConnId },
+    ClientHalfClosed { conn: ConnId },
     LinkAccepted { link: LinkId, header: Vec<u8> },
     LinkConnected { link: LinkId },
     LinkBytes { link: LinkId, bytes: Vec<u8> },
@@ -40,6 +41,15 @@ pub enum Input {
 }
 
 impl Input {
+    /// The bytes that come with it.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Input::ClientBytes { bytes, .. } | Input::LinkBytes { bytes, .. } => bytes.len() as u64,
+            Input::ReadDone { bytes, .. } => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            _ => 0,
+        }
+    }
+
     /// Has the core handle it.
     pub fn hand_to(self, core: &mut Node, now: Nanos, out: &mut Vec<Command>) {
         let event = match &self {
@@ -63,6 +73,7 @@ impl Input {
         match self {
             Input::ClientSent { conn } => Event::ClientSent { conn },
             Input::ClientClosed { conn } => Event::ClientClosed { conn },
+            Input::ClientHalfClosed { conn } => Event::ClientHalfClosed { conn },
             Input::LinkConnected { link } => Event::LinkConnected { link },
             Input::LinkLanded { link } => Event::LinkLanded { link },
             Input::LinkSentLog { link, range } => Event::LinkSentLog { link, range },

@@ -14,7 +14,7 @@ use engine::limits::BLOCK;
 use engine::shard::{Op, Shard};
 use engine::testing::MemoryDisk;
 use node::Node;
-use node::events::{Command, ConnId, Face, Landing, Lease, LinkId};
+use node::events::{Command, ConnId, Face, Landing, Lease, LinkId, Part};
 use node::replication::message::{DAMAGED, EAGER, MessageKind, RawHeader, encode_history, group_mark};
 use sim::host_config::HostConfig;
 use sim::shell::device::Device;
@@ -70,6 +70,7 @@ fn leaders_log(dice: &mut Dice) -> (Vec<u8>, Vec<usize>, MemoryDisk) {
         shard.append(&[put], 1).expect("room");
         settle(&mut shard, &mut disk);
         shard.commit_to(shard.durable());
+        shard.apply_some(2);
         if kept.is_none() && dice.one_in(60) {
             kept = Some(disk.clone());
         }
@@ -310,6 +311,17 @@ impl Scene {
                 body = end.next_multiple_of(BLOCK).saturating_sub(lsn.0 / BLOCK * BLOCK) as usize;
                 a = self.dice.below(self.log.len()) as u64;
             }
+            MessageKind::Farewell => a = tail.0,
+            MessageKind::Refill => {
+                lsn = Lsn(self.ends[self.dice.below(self.ends.len())] as u64);
+                b = lsn.0 + self.dice.below(1 << 16) as u64;
+                a = epoch.0;
+            }
+            MessageKind::Refilled => {
+                lsn = wanted;
+                body = self.dice.below(self.log.len());
+                b = self.dice.below(2) as u64;
+            }
             MessageKind::Welcome | MessageKind::Refuse => {}
         }
         let group = group_mark(GROUP);
@@ -361,8 +373,8 @@ impl Scene {
 
     fn carry_out(&mut self, action: Command) {
         match action {
-            Command::ClientSend { conn, bytes } => {
-                self.replies.extend_from_slice(&bytes);
+            Command::ClientSend { conn, parts } => {
+                self.replies.extend_from_slice(&Part::join(&parts));
                 self.check_reply();
                 self.handle(Input::ClientSent { conn });
             }
@@ -401,6 +413,7 @@ impl Scene {
             Command::Fail { .. } => self.failed = true,
             Command::LinkClose { .. }
             | Command::ClientPause { .. }
+            | Command::ClientWatch { .. }
             | Command::ClientClose { .. }
             | Command::ClientReset { .. }
             | Command::Request(_)

@@ -104,6 +104,7 @@ fn write(dice: &mut Dice) -> Written {
         if dice.one_in(5) {
             settle(&mut shard, &mut disk);
             shard.commit_to(shard.durable());
+            shard.apply_some(1 + dice.below(20));
         }
     }
     settle(&mut shard, &mut disk);

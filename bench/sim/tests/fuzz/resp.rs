@@ -60,6 +60,12 @@ fn read(stream: &[u8], cuts: &[usize], limits: &Limits) -> (Vec<Seen>, usize) {
         loop {
             let consumed = match parse(&buffer, limits, &mut state) {
                 Parsed::Incomplete => break,
+                Parsed::Unfinished => continue,
+                Parsed::Long { consumed, request } => {
+                    let args = (0..request.len()).map(|at| request.arg(&buffer, at).to_vec());
+                    seen.push(Seen::Request(args.collect()));
+                    consumed
+                }
                 Parsed::Skipped { consumed } => consumed,
                 Parsed::Request { consumed, request } => {
                     seen.push(Seen::Request(request.args_from(0).map(<[u8]>::to_vec).collect()));

@@ -4,6 +4,7 @@
 use crate::{in_sync, settled};
 use agency::configuration::Change;
 use agency::ids::{NodeId, NodeSet};
+use agency::shard::Health;
 use engine::disk::ReadSpec;
 use engine::ids::SegmentId;
 use engine::limits::BLOCK;
@@ -280,4 +281,103 @@ fn a_scan_that_meets_a_damaged_frame_goes_on_with_the_other_members() {
     damage(&mut pair, B, "c/big5");
     let failed = pair.ask_http(A, "GET /_api/collection/c/count", "", "");
     assert!(failed.starts_with("HTTP/1.1 500 "), "{failed}");
+}
+
+/// `A` is alone in the in-sync set, and damaged; both are down. `more` writes came after `B` had left.
+fn damaged_alone(more: usize) -> Pair {
+    let mut pair = Pair::up();
+    for i in 0..20 {
+        assert_eq!(pair.ask(A, &format!("SET big{i} {}", value(i))), "+OK\r\n");
+    }
+    pair.run_until("both to settle", settled);
+    pair.kill(B);
+    pair.run_until("the eviction", |w| in_sync(w) == NodeSet::of(&[A]));
+    for i in 0..more {
+        assert_eq!(pair.ask(A, &format!("SET late{i} {}", value(i))), "+OK\r\n");
+    }
+    pair.run_ms(150);
+    pair.kill(A);
+    damage_open_segment(&mut pair, A);
+    pair
+}
+
+fn ready(pair: &Pair, node: NodeId) -> bool {
+    pair.node(node).progress().health == Health::Ready
+}
+
+#[test]
+fn a_damaged_node_that_is_alone_in_sync_fetches_what_it_lost_and_leads() {
+    let mut pair = damaged_alone(0);
+    let end = {
+        pair.start(A);
+        pair.promote(A);
+        pair.run_ms(500);
+        assert!(!ready(&pair, A), "nobody can help yet");
+        pair.start(B);
+        pair.run_until("the repair", |pair| ready(pair, A));
+        pair.cursors(B).0
+    };
+    assert_eq!(pair.cursors(A).0, end);
+    assert_eq!(pair.node(A).engine().last_epoch().0, 1, "it led nothing meanwhile");
+    pair.promote(A);
+    for i in 0..20 {
+        assert_eq!(pair.ask(A, &format!("GET big{i}")), reply(i));
+    }
+    assert_eq!(pair.ask(A, "SET k v"), "+OK\r\n");
+    pair.run_until("the admission", |w| in_sync(w) == NodeSet::of(&[A, B]));
+    pair.run_until("both to settle", settled);
+    assert!(pair.hosts[0].failed.is_none() && pair.hosts[1].failed.is_none());
+    // What it fetched is on its disk, and so is that it is whole.
+    pair.run_ms(150);
+    pair.kill(A);
+    pair.start(A);
+    assert!(!pair.node(A).engine().damaged());
+}
+
+#[test]
+fn what_nobody_else_holds_is_not_replaced_by_less() {
+    let mut pair = damaged_alone(3);
+    pair.start(A);
+    pair.start(B);
+    pair.promote(A);
+    pair.run_ms(900);
+    assert!(!ready(&pair, A), "acknowledged writes are missing");
+}
+
+#[test]
+fn another_log_of_the_same_length_is_not_taken_for_the_one_that_was_lost() {
+    let mut pair = Pair::up();
+    pair.promote(B);
+    for i in 0..3 {
+        assert_eq!(pair.ask(B, &format!("SET big{i} {}", value(i))), "+OK\r\n");
+    }
+    pair.run_until("the admission", |w| in_sync(w) == NodeSet::of(&[A, B]));
+    pair.run_until("both to settle", settled);
+    // `B` writes what is never acknowledged; `A` takes over and writes something else there.
+    pair.decides = false;
+    pair.kill(A);
+    for i in 0..3 {
+        pair.send(B, &format!("SET lost{i} {}", value(i)));
+    }
+    pair.run_ms(20);
+    pair.kill(B);
+    pair.start(A);
+    pair.promote(A);
+    assert_eq!(pair.ask(A, &format!("SET kept {}", value(7))), "+OK\r\n");
+    pair.run_ms(150);
+    pair.kill(A);
+    damage_open_segment(&mut pair, A);
+    pair.start(A);
+    assert!(pair.node(A).engine().damaged());
+    pair.start(B);
+    assert!(pair.cursors(B).1 > 5 * 30_000);
+    pair.run_ms(3_000);
+    assert!(!ready(&pair, A), "what it would lead with is not what it acknowledged");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_refill_from_any_log_is_noticed() {
+    let story = another_log_of_the_same_length_is_not_taken_for_the_one_that_was_lost;
+    assert!(crate::fails_without(node::mutants::Mutant::RefillsFromAnyLog, story));
 }

@@ -298,6 +298,7 @@ impl ScanJob {
             }
             Err(
                 AppendError::BufferFull
+                | AppendError::Busy
                 | AppendError::NoSegment
                 | AppendError::Rewinding
                 | AppendError::NotLeading

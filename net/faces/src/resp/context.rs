@@ -39,6 +39,15 @@ pub struct Stats {
     pub net_input_bytes: u64,
     pub net_output_bytes: u64,
     pub rejected_connections: u64,
+    /// Calls into the kernel that took more than 1 ms longer than they had to wait, and the longest of them.
+    pub submission_stalls: u64,
+    pub submission_stall_max_us: u64,
+    /// Reply bytes that no client has taken yet, of all clients and the most of one.
+    pub client_memory_bytes: u64,
+    pub max_output_bytes: u64,
+    /// Clients that were reset because they read too slowly, and because all clients together held too much.
+    pub output_limit_disconnections: u64,
+    pub evicted_clients: u64,
     /// Memory of the whole node in bytes.
     pub used_memory_bytes: u64,
     /// Memory of the host in bytes.
@@ -49,6 +58,8 @@ pub struct Stats {
     /// Bytes on disk.
     pub disk_used_bytes: u64,
     pub disk_total_bytes: u64,
+    /// For how long this shard's writes have been acknowledged on fewer nodes than the group has; 0 if they are not.
+    pub exposed_ms: u64,
     /// How often a frame was found damaged, and how many were rewritten with a peer's copy.
     pub damaged_frames: u64,
     pub repaired_frames: u64,
@@ -58,6 +69,8 @@ pub struct Stats {
 #[derive(Clone, Copy)]
 pub struct Context<'c> {
     pub limits: &'c Limits,
+    /// `GET` and `MGET` whose answers are larger, in bytes, are carried out in slices.
+    pub large_bytes: usize,
     /// Everybody who may connect; `None`: nobody is asked for a password.
     pub users: Option<&'c Users>,
     /// On the password in the request, once somebody has judged it.

@@ -5,7 +5,7 @@
 //! a [`CommandOutcome`] go out. Does not decide who serves a key: the node does, from [`route`] and the topology.
 //!
 //! The path of a request: [`parse()`] (bytes to [`Request`]) → [`route`] (which slots, read or write) → the
-//! node decides (here, another shard, `MOVED`, [`scatter()`]) → [`execute`] (against the shard's store).
+//! node decides (here, another shard, `MOVED`, several shards) → [`execute`] (against the shard's store).
 //!
 //! Reading order: `parse`, `request`, `table`, `commands`; then `reply`, `session`, `permission`,
 //! `context`, `topology`, `scatter`.
@@ -13,6 +13,7 @@
 mod arguments;
 mod commands;
 pub mod context;
+pub mod long;
 mod long_double;
 mod number;
 pub mod parse;
@@ -27,10 +28,11 @@ pub mod topology;
 pub use arguments::Arguments;
 pub use commands::{CommandOutcome, execute};
 pub use context::{Context, Replica, ShardRole, Stats};
-pub use parse::{Limits, ParseState, Parsed, parse};
+pub use long::{LongRequest, MAX_WRITE_KEYS, Slicing};
+pub use parse::{Limits, ParseState, Parsed, SHORT_ARGS, parse};
 pub use permission::{Verdict, claimed, refusal};
 pub use reply::{Proto, Reply};
-pub use request::{Keys, Request, Route, route};
-pub use scatter::{Gather, Scatter, gather, scatter, scatter_to_all};
+pub use request::{Keys, RESERVED_KEY, Request, Route, is_reserved, route};
+pub use scatter::{Gather, elements, gather, integer_of, scatter_to_all};
 pub use session::{Ack, Session};
 pub use topology::{CLUSTER_DOWN, CROSS_SLOT, NodeTopology, ShardTopology, TRY_AGAIN, Topology};

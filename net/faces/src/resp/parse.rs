@@ -10,6 +10,7 @@
 //! and grow between calls: the state holds offsets, never pointers.
 
 use crate::resp::arguments::Arguments;
+use crate::resp::long::LongRequest;
 use crate::resp::number::parse_i64;
 use crate::resp::request::Request;
 use crate::store::WriteError;
@@ -56,16 +57,24 @@ pub const MAX_STRANGER_BULK: i64 = 16 << 10;
 // Who has not said who it is may send less than anybody else, and what it may send is never announced as broken.
 const _: () = assert!(MAX_STRANGER_BULK <= MAX_ANNOUNCED_BULK);
 
+/// Arguments that one call of [`parse`] reads, and most arguments of a [`Parsed::Request`]: a request of more is read
+/// in several calls, and carried out in slices.
+pub const SHORT_ARGS: usize = 1024;
+
 /// Argument positions kept allocated between requests; a larger table is given back.
-const KEPT_POSITIONS: usize = 1024;
+const KEPT_POSITIONS: usize = SHORT_ARGS;
 
 /// What the front of the buffer holds.
 #[derive(Debug)]
 pub enum Parsed<'a> {
     /// Not a whole request yet: receive more. [`ParseState::needed`] may say how much.
     Incomplete,
+    /// There is more here than one call reads: call again with the same bytes.
+    Unfinished,
     /// One request. `consumed` bytes belong to it.
     Request { consumed: usize, request: Request<'a> },
+    /// One request of more than [`SHORT_ARGS`] arguments. `consumed` bytes belong to it.
+    Long { consumed: usize, request: LongRequest },
     /// Bytes without meaning (an empty line, an empty array, the rest of a request that was too large).
     Skipped { consumed: usize },
     /// Send `reply` (an encoded error) in its turn. If `fatal`, close after it; else go on.
@@ -84,7 +93,7 @@ pub struct ParseState {
     /// Length of the argument whose header has been read.
     bulk: Option<usize>,
     /// Start and end of each argument read so far, from the start of the request.
-    positions: Vec<(usize, usize)>,
+    positions: Vec<(u32, u32)>,
     /// Set while skipping the rest of a request that is too large.
     skipping: Option<Skip>,
 }
@@ -99,6 +108,11 @@ impl ParseState {
     /// How many bytes the buffer must hold before [`parse`] can get further; 0 if it cannot tell.
     pub fn needed(&self) -> usize {
         self.bulk.map_or(0, |length| self.at + length + 2)
+    }
+
+    /// Memory that it holds, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.positions.capacity() * size_of::<(u32, u32)>()
     }
 
     fn reset(&mut self) {
@@ -129,13 +143,16 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Pars
         None => read(buf, limits, state),
     };
     match &parsed {
-        Parsed::Incomplete => {}
+        Parsed::Incomplete | Parsed::Unfinished => {}
         Parsed::Bad { fatal: true, .. } => {
             // Nothing that was learnt of this stream is true of another.
             state.reset();
             state.skipping = None;
         }
-        Parsed::Request { consumed, .. } | Parsed::Skipped { consumed } | Parsed::Bad { consumed, .. } => {
+        Parsed::Request { consumed, .. }
+        | Parsed::Long { consumed, .. }
+        | Parsed::Skipped { consumed }
+        | Parsed::Bad { consumed, .. } => {
             assert!((1..=buf.len()).contains(consumed), "more was consumed than there is, or nothing");
         }
     }
@@ -170,7 +187,12 @@ fn read<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a
         state.at = next;
         state.scanned = 0;
     }
+    let mut read = 0;
     while state.args_left > 0 {
+        if read == SHORT_ARGS {
+            return Parsed::Unfinished;
+        }
+        read += 1;
         let length = match state.bulk {
             Some(length) => length,
             None => match bulk_header(buf, state.at, limits, &mut state.scanned) {
@@ -194,16 +216,28 @@ fn read<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState) -> Parsed<'a
             return Parsed::Incomplete;
         }
         state.bulk = None;
-        state.positions.push((state.at, state.at + length));
+        state.positions.push((place(state.at), place(state.at + length)));
         state.at += length + 2;
         state.args_left -= 1;
     }
     let consumed = state.at;
-    let ends = state.positions.last().map(|(_, end)| end + 2);
+    let ends = state.positions.last().map(|(_, end)| *end as usize + 2);
     assert!(ends == Some(consumed), "a request ends behind its last argument");
-    let args: Arguments<'_> = state.positions.iter().map(|(start, end)| &buf[*start..*end]).collect();
+    if state.positions.len() > SHORT_ARGS {
+        let request = LongRequest::new(std::mem::take(&mut state.positions), consumed);
+        state.reset();
+        return Parsed::Long { consumed, request };
+    }
+    let argument = |(start, end): &(u32, u32)| &buf[*start as usize..*end as usize];
+    let args: Arguments<'_> = state.positions.iter().map(argument).collect();
     state.reset();
     Parsed::Request { consumed, request: Request::new(args) }
+}
+
+/// An offset in a request, which is bounded by [`Limits::max_request_bytes`].
+#[inline]
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("a request is smaller than 4 GiB")
 }
 
 /// The text of the error if an argument of `length` bytes at offset `at` is more than we take.
@@ -219,6 +253,7 @@ fn too_large(length: usize, at: usize, limits: &Limits) -> Option<String> {
 /// Drop the rest of a request that is too large, as far as it is here.
 fn skip_on<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState, mut skip: Skip) -> Parsed<'a> {
     let mut at = 0;
+    let args_before = skip.args;
     let done = loop {
         let here = skip.bytes.min(buf.len() - at);
         at += here;
@@ -228,6 +263,10 @@ fn skip_on<'a>(buf: &'a [u8], limits: &Limits, state: &mut ParseState, mut skip:
         }
         if skip.args == 0 {
             break true;
+        }
+        // The rest is for the next call: some bytes are consumed.
+        if args_before - skip.args == SHORT_ARGS {
+            break false;
         }
         let mut scanned = if at == 0 { state.scanned } else { 0 };
         match bulk_header(buf, at, limits, &mut scanned) {

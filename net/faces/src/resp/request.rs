@@ -41,6 +41,11 @@ impl<'a> Request<'a> {
         if self.owned.is_empty() { self.borrowed.as_slice().len() } else { self.owned.len() }
     }
 
+    /// Whether its arguments lie in the caller's buffer.
+    pub(super) fn is_borrowed(&self) -> bool {
+        self.owned.is_empty()
+    }
+
     /// Argument `i`; 0 is the command's name. Panics if there is none.
     #[inline]
     pub fn arg(&self, i: usize) -> &[u8] {
@@ -164,7 +169,8 @@ pub fn is_reserved(key: &[u8]) -> bool {
     key.first() == Some(&0)
 }
 
-const RESERVED_KEY: &[u8] = b"-ERR keys that begin with a zero byte are reserved\r\n";
+/// The answer to who touches one all the same.
+pub const RESERVED_KEY: &[u8] = b"-ERR keys that begin with a zero byte are reserved\r\n";
 
 /// Where a request has to be run.
 #[derive(Debug)]

@@ -1,54 +1,20 @@
-//! Requests for keys of several shards, on the port for any key: one request per key, one answer of all.
+//! One answer from the answers of several shards, on the port for any key.
 //!
-//! Promises: the answer is that of Redis for the same keys on one node. Not atomic: each key is read or
-//! changed by itself, and if one part fails the answer is its error while other parts may have been done.
-//! Writes that must be atomic (`MSET`, `MSETNX`) are never scattered.
+//! Promises: the answer is that of Redis for the same keys on one node. Knows the answers' form only: who is asked for
+//! what is the node's business.
 
-use crate::resp::arguments::Arguments;
-use crate::resp::reply::{Reply, push_decimal};
-use crate::resp::request::{Keys, Request};
-use engine::slot::slot_of;
+use crate::resp::reply::push_decimal;
+use crate::resp::request::Request;
 
-/// How the parts' answers become one.
+/// How the answers of all shards become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gather {
     /// Each answer is an integer: add them up.
     Sum,
     /// Each answer is an integer: the least of them.
     Least,
-    /// Each answer is an element of the array, in the order of the parts.
-    Array,
-}
-
-/// A request taken apart.
-#[derive(Clone, Copy, Debug)]
-pub struct Scatter<'r> {
-    pub gather: Gather,
-    /// The command that each part runs.
-    command: &'static str,
-    keys: Keys<'r>,
-}
-
-/// How to take `request` apart, if that is allowed for its command. It must have been routed without error.
-pub fn scatter<'r>(request: &'r Request<'r>) -> Option<Scatter<'r>> {
-    let spec = request.spec()?;
-    let (gather, command) = match spec.name {
-        "mget" => (Gather::Array, "GET"),
-        "del" | "unlink" | "exists" | "touch" => (Gather::Sum, spec.name),
-        _ => return None,
-    };
-    Some(Scatter { gather, command, keys: Keys::of(request, spec) })
-}
-
-impl<'r> Scatter<'r> {
-    /// The parts in order: the slot of the key, and a request for that key alone. Run each with the
-    /// protocol version of the client.
-    pub fn parts(self) -> impl Iterator<Item = (u16, Request<'r>)> {
-        self.keys.map(move |key| {
-            let args: Arguments<'_> = [self.command.as_bytes(), key].into_iter().collect();
-            (slot_of(key), Request::new(args))
-        })
-    }
+    /// Each answer is an array of integers: the least of them at each place.
+    LeastOfEach,
 }
 
 /// Append the answer of all to `out`, from the encoded answers of the parts in their order. The first part
@@ -60,13 +26,19 @@ pub fn gather(kind: Gather, parts: &[Vec<u8>], out: &mut Vec<u8>) {
         return;
     }
     match kind {
-        Gather::Array => {
-            Reply::new(out, Default::default()).array(parts.len());
-            parts.iter().for_each(|part| out.extend_from_slice(part));
-        }
         Gather::Sum => push_integer(out, parts.iter().map(|part| integer_of(part)).sum()),
         Gather::Least => {
             push_integer(out, parts.iter().map(|part| integer_of(part)).min().expect("there is a part"));
+        }
+        Gather::LeastOfEach => {
+            let all: Vec<Vec<i64>> =
+                parts.iter().map(|part| elements(part).map(integer_of).collect()).collect();
+            let count = all.iter().map(Vec::len).min().expect("there is a part");
+            out.push(b'*');
+            push_decimal(out, count as i64);
+            out.extend_from_slice(b"\r\n");
+            let least = |at: usize| all.iter().map(|numbers| numbers[at]).min().expect("there is a part");
+            (0..count).for_each(|at| push_integer(out, least(at)));
         }
     }
 }
@@ -76,6 +48,7 @@ pub fn scatter_to_all(request: &Request<'_>) -> Option<Gather> {
     match request.spec()?.name {
         "dbsize" => Some(Gather::Sum),
         "wait" => Some(Gather::Least),
+        "waitaof" => Some(Gather::LeastOfEach),
         _ => None,
     }
 }
@@ -86,8 +59,28 @@ fn push_integer(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The encoded elements of an encoded array of integers, strings and nulls.
+pub fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = array.iter().position(|byte| *byte == b'\n').map_or(&b""[..], |end| &array[end + 1..]);
+    std::iter::from_fn(move || {
+        let line = rest.iter().position(|byte| *byte == b'\n')? + 1;
+        let length =
+            rest.strip_prefix(b"$").and_then(|text| crate::resp::number::parse_i64(&text[..line - 3]));
+        let end = match length {
+            Some(bytes @ 0..) => line + bytes as usize + 2,
+            _ => line,
+        };
+        let (element, after) = rest.split_at(end);
+        rest = after;
+        Some(element)
+    })
+}
+
 /// The integer in an encoded integer reply.
-fn integer_of(part: &[u8]) -> i64 {
+///
+/// # Panics
+/// If it is another reply: these commands answer with an integer or an error.
+pub fn integer_of(part: &[u8]) -> i64 {
     let digits = part.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
     digits
         .and_then(crate::resp::number::parse_i64)
@@ -98,27 +91,20 @@ fn integer_of(part: &[u8]) -> i64 {
 mod tests {
     use super::*;
 
-    fn request(text: &str) -> Request<'_> {
-        Request::new(text.split(' ').map(str::as_bytes).collect())
-    }
-
-    #[test]
-    fn one_part_per_key_in_order() {
-        let mget = request("MGET a b a");
-        let parts: Vec<_> = scatter(&mget).expect("MGET can be scattered").parts().collect();
-        let keys: Vec<_> = parts.iter().map(|(_, part)| part.arg(1).to_vec()).collect();
-        assert_eq!(keys, [b"a", b"b", b"a"]);
-        assert!(parts.iter().all(|(slot, part)| *slot == slot_of(part.arg(1)) && part.arg(0) == b"GET"));
-        assert!(scatter(&request("MSET a 1 b 2")).is_none());
-        assert!(scatter(&request("GET a")).is_none());
-    }
-
     #[test]
     fn answers_become_one() {
         let mut out = Vec::new();
         gather(Gather::Sum, &[b":1\r\n".to_vec(), b":0\r\n".to_vec(), b":1\r\n".to_vec()], &mut out);
-        gather(Gather::Array, &[b"$1\r\na\r\n".to_vec(), b"$-1\r\n".to_vec()], &mut out);
         gather(Gather::Sum, &[b":1\r\n".to_vec(), b"-ERR no\r\n".to_vec()], &mut out);
-        assert_eq!(String::from_utf8(out).expect("text"), ":2\r\n*2\r\n$1\r\na\r\n$-1\r\n-ERR no\r\n");
+        let of_each = [b"*2\r\n:1\r\n:3\r\n".to_vec(), b"*2\r\n:0\r\n:5\r\n".to_vec()];
+        gather(Gather::LeastOfEach, &of_each, &mut out);
+        assert_eq!(String::from_utf8(out).expect("text"), ":2\r\n-ERR no\r\n*2\r\n:0\r\n:3\r\n");
+    }
+
+    #[test]
+    fn the_elements_of_an_array() {
+        let array = b"*4\r\n$3\r\na\nb\r\n$-1\r\n_\r\n$0\r\n\r\n";
+        let found: Vec<&[u8]> = elements(array).collect();
+        assert_eq!(found, [&b"$3\r\na\nb\r\n"[..], b"$-1\r\n", b"_\r\n", b"$0\r\n\r\n"]);
     }
 }

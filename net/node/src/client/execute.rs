@@ -1,8 +1,11 @@
 //! What becomes of one request: executed here, forwarded to another shard, redirected, parked or refused.
 
 use super::Clients;
-use super::connection::Client;
-use super::wait::Wait;
+use super::connection::{Chunk, Client};
+use super::inbox::Inbox;
+use super::long::Long;
+use super::wait::{ParkedFor, Wait};
+use crate::budget::{ARGS_PER_STEP, steps_of};
 use crate::events::{Command, Face};
 use crate::job::Job;
 use crate::mail::Mail;
@@ -10,20 +13,24 @@ use crate::metadata::is_over;
 use crate::mutants::{Mutant, lacks};
 use crate::reads::Reader;
 use crate::replication::Role;
-use crate::serving::{PARK_LIMIT, Serving, Standing, level};
-use crate::store::{ShardStore, ValueRead, WantedRead};
+use crate::serving::{Serving, Standing, level};
+use crate::store::{FetchedValue, ShardStore, ValueRead, WantedRead};
 use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
 use engine::shard::{Found, Op, View};
 use faces::auth::Asked;
 use faces::resp::{
-    self, CLUSTER_DOWN, CROSS_SLOT, CommandOutcome, Context, Gather, Parsed, Replica, Request, Route,
-    TRY_AGAIN, Verdict, parse, route,
+    self, CLUSTER_DOWN, CROSS_SLOT, CommandOutcome, Context, Gather, LongRequest, Parsed, Replica, Request,
+    Route, SHORT_ARGS, TRY_AGAIN, Verdict, parse, route,
 };
 use std::time::Duration;
 
+/// What a writer is told where too few nodes would acknowledge, in Redis's words.
+const NO_REPLICAS: &[u8] = b"-NOREPLICAS Not enough good replicas to write.\r\n";
 /// What a writer is told while clients may only read.
 const READ_ONLY: &[u8] = b"-READONLY the group is in read-only mode\r\n";
+/// What is told to clients of a leader that sees no majority.
+const NO_MAJORITY: &[u8] = b"-CLUSTERDOWN this leader sees no majority of its group\r\n";
 /// What is told to one whose password was not judged in time, or who came before the users were known.
 const NOT_JUDGED: &[u8] = b"-TRYAGAIN it could not be found out in time who may connect\r\n";
 /// A possible attack is told at most this often.
@@ -31,45 +38,154 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Most expired keys deleted in one turn.
 const EXPIRED_PER_TURN: usize = 64;
 
+/// What is told to one whose request waited for too long to be carried out.
+pub(super) const TOO_OLD: &[u8] = b"-TRYAGAIN the request waited for too long and was not carried out\r\n";
+/// `GET` and `MGET` of more bytes are carried out in slices.
+const LARGE_BYTES: usize = 64 << 10;
+/// Bytes read from the disk for one command above which it is carried out in slices.
+const MANY_READ_BYTES: usize = 4 << 20;
+/// Arguments of a request above which each counts as a step.
+const FEW_ARGS: usize = 8;
+
 /// Whether the request was dealt with.
-enum Flow {
+pub(super) enum Flow {
     Next,
     /// Not yet: `Client::wait` says why. The request stays in the inbox.
     Hold,
+    /// It is to be carried out in slices; what was read from the disk for it.
+    Slices(Vec<ValueRead>),
+    /// So it is.
+    Long(Box<Long>),
+    /// Its client has had its share of this turn.
+    Later,
+}
+
+impl Flow {
+    fn or_long(self, request: &Request<'_>, bytes: &[u8], arrived: Nanos) -> Flow {
+        match self {
+            Flow::Slices(fetched) => {
+                Flow::Long(Box::new(Long::new(LongRequest::of(request, bytes), arrived, fetched)))
+            }
+            other => other,
+        }
+    }
+}
+
+/// When the bytes came that are served.
+#[derive(Clone, Copy)]
+pub(super) enum Arrived<'a> {
+    Now,
+    At(Nanos),
+    In(&'a Inbox),
+}
+
+impl Arrived<'_> {
+    /// Those before `end`.
+    fn before(self, end: usize, now: Nanos) -> Nanos {
+        match self {
+            Arrived::Now => now,
+            Arrived::At(at) => at,
+            Arrived::In(inbox) => inbox.arrived(end).unwrap_or(now),
+        }
+    }
 }
 
 impl Clients {
-    /// Serves requests from the front of `bytes` as far as possible; returns how many bytes were taken.
-    pub(super) fn serve_all(&mut self, client: &mut Client, bytes: &[u8], at: &mut Serving<'_>) -> usize {
+    /// Serves requests from the front of `bytes` as far as possible, and as the client's steps go; returns how many bytes
+    /// were taken.
+    pub(super) fn serve_all(
+        &mut self,
+        client: &mut Client,
+        bytes: &[u8],
+        arrived: Arrived<'_>,
+        at: &mut Serving<'_>,
+    ) -> usize {
         let mut taken = 0;
+        client.more = false;
         while !client.closing {
+            if client.steps == 0 {
+                client.more = client.long.is_some() || taken < bytes.len();
+                return taken;
+            }
             client.stranger = at.cx.options.settings.auth && client.session.user.is_none();
-            if !client.has_reply_room() {
+            let begins = client.long.is_none() && matches!(client.wait, Wait::No);
+            if begins && !client.has_reply_room() {
                 client.wait = Wait::Backlog;
                 break;
             }
-            let limits = if client.stranger { &self.strangers } else { &self.limits };
-            match parse(&bytes[taken..], limits, &mut client.parse) {
-                Parsed::Incomplete => break,
-                Parsed::Skipped { consumed } => taken += consumed,
-                Parsed::Bad { consumed, reply, fatal } => {
-                    taken += consumed;
-                    client.reply(at.cx.clock.turns, &reply);
-                    client.closing = fatal;
+            let flow = if client.long.is_some() {
+                self.go_on(client, &bytes[taken..], &mut taken, at)
+            } else {
+                match self.serve_next(client, &bytes[taken..], &mut taken, arrived, at) {
+                    Some(flow) => flow,
+                    None => break,
                 }
-                Parsed::Request { consumed, request } => {
-                    let whole = &bytes[taken..taken + consumed];
-                    match self.serve(client, &request, whole, at) {
-                        Flow::Next => taken += consumed,
-                        Flow::Hold => return taken,
-                    }
-                    if !matches!(client.wait, Wait::No) {
-                        return taken;
-                    }
+            };
+            match flow {
+                Flow::Next => {}
+                Flow::Slices(_) => unreachable!("it was made a long request"),
+                Flow::Long(long) => client.long = Some(long),
+                Flow::Hold => return taken,
+                Flow::Later => {
+                    client.more = true;
+                    return taken;
                 }
+            }
+            if !matches!(client.wait, Wait::No) {
+                return taken;
             }
         }
         if client.closing { bytes.len() } else { taken }
+    }
+
+    /// Serves the request that `bytes` begin with, and notes how many were taken; `None`: it is not whole.
+    fn serve_next(
+        &mut self,
+        client: &mut Client,
+        bytes: &[u8],
+        taken: &mut usize,
+        arrived: Arrived<'_>,
+        at: &mut Serving<'_>,
+    ) -> Option<Flow> {
+        let limits = if client.stranger { &self.strangers } else { &self.limits };
+        let before = client.backlog;
+        match parse(bytes, limits, &mut client.parse) {
+            Parsed::Incomplete => return None,
+            Parsed::Unfinished => self.charge(client, SHORT_ARGS / ARGS_PER_STEP),
+            Parsed::Skipped { consumed } => {
+                *taken += consumed;
+                self.charge(client, 1 + steps_of(consumed));
+            }
+            Parsed::Bad { consumed, reply, fatal } => {
+                *taken += consumed;
+                client.reply(at.cx.clock.turns, &reply);
+                client.closing = fatal;
+                self.charge(client, 1);
+            }
+            Parsed::Long { consumed, request } => {
+                let came = arrived.before(*taken + consumed, at.cx.clock.now);
+                self.charge(client, 1);
+                return Some(Flow::Long(Box::new(Long::new(request, came, Vec::new()))));
+            }
+            Parsed::Request { consumed, request } => {
+                let came = arrived.before(*taken + consumed, at.cx.clock.now);
+                let flow = self.serve(client, &request, &bytes[..consumed], came, at);
+                if matches!(flow, Flow::Next) {
+                    *taken += consumed;
+                }
+                let args = if request.len() > FEW_ARGS { request.len() } else { 1 };
+                let answered = client.backlog.saturating_sub(before);
+                self.charge(client, args + steps_of(consumed) + steps_of(answered));
+                return Some(flow);
+            }
+        }
+        Some(Flow::Next)
+    }
+
+    /// So many steps were carried out for the client.
+    pub(super) fn charge(&mut self, client: &mut Client, steps: usize) {
+        client.steps = client.steps.saturating_sub(steps);
+        self.budget.spend(steps);
     }
 
     fn warn_of_attack(&mut self, client: &Client, at: &mut Serving<'_>) {
@@ -85,11 +201,12 @@ impl Clients {
         at.cx.out.push(Command::Warn { text });
     }
 
-    fn serve(
+    pub(super) fn serve(
         &mut self,
         client: &mut Client,
         request: &Request<'_>,
         bytes: &[u8],
+        arrived: Nanos,
         at: &mut Serving<'_>,
     ) -> Flow {
         let routed = route(request);
@@ -112,12 +229,19 @@ impl Clients {
             Route::NoKeys if keeps_asker_waiting(client, request, at) => Flow::Hold,
             Route::NoKeys => match resp::scatter_to_all(request) {
                 Some(gather) if client.forwards() && at.cx.options.settings.shards > 1 => {
-                    forward_to_all(client, gather, bytes, at);
+                    forward_to_all(client, gather, bytes, arrived, at);
                     Flow::Next
                 }
-                _ => self.execute(client, request, None, None, at),
+                _ => self.execute(client, request, None, None, at).or_long(request, bytes, arrived),
             },
             Route::Keys { slot, keys, write } => {
+                // What only reads, and has waited for the disk, is carried out whenever that answers.
+                let reading = !write && matches!(client.wait, Wait::Reads { .. });
+                if at.is_too_old(arrived) && !reading {
+                    client.wait = Wait::No;
+                    client.reply(at.cx.clock.turns, TOO_OLD);
+                    return Flow::Next;
+                }
                 let settings = &at.cx.options.settings;
                 // Nearly every request has one key, whose slot is known already.
                 let (one_slot, owner) = if keys.clone().nth(1).is_none() {
@@ -131,10 +255,23 @@ impl Clients {
                 }
                 match owner {
                     Some(shard) if shard == at.cx.options.shard.0 => {
-                        self.serve_here(client, request, slot, write, at)
+                        self.serve_here(client, request, slot, write, at).or_long(request, bytes, arrived)
                     }
-                    owner => {
-                        pass_on(client, request, bytes, slot, owner.map(ShardId), at);
+                    Some(shard) if client.forwards() => {
+                        let ticket = at.cx.tickets.ticket();
+                        client.expect_remote(ticket, 1, None, bytes.len());
+                        forward(client, ShardId(shard), ticket, bytes.to_vec(), arrived, at);
+                        Flow::Next
+                    }
+                    None if client.forwards() && is_scattered(request) => {
+                        Flow::Slices(Vec::new()).or_long(request, bytes, arrived)
+                    }
+                    None if client.forwards() => {
+                        client.reply(at.cx.clock.turns, CROSS_SLOT);
+                        Flow::Next
+                    }
+                    _ => {
+                        client.reply(at.cx.clock.turns, &at.cx.group.topology().moved(slot));
                         Flow::Next
                     }
                 }
@@ -151,32 +288,12 @@ impl Clients {
         write: bool,
         at: &mut Serving<'_>,
     ) -> Flow {
-        let turn = at.cx.clock.turns;
-        match at.standing(write, client.session.readonly) {
-            Standing::Execute(_) if write && at.metadata.read_only() => {
-                client.wait = Wait::No;
-                client.reply(turn, READ_ONLY);
+        match may_execute(client, slot, write, at) {
+            Ok(view) => self.execute(client, request, Some(view), None, at),
+            Err(Refused::Parked) => Flow::Hold,
+            Err(Refused::Answer(reply)) => {
+                client.reply(at.cx.clock.turns, &reply);
                 Flow::Next
-            }
-            Standing::Execute(view) => self.execute(client, request, Some(view), None, at),
-            Standing::Redirect => {
-                client.wait = Wait::No;
-                client.reply(turn, &at.cx.group.topology().moved(slot));
-                Flow::Next
-            }
-            Standing::Park(limit) => {
-                let since = match client.wait {
-                    Wait::Parked { since } => since,
-                    _ => at.cx.clock.now,
-                };
-                if at.cx.clock.now >= since + limit {
-                    client.wait = Wait::No;
-                    let leads = at.replication.leads();
-                    client.reply(turn, if leads { TRY_AGAIN } else { CLUSTER_DOWN });
-                    return Flow::Next;
-                }
-                client.wait = Wait::Parked { since };
-                Flow::Hold
             }
         }
     }
@@ -220,9 +337,13 @@ impl Clients {
             _ => Vec::new(),
         };
         at.cx.stats.commands_processed += 1;
-        let ran = self.run(client, request, view, verdict, &fetched, at);
+        let level = client.session.ack.unwrap_or(level(at.cx.options.settings.ack));
+        let mut chunk = client.open_chunk(at.cx.clock.turns, level);
+        let ran = self.run(client, request, view, verdict, &fetched, &mut chunk, at);
+        client.close_chunk(chunk);
         match ran.outcome {
             CommandOutcome::Done => {}
+            CommandOutcome::Long => return Flow::Slices(fetched),
             CommandOutcome::Close => client.closing = true,
             CommandOutcome::Judge => return self.judge(client, request, since, at),
             CommandOutcome::Shutdown => at.cx.out.push(Command::StopNode),
@@ -236,6 +357,9 @@ impl Clients {
                 client.wait = Wait::Room;
                 return Flow::Hold;
             }
+            CommandOutcome::Blocked if read_bytes(&fetched) > MANY_READ_BYTES && is_scattered(request) => {
+                return Flow::Slices(fetched);
+            }
             CommandOutcome::Blocked => {
                 client.wait = Wait::Reads { outstanding: ran.wanted.len(), fetched };
                 at.read_values(Reader::Client(client.conn), ran.wanted);
@@ -245,7 +369,8 @@ impl Clients {
         Flow::Next
     }
 
-    /// Runs a command against the data; its reply goes into the client's newest chunk, with what that depends on.
+    /// Runs a command against the data; its reply goes into the chunk, with what that depends on.
+    #[expect(clippy::too_many_arguments, reason = "one call's worth of what a command sees")]
     fn run(
         &self,
         client: &mut Client,
@@ -253,12 +378,12 @@ impl Clients {
         view: Option<View>,
         verdict: Option<&Verdict>,
         fetched: &[ValueRead],
+        chunk: &mut Chunk,
         at: &mut Serving<'_>,
     ) -> Ran {
         let replicas = if view.is_none() { replicas(at) } else { Vec::new() };
         let cx = &mut at.cx;
         let default_ack = level(cx.options.settings.ack);
-        let level = client.session.ack.unwrap_or(default_ack);
         let wall_ms = cx.clock.wall_ms;
         let role = match (&at.replication.role, cx.group.configuration()) {
             (Role::Leader(_), _) => resp::ShardRole::Leader,
@@ -272,6 +397,7 @@ impl Clients {
             |lines: &mut String| self.map.values().for_each(|c| c.session.describe(wall_ms, lines));
         let context = Context {
             limits: &self.limits,
+            large_bytes: LARGE_BYTES,
             users: users.map(|metadata| &metadata.users),
             verdict,
             topology: cx.group.topology(),
@@ -292,10 +418,9 @@ impl Clients {
         };
         let view_of_data = view.unwrap_or(View::Committed);
         let mut store = ShardStore::new(cx.shard, view_of_data, wall_ms, fetched, at.expired);
-        let mut chunk = client.open_chunk(cx.clock.turns, level);
         let outcome = resp::execute(request, &mut client.session, &context, &mut store, &mut chunk.bytes);
         let ShardStore { wanted, wait, wrote, no_room, .. } = store;
-        if !matches!(outcome, CommandOutcome::Blocked) {
+        if !matches!(outcome, CommandOutcome::Blocked | CommandOutcome::Long) {
             let wait = if lacks(Mutant::ServesUncommitted) { Lsn(0) } else { wait };
             let needs = &mut chunk.needs;
             needs.read_upto = needs.read_upto.max(wait);
@@ -305,7 +430,6 @@ impl Clients {
                 client.last_write = end;
             }
         }
-        client.close_chunk(chunk);
         Ran { outcome, wanted, no_room }
     }
 }
@@ -319,8 +443,56 @@ struct Ran {
     no_room: bool,
 }
 
+/// Why a request for keys of this shard is not executed.
+pub(super) enum Refused {
+    /// Not yet: `Client::wait` says so.
+    Parked,
+    Answer(Vec<u8>),
+}
+
+/// How a request for keys of this shard, the first in `slot`, may be executed, if it may.
+pub(super) fn may_execute(
+    client: &mut Client,
+    slot: u16,
+    write: bool,
+    at: &Serving<'_>,
+) -> Result<View, Refused> {
+    let parked_since = client.wait.parked_since();
+    let answer = match at.standing(write, client.session.readonly) {
+        Standing::Execute(_) if write && at.metadata.read_only() => READ_ONLY.to_vec(),
+        Standing::Execute(view) => return Ok(view),
+        Standing::Redirect => at.cx.group.topology().moved(slot),
+        Standing::Refuse => NO_MAJORITY.to_vec(),
+        Standing::TooFewCopies => NO_REPLICAS.to_vec(),
+        Standing::Park(limit) => {
+            let since = parked_since.unwrap_or(at.cx.clock.now);
+            if at.cx.clock.now < since + limit {
+                client.wait = Wait::Parked { since, asks: ParkedFor::Keys { write } };
+                return Err(Refused::Parked);
+            }
+            if at.replication.leads() { TRY_AGAIN } else { CLUSTER_DOWN }.to_vec()
+        }
+    };
+    client.wait = Wait::No;
+    Err(Refused::Answer(answer))
+}
+
+/// Bytes that were read from the disk for a command.
+fn read_bytes(fetched: &[ValueRead]) -> usize {
+    let bytes = |read: &ValueRead| match &read.found {
+        FetchedValue::Value { value, .. } => value.len(),
+        FetchedValue::OtherKey | FetchedValue::Failed(_) => 0,
+    };
+    fetched.iter().map(bytes).sum()
+}
+
+/// Whether its keys may be read or changed one by one.
+fn is_scattered(request: &Request<'_>) -> bool {
+    matches!(request.spec().map(|spec| spec.name), Some("mget" | "del" | "unlink" | "exists" | "touch"))
+}
+
 /// Whether one may not ask this, or not yet: then it is told so, or held back.
-fn refuse_stranger(client: &mut Client, request: &Request<'_>, at: &Serving<'_>) -> Option<Flow> {
+pub(super) fn refuse_stranger(client: &mut Client, request: &Request<'_>, at: &Serving<'_>) -> Option<Flow> {
     let Some(metadata) = &at.metadata.current else {
         let since = client.wait.for_users();
         return Some(wait_for_users(client, since, at));
@@ -335,26 +507,6 @@ fn refuse_stranger(client: &mut Client, request: &Request<'_>, at: &Serving<'_>)
     Some(Flow::Next)
 }
 
-/// A request for keys of another shard, of `owner` if it is one: forwarded between cores, or redirected.
-fn pass_on(
-    client: &mut Client,
-    request: &Request<'_>,
-    bytes: &[u8],
-    slot: u16,
-    owner: Option<ShardId>,
-    at: &mut Serving<'_>,
-) {
-    match owner {
-        Some(shard) if client.forwards() => {
-            let ticket = at.cx.tickets.ticket();
-            client.expect_remote(ticket, 1, None);
-            forward(client, shard, ticket, bytes.to_vec(), at);
-        }
-        None if client.forwards() => scatter(client, request, at),
-        _ => client.reply(at.cx.clock.turns, &at.cx.group.topology().moved(slot)),
-    }
-}
-
 /// Whether a question about who leads had better wait, because somebody is about to: drivers that are told
 /// of no leader forget the nodes that they know.
 fn keeps_asker_waiting(client: &mut Client, request: &Request<'_>, at: &Serving<'_>) -> bool {
@@ -362,17 +514,18 @@ fn keeps_asker_waiting(client: &mut Client, request: &Request<'_>, at: &Serving<
     if !matches!(name, Some("cluster|slots" | "cluster|shards" | "cluster|nodes")) {
         return false;
     }
-    let topology = at.cx.group.topology();
-    let led = topology.shards.iter().all(|shard| topology.live_leader(shard).is_some());
-    let since = match client.wait {
-        Wait::Parked { since } => since,
-        _ => at.cx.clock.now,
-    };
-    if led || at.cx.clock.now >= since + PARK_LIMIT {
+    let since = client.wait.parked_since().unwrap_or(at.cx.clock.now);
+    if topology_is_led(at) || at.is_over(since) {
         return false;
     }
-    client.wait = Wait::Parked { since };
+    client.wait = Wait::Parked { since, asks: ParkedFor::Leaders };
     true
+}
+
+/// Whether somebody is known to lead each shard.
+pub(super) fn topology_is_led(at: &Serving<'_>) -> bool {
+    let topology = at.cx.group.topology();
+    topology.shards.iter().all(|shard| topology.live_leader(shard).is_some())
 }
 
 /// Holds a request back until more is known of users; it has waited `since` then. In the end it is refused.
@@ -437,6 +590,10 @@ pub(super) fn count_copies(client: &mut Client, at: &Serving<'_>) -> bool {
             return true;
         }
     };
+    if at.cx.isolated && copies < replicas {
+        client.closing = true;
+        return true;
+    }
     if !over && (copies < replicas || (local > 0 && !here)) {
         return false;
     }
@@ -464,41 +621,26 @@ pub(crate) fn drop_expired(at: &mut Serving<'_>) {
     at.expired.clear();
 }
 
-fn forward(client: &Client, to: ShardId, ticket: u64, bytes: Vec<u8>, at: &mut Serving<'_>) {
+pub(super) fn forward(
+    client: &Client,
+    to: ShardId,
+    ticket: u64,
+    bytes: Vec<u8>,
+    arrived: Nanos,
+    at: &mut Serving<'_>,
+) {
     let (from, conn, session) = (at.cx.options.shard, client.conn, client.session.clone());
-    at.cx
-        .out
-        .push(Command::Mail { to, mail: Box::new(Mail::Request { from, conn, ticket, session, bytes }) });
+    let mail = Mail::Request { from, conn, ticket, session, bytes, arrived };
+    at.cx.out.push(Command::Mail { to, mail: Box::new(mail) });
 }
 
 /// The same request for every shard of the node.
-fn forward_to_all(client: &mut Client, gather: Gather, bytes: &[u8], at: &mut Serving<'_>) {
+fn forward_to_all(client: &mut Client, gather: Gather, bytes: &[u8], arrived: Nanos, at: &mut Serving<'_>) {
     let shards = at.cx.options.settings.shards;
     let first = at.cx.tickets.tickets(shards.into());
-    client.expect_remote(first, shards.into(), Some(gather));
+    client.expect_remote(first, shards.into(), Some(gather), bytes.len() * usize::from(shards));
     for (ticket, shard) in (first..).zip(0..shards) {
-        forward(client, ShardId(shard), ticket, bytes.to_vec(), at);
-    }
-}
-
-/// One request per key, where that keeps the command's meaning.
-fn scatter(client: &mut Client, request: &Request<'_>, at: &mut Serving<'_>) {
-    let Some(scatter) = resp::scatter(request) else {
-        return client.reply(at.cx.clock.turns, CROSS_SLOT);
-    };
-    let parts: Vec<(u16, Vec<u8>)> = scatter
-        .parts()
-        .map(|(slot, part)| {
-            let mut bytes = Vec::new();
-            part.encode(&mut bytes);
-            (slot, bytes)
-        })
-        .collect();
-    let first = at.cx.tickets.tickets(parts.len());
-    client.expect_remote(first, parts.len(), Some(scatter.gather));
-    for (ticket, (slot, bytes)) in (first..).zip(parts) {
-        let owner = at.cx.options.settings.shard_of_slot(slot);
-        forward(client, ShardId(owner.0), ticket, bytes, at);
+        forward(client, ShardId(shard), ticket, bytes.to_vec(), arrived, at);
     }
 }
 

@@ -17,7 +17,7 @@ mod requests;
 mod slots;
 
 use crate::answer_budget::{AnswerBudget, AnswerShare};
-use crate::events::Command;
+use crate::events::{Command, Part};
 use crate::group::Group;
 use crate::ids::{ConnId, Lane};
 use crate::job::Job;
@@ -333,6 +333,11 @@ impl Http {
         self.put_back(client, cx);
     }
 
+    /// A client whose requests wait has closed its side: nobody is there to be answered.
+    pub fn half_closed(&mut self, conn: ConnId, cx: &mut HttpContext<'_>) {
+        self.reset(conn, cx);
+    }
+
     pub fn closed(&mut self, conn: ConnId, cx: &mut HttpContext<'_>) {
         if let Some(client) = self.clients.remove(&conn) {
             self.forget(client, cx);
@@ -426,6 +431,7 @@ impl Http {
         if paused != client.paused {
             client.paused = paused;
             cx.out.push(Command::ClientPause { conn: client.conn, paused });
+            cx.out.push(Command::ClientWatch { conn: client.conn, on: paused });
         }
         self.clients.insert(client.conn, client);
     }
@@ -532,7 +538,7 @@ impl Http {
             {
                 cx.stats.net_output_bytes += bytes.len() as u64;
                 client.sending = true;
-                cx.out.push(Command::ClientSend { conn, bytes });
+                cx.out.push(Command::ClientSend { conn, parts: vec![Part::Owned(bytes)] });
             }
             if client.slots.is_empty() && !client.sending {
                 match client.closing {

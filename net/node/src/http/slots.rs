@@ -344,6 +344,10 @@ fn refusal_response(refusal: NotServed, cx: &HttpContext<'_>) -> Response {
             let text = "too much is asked for at once: ask again in a moment";
             Response::error(503, 503, text).with("Retry-After", "1")
         }
+        NotServed::TooFewCopies => {
+            let text = "fewer nodes are in sync than min_in_sync asks for: nothing is written";
+            Response::error(503, 503, text).with("Retry-After", "1")
+        }
         NotServed::ReadOnly => Response::error(403, 1004, "the group is in read-only mode"),
     }
 }

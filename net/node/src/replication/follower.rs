@@ -2,7 +2,7 @@
 //! buffer, and acknowledge. A learner does the same; only the configuration tells them apart.
 
 use super::links::LinkOwner;
-use super::message::{self, Append, Envelope, Hello, Message, Welcome};
+use super::message::{self, Append, Envelope, Farewell, Hello, Message, Welcome};
 use super::peer::{Cursors, HEARTBEAT};
 use crate::events::{Command, Landing};
 use crate::failure::Failure;
@@ -57,6 +57,8 @@ pub(crate) struct Follower {
     promised: Option<(Lsn, Nanos)>,
     /// Everything that was committed when the leader said so at this time is applied.
     fresh_at: Option<Nanos>,
+    /// The leader stopped in order, and everything it wrote is here.
+    farewell: bool,
 }
 
 impl Follower {
@@ -74,6 +76,7 @@ impl Follower {
             eager: false,
             promised: None,
             fresh_at: None,
+            farewell: false,
         }
     }
 
@@ -84,6 +87,10 @@ impl Follower {
     /// Since when the stream of the leader has been broken, if it is.
     pub fn lost_since(&self) -> Option<Nanos> {
         self.lost_since
+    }
+
+    pub fn heard_farewell(&self) -> bool {
+        self.farewell
     }
 
     pub fn streams(&self) -> bool {
@@ -171,6 +178,11 @@ impl Follower {
                     self.state = FollowerState::Room(append);
                 }
             }
+            (FollowerState::Header, Message::Farewell(Farewell { end, committed })) => {
+                cx.shard.commit_to(committed);
+                self.farewell = cx.shard.durable() == end && cx.shard.committed() == end;
+                cx.out.push(Command::LinkClose { link });
+            }
             _ => cx.out.push(Command::LinkClose { link }),
         }
     }
@@ -236,7 +248,7 @@ impl Follower {
             return cx.out.push(Command::LinkClose { link });
         }
         let FollowerState::Waiting(at) = self.state else { return };
-        if now < at || cx.stopping || landing || cx.shard.rewinding() {
+        if now < at || self.farewell || landing || cx.shard.rewinding() {
             return;
         }
         let link = cx.tickets.link();

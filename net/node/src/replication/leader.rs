@@ -2,15 +2,17 @@
 
 use super::commit;
 use super::links::LinkOwner;
-use super::message::{self, Append, Envelope, Hello, Message, RefusalReason, Refuse, Welcome};
-use super::peer::{APPEND_BYTES, Cursors, Peer};
+use super::message::{self, Append, Envelope, Farewell, Hello, Message, RefusalReason, Refuse, Welcome};
+use super::patience::{Moment, Patience};
+use super::peer::{APPEND_BYTES, Cursors, Peer, SEND_WINDOW_BYTES};
 use crate::events::{Command, Landing};
 use crate::failure::Failure;
+use crate::group::engine_epoch;
 use crate::ids::LinkId;
 use crate::mutants::{Mutant, lacks};
 use crate::reads::ReadFor;
 use crate::shared::Context;
-use agency::configuration::{Change, Configuration, EvictReason};
+use agency::configuration::{Change, Configuration, EvictReason, Why};
 use agency::ids::{MAX_MEMBERS, Nanos, NodeId, NodeSet};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
 use engine::error::AppendError;
@@ -22,6 +24,11 @@ use std::time::Duration;
 
 /// A learner this close to the end of the log, in bytes, is proposed for admission.
 const ADMIT_LAG_BYTES: u64 = 256 << 10;
+/// A learner that is never further from the end than this, and whose durable cursor moves, keeps up: what it may
+/// hold unread, and half of that for the disk.
+const KEEP_UP_BYTES: u64 = SEND_WINDOW_BYTES + SEND_WINDOW_BYTES / 2;
+/// Others that stop at the same time are heard of within this: until then nobody hands over, and nobody is let go.
+pub(crate) const STOP_HEARSAY: Duration = Duration::from_millis(100);
 /// A handoff that cannot drain within this is given up.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before a refused change is asked for again.
@@ -57,7 +64,7 @@ pub(crate) struct Leader {
     peers: BTreeMap<NodeId, Peer>,
     greetings: BTreeMap<LinkId, Greeting>,
     /// Links whose ranges the kernel may still read though their peer is gone.
-    leaving: BTreeMap<LinkId, Peer>,
+    abandoned: BTreeMap<LinkId, Peer>,
     /// The change asked for whose outcome is not known.
     pending: Option<ShardRequest>,
     /// The learner whose admission is about to be asked for. It counts for the commit already (rule 17), so
@@ -65,29 +72,38 @@ pub(crate) struct Leader {
     joining: Option<NodeId>,
     ask_at: Nanos,
     handoff: Option<Handoff>,
-    /// Since when, in attended time, each member has had no connection that counts.
-    missing_since: [Nanos; MAX_MEMBERS],
+    patience: Patience,
+    /// Up to where enough members had committed: what is acknowledged as durable.
+    confirmed: Lsn,
+    /// Members that stop in order: since when that is known, and where the log ended then.
+    leaving: BTreeMap<NodeId, (Nanos, Lsn)>,
     /// Members found to have lost what they had acknowledged (rule 8), or to be damaged.
     untrusted: NodeSet,
-    /// The most each member ever acknowledged as durable in this epoch.
-    acknowledged: [Lsn; MAX_MEMBERS],
 }
 
 impl Leader {
-    pub fn new(epoch: Epoch, attended: Nanos) -> Leader {
+    /// It was promoted by `configuration`.
+    pub fn new(configuration: &Configuration, cx: &Context<'_>) -> Leader {
+        let (epoch, mut patience) = (engine_epoch(configuration.epoch), Patience::new(moment(cx)));
+        if configuration.why == Why::DiskStalled {
+            // Whose disk stood still is among these, and comes back as calmly as one that was too slow.
+            let out = configuration.in_sync.iter().fold(configuration.members, NodeSet::without);
+            out.iter().for_each(|node| patience.strike(node, moment(cx)));
+        }
         Leader {
             epoch,
             phase: LeaderPhase::Taking,
             peers: BTreeMap::new(),
             greetings: BTreeMap::new(),
-            leaving: BTreeMap::new(),
+            abandoned: BTreeMap::new(),
             pending: None,
             joining: None,
             ask_at: Nanos(0),
             handoff: None,
-            missing_since: [attended; MAX_MEMBERS],
+            patience,
+            confirmed: Lsn(0),
+            leaving: BTreeMap::new(),
             untrusted: NodeSet::default(),
-            acknowledged: [Lsn(0); MAX_MEMBERS],
         }
     }
 
@@ -96,6 +112,18 @@ impl Leader {
         let started = matches!(self.phase, LeaderPhase::Serving)
             || matches!(self.phase, LeaderPhase::Starting { .. }) && lacks(Mutant::ServesBeforeStart);
         started && self.handoff.is_none()
+    }
+
+    /// Whether enough members are in sync for writes (rule 22).
+    pub fn has_enough_copies(&self, cx: &Context<'_>) -> bool {
+        let least = usize::from(cx.options.settings.copies.min_in_sync);
+        let copies = cx.group.configuration().map_or(0, |c| c.in_sync.len());
+        copies >= least || lacks(Mutant::IgnoresMinInSync)
+    }
+
+    /// What enough members had committed.
+    pub fn confirmed(&self) -> Lsn {
+        self.confirmed
     }
 
     /// Whether a follower could still take over before an orderly stop.
@@ -117,7 +145,7 @@ impl Leader {
     pub fn released(&mut self, link: LinkId, owner: LinkOwner, range: BufferRange) {
         let peer = match owner {
             LinkOwner::Peer(node) => self.peers.get_mut(&node),
-            LinkOwner::Leaving => self.leaving.get_mut(&link),
+            LinkOwner::Leaving => self.abandoned.get_mut(&link),
             _ => None,
         };
         if let Some(peer) = peer {
@@ -125,12 +153,16 @@ impl Leader {
         }
     }
 
-    pub fn note_update(&mut self, update: &ShardUpdate) {
+    pub fn note_update(&mut self, update: &ShardUpdate, cx: &Context<'_>) {
         if self.pending.is_some_and(|request| settles(update, &request)) {
-            if matches!(self.pending.map(|r| r.change), Some(Change::Handoff(_))) {
-                self.handoff = None;
+            match self.pending.take().map(|request| request.change) {
+                Some(Change::Handoff(_) | Change::Yield(_)) => self.handoff = None,
+                Some(Change::Evict(slow, EvictReason::Slow)) => {
+                    let given_up = |node: &NodeId| !update.configuration.in_sync.contains(*node);
+                    slow.iter().filter(given_up).for_each(|node| self.patience.strike(node, moment(cx)));
+                }
+                _ => {}
             }
-            self.pending = None;
         }
     }
 
@@ -146,7 +178,7 @@ impl Leader {
     }
 
     fn lowest_in_flight(&self) -> Option<Lsn> {
-        self.peers.values().chain(self.leaving.values()).filter_map(Peer::lowest_in_flight).min()
+        self.peers.values().chain(self.abandoned.values()).filter_map(Peer::lowest_in_flight).min()
     }
 
     /// Whether the epoch has begun: before, there is no end of the log to welcome anybody to.
@@ -197,16 +229,19 @@ impl Leader {
             return refuse(link, RefusalReason::LogGone, cx);
         }
         // Rule 8: it must hold what it acknowledged to us, and what was committed before us.
-        let owed = self.acknowledged[usize::from(node.0)].max(cx.shard.committed());
-        let in_sync = cx.group.configuration().is_some_and(|c| c.in_sync.contains(node));
-        if hello.damaged || (in_sync && common < owed) {
+        let owed = self.patience.acknowledged(node).max(cx.shard.committed());
+        let counts = cx.group.configuration().is_some_and(|c| self.needed(&c).contains(node));
+        if hello.damaged || (counts && common < owed) {
             self.untrusted = self.untrusted.with(node);
         }
-        let peer = Peer::new(link, common, cx.clock.now, cx.clock.attended);
+        if !counts {
+            self.patience.forget(node);
+        }
+        let peer = Peer::new(link, common, cx.clock.now);
         if let Some(old) = self.peers.insert(node, peer) {
             cx.out.push(Command::LinkClose { link: old.link });
             cx.links.own(old.link, LinkOwner::Leaving);
-            self.leaving.insert(old.link, old);
+            self.abandoned.insert(old.link, old);
         }
         cx.links.own(link, LinkOwner::Peer(node));
         let welcome = Message::Welcome(Welcome { common, committed: cx.shard.committed() });
@@ -220,9 +255,10 @@ impl Leader {
         let envelope = Envelope::decode(bytes, message::group_mark(cx.options.settings.group));
         let accepted = match envelope {
             Ok(Envelope { message: Message::Ack(claim), epoch, .. }) if epoch == self.epoch => {
-                let fine = peer.acknowledged(claim, cx.shard.tail(), cx.clock.attended);
-                let most = &mut self.acknowledged[usize::from(node.0)];
-                *most = claim.durable.max(*most);
+                let fine = peer.acknowledged(claim);
+                if fine {
+                    self.patience.heard(node, claim.durable, moment(cx));
+                }
                 fine
             }
             _ => false,
@@ -235,20 +271,19 @@ impl Leader {
     }
 
     /// A follower's connection is gone.
-    pub fn link_closed(&mut self, link: LinkId, owner: LinkOwner, cx: &Context<'_>) {
+    pub fn link_closed(&mut self, link: LinkId, owner: LinkOwner) {
         match owner {
             LinkOwner::Greeting => {
                 self.greetings.remove(&link);
             }
             LinkOwner::Leaving => {
-                self.leaving.remove(&link);
+                self.abandoned.remove(&link);
             }
             LinkOwner::Peer(node) => {
                 let peer = self.peers.remove(&node);
                 assert!(peer.is_some_and(|peer| peer.link == link), "{link:?} was not the one of {node:?}");
-                self.missing_since[usize::from(node.0)] = cx.clock.attended;
             }
-            LinkOwner::Stream | LinkOwner::Repair(_) | LinkOwner::Serving => {}
+            LinkOwner::Stream | LinkOwner::Repair(_) | LinkOwner::Refill | LinkOwner::Serving => {}
         }
     }
 
@@ -258,8 +293,9 @@ impl Leader {
     }
 
     /// What a leader does at the end of each turn before the disk is asked. `landing`: the kernel may still be
-    /// writing into the log buffer. `quiet`: everything that was carried out has been answered.
-    pub fn turn(&mut self, landing: bool, quiet: bool, cx: &mut Context<'_>) {
+    /// writing into the log buffer. `quiet`: everything that was carried out has been answered. `may_yield`: it has not
+    /// just done that.
+    pub fn turn(&mut self, landing: bool, quiet: bool, may_yield: bool, cx: &mut Context<'_>) {
         if self.phase == LeaderPhase::Taking && !landing && !cx.shard.rewinding() {
             match cx.shard.begin_epoch(self.epoch, cx.clock.wall_ms) {
                 Ok(until) => self.phase = LeaderPhase::Starting { until },
@@ -267,24 +303,23 @@ impl Leader {
                 Err(error) => return cx.fail(Failure::CannotBegin { epoch: self.epoch, error }),
             }
         }
-        self.want_change(cx);
+        self.want_change(may_yield, cx);
         self.drain_for_handoff(quiet, cx);
     }
 
     /// Evictions and admissions. One change is asked for at a time.
-    fn want_change(&mut self, cx: &mut Context<'_>) {
+    fn want_change(&mut self, may_yield: bool, cx: &mut Context<'_>) {
         let Some(configuration) = cx.group.configuration() else { return };
-        let end = cx.shard.tail();
-        for peer in self.peers.values_mut() {
-            peer.rest(end, cx.clock.attended);
-        }
+        self.note_patience(&configuration, cx);
         if !self.has_begun() || self.pending.is_some() || cx.clock.now < self.ask_at {
             return;
         }
         self.joining = None;
-        let lost = self.lost_followers(&configuration, cx);
-        let change = if !lost.is_empty() {
-            Some(Change::Evict(lost, EvictReason::Gone))
+        let successor = self.successor_on_stall(&configuration, cx).filter(|_| may_yield);
+        let change = if let Some(to) = successor {
+            Some(Change::Yield(to))
+        } else if let Some(eviction) = self.followers_to_evict(&configuration, cx) {
+            Some(eviction)
         } else if self.phase == LeaderPhase::Serving && self.handoff.is_none() {
             let committed = cx.shard.committed();
             let learner = self.learner_to_admit(&configuration, cx);
@@ -300,35 +335,106 @@ impl Leader {
         self.ask_at = cx.clock.now + ASK_AGAIN;
     }
 
-    /// In-sync followers that are to be evicted.
-    fn lost_followers(&mut self, configuration: &Configuration, cx: &Context<'_>) -> NodeSet {
-        let (attended, end) = (cx.clock.attended, cx.shard.tail());
-        let followers = configuration.in_sync.without(cx.options.me);
-        // Out of the in-sync set a node is a learner: what it has is what we sent it.
-        self.untrusted = NodeSet(self.untrusted.0 & followers.0);
-        let lost = followers.iter().filter(|node| {
-            let silent = match self.peers.get(node) {
-                Some(peer) if peer.cursors().is_some() => peer.silent_for(end, attended),
-                _ => attended.since(self.missing_since[usize::from(node.0)]),
-            };
-            silent > cx.options.settings.evict_after
-                || self.untrusted.contains(*node)
-                || cx.group.is_gone(*node)
-        });
-        lost.fold(NodeSet::default(), NodeSet::with)
+    /// Notes who keeps up at this moment, and who has nothing to wait for.
+    fn note_patience(&mut self, configuration: &Configuration, cx: &Context<'_>) {
+        let (at, end) = (moment(cx), cx.shard.tail());
+        for node in configuration.members.without(cx.options.me).iter() {
+            let cursors = self.peers.get(&node).and_then(Peer::cursors);
+            let heard = self.patience.silent_for(node, at) <= cx.options.settings.evict_after;
+            let rests = heard && cursors.is_some_and(|c| c.durable >= end);
+            let moves = rests || self.patience.stands_for(node, at) <= cx.options.settings.evict_after;
+            let near = cursors.is_some_and(|c| c.durable.0 + KEEP_UP_BYTES >= end.0);
+            let in_sync = configuration.in_sync.contains(node);
+            self.patience.note(node, rests, near && heard && moves, in_sync, at);
+        }
     }
 
-    /// A learner that is close to the end of the log and keeps moving.
-    fn learner_to_admit(&self, configuration: &Configuration, cx: &Context<'_>) -> Option<(NodeId, Cursors)> {
-        let end = cx.shard.tail();
-        let close = |node: &NodeId, c: Cursors| {
-            let silent = |peer: &Peer| peer.silent_for(end, cx.clock.attended);
-            let moves = self.peers.get(node).is_some_and(|p| silent(p) <= cx.options.settings.evict_after);
-            c.durable.0 + ADMIT_LAG_BYTES >= end.0 && moves
+    /// The own disk stands still: an in-sync follower that holds all that was sent to it, more than this disk does, and
+    /// whose disk moved since this one stopped.
+    fn successor_on_stall(&self, configuration: &Configuration, cx: &Context<'_>) -> Option<NodeId> {
+        let since = cx.clock.disk_stands_since?;
+        let stood = cx.clock.now.since(since);
+        if stood <= cx.options.settings.copies.yield_after || lacks(Mutant::NeverYields) {
+            return None;
+        }
+        let moves = |node: NodeId, peer: &Peer, cursors: Cursors| {
+            cursors.durable == peer.sent
+                && cursors.durable > cx.shard.durable()
+                && self.patience.moved_at(node) > since
         };
+        let fit = |node: NodeId| {
+            configuration.in_sync.contains(node)
+                && !self.untrusted.contains(node)
+                && !cx.group.is_gone(node)
+                && !cx.group.stops(node)
+        };
+        self.peers
+            .iter()
+            .filter_map(|(node, peer)| Some((*node, peer, peer.cursors()?)))
+            .filter(|(node, ..)| fit(*node))
+            .filter(|(node, peer, cursors)| moves(*node, peer, *cursors) || lacks(Mutant::YieldsToAnyone))
+            .max_by_key(|(.., cursors)| cursors.durable)
+            .map(|(node, ..)| node)
+    }
+
+    /// Notes who stops in order. Returns those who hold all that was written when that became known, and whom nobody
+    /// needs any longer to stop together with.
+    fn note_leaving(&mut self, followers: NodeSet, cx: &Context<'_>) -> NodeSet {
+        let (now, end) = (cx.clock.now, cx.shard.tail());
+        self.leaving.retain(|node, _| cx.group.stops(*node));
+        for node in followers.iter().filter(|node| cx.group.stops(*node)) {
+            self.leaving.entry(node).or_insert((now, end));
+        }
+        let holds = |node: NodeId, mark: Lsn| {
+            self.peers.get(&node).and_then(Peer::cursors).is_some_and(|c| c.durable >= mark)
+        };
+        let may_go = |(node, (since, mark)): (&NodeId, &(Nanos, Lsn))| {
+            let free = now >= *since + STOP_HEARSAY && followers.contains(*node) && holds(*node, *mark);
+            free.then_some(*node)
+        };
+        self.leaving.iter().filter_map(may_go).fold(NodeSet::default(), NodeSet::with)
+    }
+
+    /// In-sync followers that are to be evicted: all that are gone, or else all that leave, or that are too slow. Of a
+    /// group that stops as a whole nobody leaves.
+    fn followers_to_evict(&mut self, configuration: &Configuration, cx: &Context<'_>) -> Option<Change> {
+        let at = moment(cx);
+        let followers = configuration.in_sync.without(cx.options.me);
+        let leaving = self.note_leaving(followers, cx);
+        let group_stops =
+            cx.stopping && cx.group.all_others_stop(cx.options) && !lacks(Mutant::EvictsAtTheEnd);
+        // Out of the in-sync set a node is a learner: what it has is what we sent it.
+        self.untrusted = NodeSet(self.untrusted.0 & followers.0);
+        let settings = &cx.options.settings;
+        let is_gone = |node: NodeId| {
+            let unheard = self.patience.silent_for(node, at) > settings.evict_after;
+            self.untrusted.contains(node)
+                || cx.group.is_gone(node)
+                || (unheard && !cx.group.warden_answers_for(node))
+        };
+        let slow_after =
+            if lacks(Mutant::SlowIsGone) { settings.evict_after } else { settings.copies.slow_after };
+        let is_slow = |node: NodeId| self.patience.stands_for(node, at) > slow_after;
+        let those = |is: &dyn Fn(NodeId) -> bool| {
+            let stays = |node: &NodeId| !group_stops || !cx.group.stops(*node);
+            followers.iter().filter(stays).filter(|node| is(*node)).fold(NodeSet::default(), NodeSet::with)
+        };
+        let (gone, slow) = (those(&is_gone), those(&is_slow));
+        let leaving = if group_stops { NodeSet::default() } else { leaving };
+        [(gone, EvictReason::Gone), (leaving, EvictReason::Leaving), (slow, EvictReason::Slow)]
+            .into_iter()
+            .find(|(those, _)| !those.is_empty())
+            .map(|(those, reason)| Change::Evict(those, reason))
+    }
+
+    /// A learner that is close to the end of the log, and has kept up for as long as it must.
+    fn learner_to_admit(&self, configuration: &Configuration, cx: &Context<'_>) -> Option<(NodeId, Cursors)> {
+        let (at, end) = (moment(cx), cx.shard.tail());
+        let calm = |node: NodeId| self.patience.is_calm(node, at) || lacks(Mutant::AdmitsAtOnce);
         self.followers()
             .filter(|(node, _)| !configuration.in_sync.contains(*node))
-            .find(|(node, cursors)| close(node, *cursors) && !cx.group.is_gone(*node))
+            .filter(|(node, _)| !cx.group.is_gone(*node) && !cx.group.stops(*node))
+            .find(|(node, cursors)| cursors.durable.0 + ADMIT_LAG_BYTES >= end.0 && calm(*node))
     }
 
     /// A planned handoff: once everything is committed, on the successor's disk and answered, ask for the swap.
@@ -341,7 +447,7 @@ impl Leader {
         let best = self
             .followers()
             .filter(|(node, _)| configuration.in_sync.contains(*node))
-            .filter(|(node, _)| to.is_none_or(|to| to == *node))
+            .filter(|(node, _)| to.is_none_or(|to| to == *node) && !cx.group.stops(*node))
             .max_by_key(|(_, cursors)| cursors.durable);
         let end = cx.shard.tail();
         match best {
@@ -373,7 +479,12 @@ impl Leader {
                     behind.push((*node, peer.link, peer.sent));
                     break;
                 }
-                let Some(range) = cx.shard.send_range(peer.sent, append_bytes) else { break };
+                let Some(range) = cx.shard.send_range(peer.sent, append_bytes) else {
+                    // No frame begins there: it said hello with an end that no log has.
+                    peer.reading = true;
+                    cx.out.push(Command::LinkClose { link: peer.link });
+                    break;
+                };
                 let header = append(range.start, range.len, cx);
                 peer.note_sent(range.len as u64, Some(range), committed, now);
                 cx.out.push(Command::LinkSendLog { link: peer.link, header, range });
@@ -413,6 +524,30 @@ impl Leader {
         cx.out.push(Command::LinkSend { link, bytes });
     }
 
+    /// Whether every in-sync follower holds the whole log and knows that all of it is committed: each of them could lead
+    /// then.
+    pub fn all_hold_all(&self, cx: &Context<'_>) -> bool {
+        let end = cx.shard.tail();
+        let followers =
+            cx.group.configuration().map(|c| c.in_sync.without(cx.options.me)).unwrap_or_default();
+        let whole = |node: NodeId| {
+            self.peers
+                .get(&node)
+                .and_then(Peer::cursors)
+                .is_some_and(|c| c.durable == end && c.applied == end)
+        };
+        self.has_begun() && cx.shard.committed() == end && followers.iter().all(whole)
+    }
+
+    /// The last word to those who follow.
+    pub fn farewell(&self, cx: &mut Context<'_>) {
+        let farewell = Message::Farewell(Farewell { end: cx.shard.tail(), committed: cx.shard.committed() });
+        for peer in self.peers.values() {
+            let bytes = super::header(self.epoch, farewell, cx);
+            cx.out.push(Command::LinkSend { link: peer.link, bytes });
+        }
+    }
+
     /// Moves the commit LSN to what every needed node has on disk. With its epoch's first frame committed it
     /// serves (rule 19).
     pub fn count_commit(&mut self, cx: &mut Context<'_>) {
@@ -427,6 +562,9 @@ impl Leader {
             committed == before || committed <= least,
             "{committed} is committed, of {least} that all hold"
         );
+        if self.has_enough_copies(cx) {
+            self.confirmed = committed;
+        }
         if let LeaderPhase::Starting { until } = self.phase
             && cx.shard.committed() >= until
         {
@@ -455,11 +593,10 @@ impl Leader {
 
     /// Those that a broken leader would count: without whoever was silent for a while.
     fn heard_of(&self, needed: NodeSet, cx: &Context<'_>) -> NodeSet {
-        let silent = |node: &NodeId| match self.peers.get(node) {
-            Some(peer) => {
-                peer.silent_for(cx.shard.tail(), cx.clock.attended) > cx.options.settings.evict_after
-            }
-            None => *node != cx.options.me,
+        let at = moment(cx);
+        let silent = |node: &NodeId| {
+            let silent = self.patience.silent_for(*node, at).max(self.patience.stands_for(*node, at));
+            *node != cx.options.me && silent > cx.options.settings.evict_after
         };
         needed.iter().filter(silent).fold(needed, NodeSet::without)
     }
@@ -476,6 +613,7 @@ impl Leader {
                 assert!(self.epoch == cx.shard.last_epoch(), "serves without an epoch start")
             }
         }
+        assert!(self.confirmed <= committed, "{} is confirmed, of {committed}", self.confirmed);
         assert!(self.peers.len() <= MAX_MEMBERS, "more followers than members");
         for (node, peer) in &self.peers {
             assert!(peer.is_consistent(end), "{node:?} is taken to have what it was not sent: {peer:?}");
@@ -492,6 +630,11 @@ pub(crate) fn refuse(link: LinkId, reason: RefusalReason, cx: &mut Context<'_>) 
     let bytes = super::header(cx.group.epoch(), Message::Refuse(Refuse { reason }), cx);
     cx.out.push(Command::LinkSend { link, bytes });
     cx.out.push(Command::LinkClose { link });
+}
+
+/// The clocks by which others are judged.
+fn moment(cx: &Context<'_>) -> Moment {
+    Moment { now: cx.clock.now, attended: cx.clock.attended, patient: cx.clock.patient }
 }
 
 /// A follower takes at most half of its log buffer at once.

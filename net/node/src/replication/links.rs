@@ -21,6 +21,8 @@ pub(crate) enum LinkOwner {
     Leaving,
     /// To a member that is asked for the frame at this LSN, which is damaged here.
     Repair(Lsn),
+    /// To a member that is asked for the log that was lost here.
+    Refill,
     /// Another member asks on it for frames that are damaged there.
     Serving,
 }
@@ -46,7 +48,9 @@ impl Links {
 
     /// This node leaves its role: what still comes on the connections of that means nothing.
     pub fn leave_role(&mut self) {
-        self.0.retain(|_, owner| matches!(owner, LinkOwner::Repair(_) | LinkOwner::Serving));
+        self.0.retain(|_, owner| {
+            matches!(owner, LinkOwner::Repair(_) | LinkOwner::Refill | LinkOwner::Serving)
+        });
     }
 }
 

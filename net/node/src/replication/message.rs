@@ -55,6 +55,11 @@ pub enum MessageKind {
     Fetch = 6,
     /// The blocks that hold it, or no body.
     Fetched = 7,
+    Farewell = 8,
+    /// Asks for the frames of a lost log; on a connection of its own.
+    Refill = 9,
+    /// Some of them.
+    Refilled = 10,
 }
 
 /// Why a leader refuses a follower.
@@ -157,6 +162,33 @@ pub struct Fetched {
     pub blocks_bytes: usize,
 }
 
+/// The leader ends in order, together with the whole group: its last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// The end of the log, which the follower confirmed.
+    pub end: Lsn,
+    pub committed: Lsn,
+}
+
+/// Asks for what was lost with the log from `at` on; on a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refill {
+    pub at: Lsn,
+    /// The lost log is the one whose byte before `until` is of this epoch.
+    pub lost_epoch: Epoch,
+    pub until: Lsn,
+}
+
+/// Whole frames from `at` on follow as the body, or nothing: there are no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refilled {
+    pub at: Lsn,
+    pub committed: Lsn,
+    /// The sender holds the log that was lost.
+    pub holds: bool,
+    pub frames_bytes: usize,
+}
+
 /// What one node says to another about a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -168,6 +200,9 @@ pub enum Message {
     Ack(Cursors),
     Fetch(Fetch),
     Fetched(Fetched),
+    Farewell(Farewell),
+    Refill(Refill),
+    Refilled(Refilled),
 }
 
 /// Who says it, of which shard.
@@ -229,6 +264,16 @@ impl Envelope {
             MessageKind::Fetched => {
                 Message::Fetched(Fetched { at: raw.lsn, committed: Lsn(raw.a), blocks_bytes: raw.body_bytes })
             }
+            MessageKind::Farewell => Message::Farewell(Farewell { end: raw.lsn, committed: Lsn(raw.a) }),
+            MessageKind::Refill => {
+                Message::Refill(Refill { at: raw.lsn, lost_epoch: Epoch(raw.a), until: Lsn(raw.b) })
+            }
+            MessageKind::Refilled => Message::Refilled(Refilled {
+                at: raw.lsn,
+                committed: Lsn(raw.a),
+                holds: raw.b != 0,
+                frames_bytes: raw.body_bytes,
+            }),
         };
         let sender = Sender { shard: raw.shard, from: raw.from, group: raw.group };
         Ok(Envelope { sender, epoch: raw.epoch, message })
@@ -256,6 +301,15 @@ impl Envelope {
             }
             Message::Fetched(Fetched { at, committed, blocks_bytes }) => {
                 (MessageKind::Fetched, 0, blocks_bytes, at, committed.0, 0)
+            }
+            Message::Farewell(Farewell { end, committed }) => {
+                (MessageKind::Farewell, 0, 0, end, committed.0, 0)
+            }
+            Message::Refill(Refill { at, lost_epoch, until }) => {
+                (MessageKind::Refill, 0, 0, at, lost_epoch.0, until.0)
+            }
+            Message::Refilled(Refilled { at, committed, holds, frames_bytes }) => {
+                (MessageKind::Refilled, 0, frames_bytes, at, committed.0, holds.into())
             }
         };
         let Sender { shard, from, group } = self.sender;
@@ -348,6 +402,9 @@ impl RawHeader {
             5 => MessageKind::Ack,
             6 => MessageKind::Fetch,
             7 => MessageKind::Fetched,
+            8 => MessageKind::Farewell,
+            9 => MessageKind::Refill,
+            10 => MessageKind::Refilled,
             other => return Err(HeaderError::Kind(other)),
         };
         if wire.body_bytes.get() as usize > MAX_BODY_BYTES {
@@ -378,10 +435,10 @@ pub fn shard_of(header: &[u8]) -> Option<ShardId> {
     (wire.magic == MAGIC).then(|| ShardId(wire.shard.get()))
 }
 
-/// Whether a connection begins with this header in order to fetch a frame, not to follow.
+/// Whether a connection begins with this header in order to fetch frames, not to follow.
 pub fn is_fetch(header: &[u8]) -> bool {
-    Wire::ref_from_bytes(header)
-        .is_ok_and(|wire| wire.magic == MAGIC && wire.kind == MessageKind::Fetch as u8)
+    let fetches = |kind: u8| kind == MessageKind::Fetch as u8 || kind == MessageKind::Refill as u8;
+    Wire::ref_from_bytes(header).is_ok_and(|wire| wire.magic == MAGIC && fetches(wire.kind))
 }
 
 /// A hello's body: the newest [`MAX_HISTORY`] entries of a log's history.
@@ -451,6 +508,13 @@ mod tests {
                     Message::Hello(Hello { end, durable, last_epoch, damaged, history_bytes })
                 }
             ),
+            (lsn(), lsn()).prop_map(|(end, committed)| Message::Farewell(Farewell { end, committed })),
+            (lsn(), any::<u64>(), lsn()).prop_map(|(at, epoch, until)| {
+                Message::Refill(Refill { at, lost_epoch: Epoch(epoch), until })
+            }),
+            (lsn(), lsn(), any::<bool>(), body.clone()).prop_map(|(at, committed, holds, frames_bytes)| {
+                Message::Refilled(Refilled { at, committed, holds, frames_bytes })
+            }),
             (lsn(), lsn()).prop_map(|(common, committed)| Message::Welcome(Welcome { common, committed })),
             any::<bool>().prop_map(|gone| {
                 let reason = if gone { RefusalReason::LogGone } else { RefusalReason::NotLeader };

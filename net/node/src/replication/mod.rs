@@ -6,7 +6,8 @@
 //! - `leader`: feed followers, count their cursors, ask for changes of the configuration.
 //! - `follower`: connect to the leader, rewind, land frames, acknowledge.
 //! - `repair`: fetch damaged frames from another member and write them back, and serve those who do.
-//! - `commit`: what counts as committed. `peer`: what a leader knows of one follower.
+//! - `commit`: what counts as committed. `peer`: what a leader knows of one follower's connection. `patience`: how
+//!   long it has waited for each.
 //! - `message`: the bytes. `links`: whose each connection is.
 
 pub mod commit;
@@ -14,6 +15,7 @@ pub(crate) mod follower;
 pub(crate) mod leader;
 pub(crate) mod links;
 pub mod message;
+pub(crate) mod patience;
 pub mod peer;
 pub(crate) mod repair;
 
@@ -22,6 +24,7 @@ use crate::group::engine_epoch;
 use crate::ids::LinkId;
 use crate::mutants::{Mutant, lacks};
 use crate::shared::Context;
+use agency::configuration::Why;
 use agency::ids::Nanos;
 use agency::shard::ShardUpdate;
 use engine::ids::{Epoch, Lsn};
@@ -30,14 +33,16 @@ use follower::Follower;
 use leader::Leader;
 use links::LinkOwner;
 use message::{Envelope, Message, RefusalReason, Sender};
+use patience::Calm;
 use peer::Cursors;
+use repair::refill::Refilling;
 
 /// What this node is to its shard right now.
 pub(crate) enum Role {
     /// Nothing known yet, or leadership that belongs to another incarnation.
     Idle,
     Follower(Follower),
-    Leader(Leader),
+    Leader(Box<Leader>),
 }
 
 /// See the head of this file.
@@ -48,6 +53,10 @@ pub(crate) struct Replication {
     /// Damage found at recovery stands until the leader has taken us out of the in-sync set and back in.
     damaged: bool,
     evicted_since_damage: bool,
+    /// Its leaderships that ended because its disk stood still.
+    yields: Calm,
+    /// It should lead, and lost a part of its log.
+    pub refilling: Refilling,
 }
 
 /// The header of a message of this node.
@@ -59,7 +68,14 @@ fn header(epoch: Epoch, message: Message, cx: &Context<'_>) -> Vec<u8> {
 impl Replication {
     /// Of no role yet. `damaged`: recovery found damage.
     pub fn new(damaged: bool) -> Replication {
-        Replication { role: Role::Idle, landing: None, damaged, evicted_since_damage: false }
+        Replication {
+            role: Role::Idle,
+            landing: None,
+            damaged,
+            evicted_since_damage: false,
+            yields: Calm::default(),
+            refilling: Refilling::default(),
+        }
     }
 
     pub fn leader(&self) -> Option<&Leader> {
@@ -107,7 +123,7 @@ impl Replication {
     /// When its next turn is due.
     pub fn deadline(&self, now: Nanos, rewinding: bool, committed: Lsn) -> Nanos {
         match &self.role {
-            Role::Idle => Nanos(u64::MAX),
+            Role::Idle => self.refilling.deadline(),
             Role::Follower(follower) => follower.deadline(now, rewinding),
             Role::Leader(leader) => leader.deadline(committed),
         }
@@ -129,14 +145,14 @@ impl Replication {
         };
         if current {
             if let Role::Leader(leader) = &mut self.role {
-                leader.note_update(update);
+                leader.note_update(update, cx);
             }
             return false;
         }
         cx.links.leave_role();
         let epoch = engine_epoch(configuration.epoch);
         let next = if may_lead {
-            Role::Leader(Leader::new(epoch, cx.clock.attended))
+            Role::Leader(Box::new(Leader::new(&configuration, cx)))
         } else if mine {
             Role::Idle
         } else {
@@ -149,6 +165,9 @@ impl Replication {
                 false
             }
             Role::Leader(leader) => {
+                if configuration.why == Why::DiskStalled {
+                    self.yields.strike(cx.clock.attended);
+                }
                 leader.close(cx);
                 true
             }
@@ -224,7 +243,7 @@ impl Replication {
         }
         match (&mut self.role, owner) {
             (Role::Follower(follower), Some(LinkOwner::Stream)) => follower.call_again(cx.clock.now),
-            (Role::Leader(leader), Some(owner)) => leader.link_closed(link, owner, cx),
+            (Role::Leader(leader), Some(owner)) => leader.link_closed(link, owner),
             _ => {}
         }
     }
@@ -232,11 +251,29 @@ impl Replication {
     /// What is due at a turn's end before the disk is asked. `quiet`: everything that was carried out has been
     /// answered.
     pub fn turn(&mut self, quiet: bool, cx: &mut Context<'_>) {
+        let refills = self.damaged && matches!(self.role, Role::Idle) && self.landing.is_none();
+        if self.refilling.turn(refills && cx.shard.lost().is_some(), cx) {
+            self.damaged = false;
+            self.evicted_since_damage = false;
+            cx.shard.repaired();
+        }
+        self.yields.note(self.leads(), cx.clock.attended);
+        let may_yield = self.yields.is_over(cx.clock.attended);
         match &mut self.role {
             Role::Idle => {}
-            Role::Leader(leader) => leader.turn(self.landing.is_some(), quiet, cx),
+            Role::Leader(leader) => leader.turn(self.landing.is_some(), quiet, may_yield, cx),
             Role::Follower(follower) => follower.turn(&mut self.landing, cx),
         }
+    }
+
+    /// Whether nobody needs this node for the shard any more, which stops in order: it is not in the in-sync set, or its
+    /// leader has said its last word, or is known to have stopped.
+    pub fn may_stop_following(&self, cx: &Context<'_>) -> bool {
+        let Role::Follower(follower) = &self.role else { return true };
+        let Some(configuration) = cx.group.configuration() else { return true };
+        let leader = configuration.leader;
+        let leader_left = cx.group.is_gone(leader) && cx.group.stops(leader);
+        !configuration.in_sync.contains(cx.options.me) || follower.heard_farewell() || leader_left
     }
 
     /// What must hold whenever a turn ends: see `Node::invariants`.

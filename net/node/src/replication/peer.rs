@@ -43,14 +43,11 @@ pub struct Peer {
     in_flight: VecDeque<BufferRange>,
     told_commit: Lsn,
     last_sent: Nanos,
-    last_heard: Nanos,
-    durable_moved: Nanos,
 }
 
 impl Peer {
-    /// A follower that was welcomed at `start`. `attended` is the leader's own attended time (see
-    /// [`Peer::silent_for`]).
-    pub fn new(link: LinkId, start: Lsn, now: Nanos, attended: Nanos) -> Peer {
+    /// A follower that was welcomed at `start`.
+    pub fn new(link: LinkId, start: Lsn, now: Nanos) -> Peer {
         Peer {
             link,
             sent: start,
@@ -59,8 +56,6 @@ impl Peer {
             in_flight: VecDeque::new(),
             told_commit: Lsn(0),
             last_sent: now,
-            last_heard: attended,
-            durable_moved: attended,
         }
     }
 
@@ -69,9 +64,8 @@ impl Peer {
         self.cursors
     }
 
-    /// Takes an acknowledgement. `end` is the leader's own end of the log. Returns `false` if it claims what it
-    /// cannot have: more than was sent.
-    pub fn acknowledged(&mut self, claim: Cursors, end: Lsn, attended: Nanos) -> bool {
+    /// Takes an acknowledgement. Returns `false` if it claims what it cannot have: more than was sent.
+    pub fn acknowledged(&mut self, claim: Cursors) -> bool {
         let before = self.cursors.unwrap_or_default();
         if claim.received > self.sent || claim.durable > claim.received || claim.applied > claim.durable {
             return false;
@@ -82,30 +76,8 @@ impl Peer {
         {
             return false;
         }
-        if self.cursors.is_none() || claim.durable > before.durable || before.durable == end {
-            self.durable_moved = attended;
-        }
         self.cursors = Some(claim);
-        self.last_heard = attended;
         true
-    }
-
-    /// How long, in the leader's own attended time, nothing was heard of the follower or, while it was
-    /// behind `end`, its durable cursor stood still. Attended time leaves out the leader's own stalls, so
-    /// that a stall of the whole host does not look like one of the follower.
-    pub fn silent_for(&self, end: Lsn, attended: Nanos) -> Duration {
-        let mut since = self.last_heard;
-        if self.cursors.is_some_and(|c| c.durable < end) {
-            since = since.min(self.durable_moved);
-        }
-        attended.since(since)
-    }
-
-    /// Restarts the clock of a durable cursor that has nothing to wait for.
-    pub fn rest(&mut self, end: Lsn, attended: Nanos) {
-        if self.cursors.is_some_and(|c| c.durable >= end) {
-            self.durable_moved = attended;
-        }
     }
 
     /// Bytes of frames that may be sent now.
@@ -173,7 +145,7 @@ mod tests {
     }
 
     fn peer() -> Peer {
-        Peer::new(LinkId(1), Lsn(100), Nanos(0), Nanos(0))
+        Peer::new(LinkId(1), Lsn(100), Nanos(0))
     }
 
     /// To whom everything below this was sent.
@@ -191,22 +163,11 @@ mod tests {
     #[test]
     fn cursors_never_fall_and_never_pass_what_was_sent() {
         let mut peer = fed_upto(200);
-        assert!(peer.acknowledged(cursors(200, 150, 100), Lsn(200), Nanos(1)));
-        assert!(!peer.acknowledged(cursors(200, 140, 100), Lsn(200), Nanos(2)));
-        assert!(!peer.acknowledged(cursors(208, 150, 100), Lsn(200), Nanos(2)));
-        assert!(!peer.acknowledged(cursors(200, 201, 100), Lsn(300), Nanos(2)));
+        assert!(peer.acknowledged(cursors(200, 150, 100)));
+        assert!(!peer.acknowledged(cursors(200, 140, 100)));
+        assert!(!peer.acknowledged(cursors(208, 150, 100)));
+        assert!(!peer.acknowledged(cursors(200, 201, 100)));
         assert_eq!(peer.cursors(), Some(cursors(200, 150, 100)));
-    }
-
-    #[test]
-    fn a_standing_durable_cursor_counts_as_silence_only_while_behind() {
-        let mut peer = fed_upto(300);
-        assert!(peer.acknowledged(cursors(200, 200, 100), Lsn(200), Nanos(10)));
-        assert!(peer.acknowledged(cursors(200, 200, 200), Lsn(200), Nanos(1000)));
-        assert_eq!(peer.silent_for(Lsn(200), Nanos(1005)), Duration::from_nanos(5));
-        peer.rest(Lsn(200), Nanos(1005));
-        assert!(peer.acknowledged(cursors(300, 200, 200), Lsn(300), Nanos(1050)));
-        assert!(peer.silent_for(Lsn(300), Nanos(1100)) >= Duration::from_nanos(50));
     }
 
     #[test]

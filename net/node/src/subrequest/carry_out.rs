@@ -103,6 +103,8 @@ impl SubRequests {
         let view = match standing(&running.subrequest, at) {
             Ok(Standing::Execute(view)) => view,
             Ok(Standing::Redirect) => return running.refuse(leader_of_this(at)),
+            Ok(Standing::TooFewCopies) => return running.refuse(NotServed::TooFewCopies),
+            Ok(Standing::Refuse) => return running.refuse(NotServed::NoLeader),
             Err(refusal) => return running.refuse(refusal),
             Ok(Standing::Park(limit)) => {
                 let since = match running.state {
@@ -165,7 +167,8 @@ impl SubRequests {
             let moved = looked + (at.cx.shard.tail().0 - end_before.0) as usize;
             self.steps = self.steps.saturating_sub(1 + moved / BYTES_PER_STEP);
             if ended {
-                running.needs.read_upto = running.needs.read_upto.max(wait);
+                // What it wrote itself it waits for at its own level, also where it read it again.
+                running.needs.read_upto = running.needs.read_upto.max(wait.min(end_before));
                 running.needs.leased |= view == View::Newest && wrote.is_none();
                 running.needs.wrote_upto = running.needs.wrote_upto.max(wrote.unwrap_or_default());
                 fetched.clear();
@@ -289,6 +292,13 @@ impl SubRequests {
         }
         if at.lease_is_not_to_be_had() {
             self.refuse_leaseless(at);
+        }
+        if at.cx.isolated {
+            let committed = at.cx.shard.committed();
+            self.take_out(at, |running, _| {
+                let needs = running.needs;
+                matches!(running.state, Await::Needs) && needs.wrote_upto.max(needs.read_upto) > committed
+            });
         }
         let allowed = at.allowed();
         let epoch = at.cx.group.topology().shards[usize::from(at.cx.options.shard.0)].epoch;

@@ -121,6 +121,8 @@ pub enum NotServed {
     TooStale(Option<usize>),
     /// Clients may only read.
     ReadOnly,
+    /// A write, and fewer nodes would acknowledge it than `min_in_sync` asks for.
+    TooFewCopies,
     /// It needs several shards, and no node leads all of them.
     Split,
     /// What is under way fills the memory, or the queues, that are meant for it.

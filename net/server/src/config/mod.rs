@@ -11,8 +11,12 @@ mod http;
 
 use agency::ids::{MAX_MEMBERS, MAX_SHARDS, NodeId, NodeSet};
 use engine::ids::GroupId;
+use engine::limits::{
+    MAX_LOG_BUFFER_BYTES, MAX_SEGMENT_BYTES, MIN_LOG_BUFFER_BYTES, MIN_SEGMENT_BYTES, SizeError, check_sizes,
+    max_frame_bytes,
+};
 use faces::auth;
-use node::settings::{self, Settings};
+use node::settings::{self, ClientMemory, CopySettings, Settings};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,12 +27,11 @@ pub use node::settings::{Ack, Member, PORT_AGENCY};
 pub use node::units::{ByteSize, Span};
 
 /// Smallest and largest `segment_bytes`; a power of two between them.
-pub const SEGMENT_BYTES: (u64, u64) = (256 << 10, 256 << 20);
-/// Smallest and largest `log_buffer_bytes`. The upper bound lets both mirror halves of the buffer be one
-/// registered buffer of io_uring, which may not exceed 1 GiB.
-pub const LOG_BUFFER_BYTES: (u64, u64) = (128 << 10, 512 << 20);
+pub const SEGMENT_BYTES: (u64, u64) = (MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
+/// Smallest and largest `log_buffer_bytes`.
+pub const LOG_BUFFER_BYTES: (u64, u64) = (MIN_LOG_BUFFER_BYTES, MAX_LOG_BUFFER_BYTES);
 /// Bytes of a frame besides its value, at most: header, key, padding.
-pub const FRAME_OVERHEAD_BYTES: u64 = 48 + 65_535 + 8;
+pub const FRAME_OVERHEAD_BYTES: u64 = max_frame_bytes(0);
 /// Largest `max_clients`, per shard thread.
 pub const MAX_CLIENTS_LIMIT: u32 = 1 << 20;
 
@@ -80,6 +83,9 @@ pub struct NodeConfig {
     /// Largest value a client may write.
     #[serde(default = "default_max_value_bytes")]
     pub max_value_bytes: ByteSize,
+    /// With fewer members in the in-sync set than this, writes are refused.
+    #[serde(default = "default_min_in_sync")]
+    pub min_in_sync: u8,
     /// Most client connections of one shard thread.
     #[serde(default = "default_max_clients")]
     pub max_clients: u32,
@@ -139,8 +145,12 @@ pub struct TimingConfig {
     pub hang_after: Span,
     /// A node with a log write outstanding for this long is killed; until then its lease is renewed.
     pub disk_hang_after: Span,
-    /// A leader removes a lost follower from the in-sync set after this long.
+    /// A leader removes a follower of which nothing is heard from the in-sync set after this long.
     pub evict_after: Span,
+    /// A follower that answers has this long to move its durable cursor; until then writers wait for it.
+    pub slow_after: Span,
+    /// A leader whose log write is under way for longer has a follower take over, if the disk of one moves.
+    pub yield_after: Span,
 }
 
 impl Default for Respawn {
@@ -159,6 +169,8 @@ impl Default for TimingConfig {
             hang_after: ms(25),
             disk_hang_after: ms(30_000),
             evict_after: ms(30),
+            slow_after: ms(1000),
+            yield_after: ms(80),
         }
     }
 }
@@ -167,13 +179,16 @@ fn default_shards() -> u16 {
     1
 }
 fn default_segment_bytes() -> ByteSize {
-    ByteSize(256 << 20)
+    ByteSize(engine::limits::DEFAULT_SEGMENT_BYTES)
 }
 fn default_log_buffer_bytes() -> ByteSize {
     ByteSize(64 << 20)
 }
 fn default_cache_bytes() -> ByteSize {
     ByteSize(64 << 20)
+}
+fn default_min_in_sync() -> u8 {
+    1
 }
 fn default_max_value_bytes() -> ByteSize {
     ByteSize(16 << 20)
@@ -226,6 +241,7 @@ impl NodeConfig {
             log_buffer_bytes: default_log_buffer_bytes(),
             cache_bytes: default_cache_bytes(),
             max_value_bytes: default_max_value_bytes(),
+            min_in_sync: default_min_in_sync(),
             max_clients: default_max_clients(),
             pin: default_pin(),
             first_core: 0,
@@ -291,22 +307,19 @@ impl NodeConfig {
             );
         }
         let value = self.max_value_bytes;
-        if value.0 == 0 {
-            return wrong("max_value_bytes", value, "it must be at least 1");
-        }
-        let frame = value.0 + FRAME_OVERHEAD_BYTES;
-        if buffer.0 <= 2 * frame {
+        check_sizes(value.0, segment.0, buffer.0).or_else(|error| match error {
+            SizeError::Value { .. } => wrong("max_value_bytes", value, error.to_string()),
+            SizeError::Segment { .. } | SizeError::SegmentForValue { .. } => {
+                wrong("segment_bytes", segment, error.to_string())
+            }
+            SizeError::LogBuffer { .. } => wrong("log_buffer_bytes", buffer, error.to_string()),
+        })?;
+        let data = self.members.iter().filter(|m| !m.witness).count();
+        if self.min_in_sync == 0 || usize::from(self.min_in_sync) > data.max(1) {
             return wrong(
-                "log_buffer_bytes",
-                buffer,
-                format!("with max_value_bytes = {value} it must exceed {}", ByteSize(2 * frame)),
-            );
-        }
-        if segment.0 < 2 * frame.min(SEGMENT_BYTES.1 / 2) {
-            return wrong(
-                "segment_bytes",
-                segment,
-                format!("with max_value_bytes = {value} it must be at least {}", ByteSize(2 * frame)),
+                "min_in_sync",
+                self.min_in_sync,
+                format!("it must be from 1 to the {data} data nodes"),
             );
         }
         if self.max_clients == 0 || self.max_clients > MAX_CLIENTS_LIMIT {
@@ -410,10 +423,20 @@ impl NodeConfig {
             ("timing.hang_after", t.hang_after),
             ("timing.disk_hang_after", t.disk_hang_after),
             ("timing.evict_after", t.evict_after),
+            ("timing.slow_after", t.slow_after),
+            ("timing.yield_after", t.yield_after),
         ] {
             if span.0 < Duration::from_millis(1) || span.0 > Duration::from_secs(60) {
                 return wrong(key, span, "it must be from 1ms to 60s");
             }
+        }
+        if t.slow_after.0 < t.evict_after.0 {
+            let gone = t.evict_after;
+            return wrong(
+                "timing.slow_after",
+                t.slow_after,
+                format!("it must be at least evict_after = {gone}"),
+            );
         }
         self.agency_timing().check().or_else(|error| wrong("timing", "as configured", error.to_string()))
     }
@@ -494,7 +517,13 @@ impl NodeConfig {
             root_password_hash: self.root_password_hash.clone(),
             max_value_bytes: self.max_value_bytes.0 as usize,
             max_clients: self.max_clients,
+            memory: ClientMemory::default(),
             evict_after: self.timing.evict_after.0,
+            copies: CopySettings {
+                slow_after: self.timing.slow_after.0,
+                yield_after: self.timing.yield_after.0,
+                min_in_sync: self.min_in_sync,
+            },
             http: self.http.settings(),
             members: self.members.clone(),
         }

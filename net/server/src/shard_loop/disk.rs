@@ -1,13 +1,18 @@
 //! The disk of one shard thread: hot operations by the ring, cold ones by a helper thread.
 //!
 //! Promises one `Event::Disk` or `Event::ReadDone` per operation, and that the shard thread never waits for
-//! a device. A write that ends short is a failed write.
+//! a device or a file system. A write that ends short is a failed write. Want of descriptors is no failure of
+//! the disk: the helper thread tries again.
 
 use super::Op;
+use super::discard::Discard;
 use super::post::{Parcel, Post};
+use crate::notices::{About, Notices};
+use crate::process::Process;
 use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use engine::ids::{SegmentId, ShardId};
-use engine::io::ring::{Completion, Durability, Lent, Ring};
+use engine::io::medium::Carrier;
+use engine::io::ring::{Completion, Lent, Ring, WriteWay};
 use engine::memory::AlignedBlocks;
 use node::events::{Event, LinkId};
 use std::collections::HashMap;
@@ -15,14 +20,17 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 /// Buffers for reads that are kept for the next.
 const SPARE_READS: usize = 32;
-/// Larger ones are not kept.
-const SPARE_READ_BYTES: usize = 64 << 10;
+/// Larger ones are not kept: a piece of a large value, and the blocks in which it begins and ends.
+const SPARE_READ_BYTES: usize = (256 << 10) + 2 * 4096;
+/// How long a cold operation that finds no free descriptor tries again, and how often.
+const DESCRIPTOR_PATIENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(10));
 
 /// Carries out one cold operation, blocking: the engine's `io::cold`.
-pub type RunCold = Box<dyn FnMut(DiskCommand) -> (Option<(SegmentId, OwnedFd)>, DiskDone) + Send>;
+pub type RunCold = Box<dyn FnMut(&DiskCommand) -> (Option<(SegmentId, OwnedFd)>, DiskDone) + Send>;
 
 /// The files of a shard and how to write them.
 pub struct DiskSetup {
@@ -30,8 +38,8 @@ pub struct DiskSetup {
     pub segments: Vec<(SegmentId, OwnedFd)>,
     /// The file `pulse`.
     pub pulse: OwnedFd,
-    /// How a write becomes durable on this device.
-    pub durability: Durability,
+    /// Which thread carries writes into these files.
+    pub carrier: Carrier,
     /// What the helper thread runs.
     pub run_cold: RunCold,
 }
@@ -44,21 +52,22 @@ pub(super) enum Job {
 pub(super) struct Disk {
     segments: HashMap<SegmentId, OwnedFd>,
     pulse: OwnedFd,
-    durability: Durability,
+    carrier: Carrier,
+    discard: Discard,
     helper: Sender<Job>,
     spare: Vec<AlignedBlocks>,
 }
 
 impl Disk {
     /// Take over the files and start the helper thread, which ends with this value.
-    pub(super) fn start(setup: DiskSetup, shard: ShardId, post: Post) -> io::Result<Disk> {
+    pub(super) fn start(setup: DiskSetup, shard: ShardId, post: Post, process: &Process) -> io::Result<Disk> {
         let (helper, jobs) = channel();
-        let mut run_cold = setup.run_cold;
+        let (mut run_cold, notices) = (setup.run_cold, process.notices.clone());
         std::thread::Builder::new().name(format!("baton-cold-{}", shard.0)).spawn(move || {
             for job in jobs {
                 let parcel = match job {
                     Job::Disk(op) => {
-                        let (file, done) = run_cold(op);
+                        let (file, done) = run_patiently(&mut run_cold, &op, &notices);
                         Parcel::Cold { done, file }
                     }
                     Job::Resolve { link, host, port } => {
@@ -70,7 +79,13 @@ impl Disk {
             }
         })?;
         let segments = setup.segments.into_iter().collect();
-        Ok(Disk { segments, pulse: setup.pulse, durability: setup.durability, helper, spare: Vec::new() })
+        let (discard, spare) = (process.discard.clone(), Vec::new());
+        Ok(Disk { segments, pulse: setup.pulse, carrier: setup.carrier, discard, helper, spare })
+    }
+
+    /// How many segments' files are open.
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
     }
 
     /// Look up a host's name off this thread.
@@ -86,25 +101,22 @@ impl Disk {
     pub(super) fn start_op(&mut self, ring: &mut Ring<Op>, op: DiskCommand) -> Option<DiskDone> {
         let ticket = op.ticket;
         let unknown = Some(DiskDone { ticket, result: Err(DiskError::Failed { errno: libc::EBADF }) });
-        // What the last completion returns if all went well: bytes, or nothing from a flush.
-        let wanted = |len: usize, durability| match durability {
-            Durability::ThenFdatasync => 0,
-            Durability::None | Durability::Dsync => len as i32,
-        };
+        let way = WriteWay { durable: true, carrier: self.carrier };
         match op.work {
             DiskWork::WriteLog { segment, offset, range } => {
                 let Some(file) = self.segments.get(&segment) else { return unknown };
-                let token = Op::Disk { ticket, wanted: wanted(range.len, self.durability) };
-                ring.write_log(file.as_raw_fd(), offset, range.start.0, range.len, self.durability, token);
+                let token = Op::Disk { ticket, wanted: range.len as i32 };
+                ring.write_log(file.as_raw_fd(), offset, range.start.0, range.len, way, token);
             }
             DiskWork::WriteBlocks { segment, offset, bytes } => {
                 let Some(file) = self.segments.get(&segment) else { return unknown };
-                let token = Op::Disk { ticket, wanted: wanted(bytes.len(), self.durability) };
-                ring.write_blocks(file.as_raw_fd(), offset, bytes, self.durability, token);
+                let token = Op::Disk { ticket, wanted: bytes.len() as i32 };
+                ring.write_blocks(file.as_raw_fd(), offset, bytes, way, token);
             }
             DiskWork::Pulse { bytes } => {
                 let token = Op::Disk { ticket, wanted: bytes.len() as i32 };
-                ring.write_blocks(self.pulse.as_raw_fd(), 0, bytes, Durability::None, token);
+                let way = WriteWay { durable: false, ..way };
+                ring.write_blocks(self.pulse.as_raw_fd(), 0, bytes, way, token);
             }
             DiskWork::PrepareSegment { .. } | DiskWork::SaveRewound { .. } => self.to_helper(Job::Disk(op)),
             DiskWork::Cut { ref remove, .. } => {
@@ -158,6 +170,64 @@ impl Disk {
         deliver(Event::ReadDone { ticket, bytes: whole.then(|| &blocks.as_slice()[..wanted as usize]) });
         if self.spare.len() < SPARE_READS && blocks.len() <= SPARE_READ_BYTES {
             self.spare.push(blocks);
+        } else {
+            self.discard.blocks(blocks);
         }
+    }
+}
+
+/// Carry out a cold operation, again and again while the process has no descriptor for it. Where that lasts, a
+/// segment cannot be prepared for want of room: the shard asks again later.
+fn run_patiently(
+    run_cold: &mut RunCold,
+    op: &DiskCommand,
+    notices: &Notices,
+) -> (Option<(SegmentId, OwnedFd)>, DiskDone) {
+    let start = Instant::now();
+    loop {
+        let (file, done) = run_cold(op);
+        match done.result {
+            Err(DiskError::Failed { errno: libc::EMFILE | libc::ENFILE }) => {}
+            _ => return (file, done),
+        }
+        if start.elapsed() < DESCRIPTOR_PATIENCE.0 {
+            std::thread::sleep(DESCRIPTOR_PATIENCE.1);
+            continue;
+        }
+        notices
+            .say(About::Descriptors, "no free descriptor for a file of the log: raise the limit (ulimit -n)");
+        return match op.work {
+            DiskWork::PrepareSegment { .. } => {
+                (None, DiskDone { ticket: op.ticket, result: Err(DiskError::NoSpace) })
+            }
+            _ => (file, done),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(failures: usize) -> (usize, DiskDone) {
+        let tried = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&tried);
+        let mut run_cold: RunCold = Box::new(move |op| {
+            let nth = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let failed = Err(DiskError::Failed { errno: libc::EMFILE });
+            (None, DiskDone { ticket: op.ticket, result: if nth < failures { failed } else { Ok(()) } })
+        });
+        let notices = Notices::start(std::io::sink()).unwrap();
+        let op = DiskCommand { ticket: 5, work: DiskWork::PrepareSegment { segment: SegmentId(1) } };
+        let (_, done) = run_patiently(&mut run_cold, &op, &notices);
+        (tried.load(std::sync::atomic::Ordering::Relaxed), done)
+    }
+
+    #[test]
+    fn want_of_descriptors_is_no_failure_of_the_disk() {
+        let (tried, done) = run(3);
+        assert_eq!((tried, done.ticket, done.result), (4, 5, Ok(())));
+        let (_, done) = run(usize::MAX);
+        assert_eq!((done.ticket, done.result), (5, Err(DiskError::NoSpace)));
     }
 }

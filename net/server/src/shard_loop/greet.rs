@@ -49,7 +49,8 @@ impl Guests {
         }
         self.serial += 1;
         let header = vec![0; self.greeting.header_bytes];
-        ring.receive_bytes(socket.as_raw_fd(), header, 0, Op::Greeting(self.serial));
+        let all = 0..header.len();
+        ring.receive_bytes(socket.as_raw_fd(), header, all, Op::Greeting(self.serial));
         let until = Nanos(now.0 + GREETING_TIMEOUT.as_nanos() as u64);
         self.guests.push(Guest { id: self.serial, socket, until, leaving: false });
     }

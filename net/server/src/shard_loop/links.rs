@@ -6,6 +6,7 @@
 //! closed link is reset, so that the kernel drops what it still had to send and lets go of the ranges.
 
 use super::Op;
+use super::discard::Discard;
 use engine::io::ring::{Completion, Lent, Piece, Ring};
 use engine::log::BufferRange;
 use node::events::{Event, Landing, LinkId};
@@ -61,11 +62,12 @@ pub(super) struct Links {
     serial: u64,
     /// The kernel can send without copying on such sockets.
     zero_copy: bool,
+    discard: Discard,
 }
 
 impl Links {
-    pub(super) fn new() -> Links {
-        Links { links: Vec::new(), serial: 0, zero_copy: true }
+    pub(super) fn new(discard: Discard) -> Links {
+        Links { links: Vec::new(), serial: 0, zero_copy: true, discard }
     }
 
     fn get(&mut self, id: LinkId) -> Option<&mut Link> {
@@ -232,12 +234,13 @@ impl Links {
         match sending {
             Some(Sending::Plain { total, sent, serials }) if completion.result > 0 => {
                 let sent = sent + completion.result as usize;
+                let Lent::Pieces(pieces) = completion.lent else { return };
                 if sent < total {
-                    let Lent::Pieces(pieces) = completion.lent else { return };
                     link.send_plain(ring, pieces, total, sent, serials);
                     return;
                 }
                 serials.into_iter().for_each(|serial| link.release(serial, deliver));
+                self.discard.pieces(pieces);
             }
             Some(Sending::ZeroCopy { range, serial }) => {
                 let sent = match completion.result {
@@ -304,8 +307,9 @@ impl Link {
         match into {
             Landing::Memory(len) => {
                 let mut bytes = std::mem::take(&mut self.spare);
-                bytes.resize(len, 0);
-                ring.receive_bytes(socket, bytes, from, token);
+                // It stays as long as it once was: what is grown again is cleared again.
+                bytes.resize(len.max(bytes.len()), 0);
+                ring.receive_bytes(socket, bytes, from..len, token);
             }
             Landing::Log(BufferRange { start, len }) => {
                 ring.receive_log(socket, start.0 + from as u64, len - from, token);

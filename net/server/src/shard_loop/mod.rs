@@ -5,19 +5,27 @@
 //! the progress, then enter the kernel once, to submit and to wait. The loop waits nowhere but in its own
 //! ring (`docs/decisions/0003-ring-and-glommio.md`); what may block runs on the shard's helper thread.
 //!
-//! Reading order: `core` (what is driven), this file, `clients`, `links`, `greet`, `disk`, `post`,
-//! `sockets`. It knows nothing of replication, protocols or leadership: those are the core's.
+//! What is one turn's is bounded: completions, their bytes, parcels, connections. What is left is the next
+//! turn's, which follows at once.
+//!
+//! Reading order: `core` (what is driven), this file, `clients`, `links`, `doors`, `greet`, `disk`, `post`,
+//! `sockets`, `discard`, `stalls`. It knows nothing of replication, protocols or leadership: those are the core's.
 
 mod clients;
 pub mod core;
+pub mod discard;
 mod disk;
+mod doors;
 mod greet;
 mod links;
 mod post;
 pub mod sockets;
+pub mod stalls;
 mod turn;
 
 use crate::control::Desk;
+use crate::notices::About;
+use crate::process::Process;
 use agency::ids::{Nanos, NodeId};
 use core::Core;
 use engine::ids::ShardId;
@@ -31,6 +39,7 @@ use std::time::Duration;
 use warden::page::SharedPage;
 
 pub use disk::{DiskSetup, RunCold};
+pub use doors::{ACCEPTS, ROLE_PATIENCE};
 pub use greet::{GREETING_TIMEOUT, Greeting, MAX_GREETINGS};
 pub use links::SEND_ZC_THRESHOLD;
 pub(crate) use post::Parcel;
@@ -39,6 +48,12 @@ pub use post::{Mailbox, Post};
 /// Longest wait of one turn. Small sends that did not end at once may delay other news this long
 /// (`Ring::enter`).
 pub const LONGEST_WAIT: Duration = Duration::from_millis(1);
+/// Most completions of the ring that one turn hands to the core.
+pub const TURN_COMPLETIONS: usize = 256;
+/// With this many bytes of clients, links and the disk handed to the core, the turn takes no more.
+pub const TURN_BYTES: usize = 1 << 20;
+/// Most parcels of the mailbox that one turn hands to the core.
+pub const TURN_PARCELS: usize = 256;
 /// A turn happens at least this often, so that the warden sees the thread move.
 pub const IDLE_TURN: Duration = Duration::from_millis(5);
 /// How long an orderly stop waits for the last replies to leave.
@@ -52,6 +67,8 @@ pub(crate) enum Op {
     /// On the listener with this number.
     Accept(usize),
     ClientReceive(ConnId),
+    /// Waiting for the other end to close.
+    ClientWatch(ConnId),
     ClientSend(ConnId),
     Greeting(u64),
     LinkConnect(LinkId),
@@ -93,6 +110,7 @@ pub struct PeerAddress {
 
 /// All that a shard thread is given.
 pub struct Setup {
+    /// Claimed ([`sockets::claim`]) and not yet listened on.
     pub listeners: Vec<(Door, OwnedFd)>,
     pub greeting: Greeting,
     pub peers: Vec<PeerAddress>,
@@ -102,6 +120,10 @@ pub struct Setup {
     pub disk: DiskSetup,
     pub mailbox: Mailbox,
     pub page: Arc<SharedPage>,
+    /// What the shards' threads share.
+    pub process: Process,
+    /// Where this thread says what it does.
+    pub place: Arc<stalls::Place>,
     /// Where jobs for the control threads are handed in.
     pub desk: Desk,
     /// Written by the warden when it published something.
@@ -119,12 +141,8 @@ pub enum LoopError {
     Helper(io::Error),
     #[error("io_uring_enter failed: {0}")]
     Enter(io::Error),
-}
-
-struct Listener {
-    door: Door,
-    socket: OwnedFd,
-    accepting: bool,
+    #[error("cannot listen: {0}; stop whoever uses one of the node's ports or change port_base or bind")]
+    Listen(io::Error),
 }
 
 /// Something that happened without the kernel's doing: it is told at the next turn.
@@ -136,10 +154,9 @@ enum Later {
 
 /// A shard thread's state; see the head of this file.
 pub(crate) struct ShardLoop<C: Core> {
-    core: C,
     ring: Ring<Op>,
     shard: agency::ids::ShardId,
-    listeners: Vec<Listener>,
+    doors: doors::Doors,
     clients: clients::Clients,
     links: links::Links,
     accepted_links: u64,
@@ -149,6 +166,8 @@ pub(crate) struct ShardLoop<C: Core> {
     mailbox: Mailbox,
     page: Arc<SharedPage>,
     desk: Desk,
+    process: Process,
+    stalls: stalls::Stalls,
     seen_update: u64,
     seen_view: u64,
     warden_bell: OwnedFd,
@@ -157,10 +176,16 @@ pub(crate) struct ShardLoop<C: Core> {
     /// Links whose peer's name is being looked up.
     resolving: Vec<LinkId>,
     commands: Vec<node::events::Command>,
-    completions: Vec<Completion<Op>>,
+    completions: VecDeque<Completion<Op>>,
+    /// The mailbox may hold parcels that no bell will tell of.
+    parcels_left: bool,
     now: Nanos,
     turns: u64,
+    /// The progress word: raised with every event.
+    steps: u64,
     stopped_at: Option<Nanos>,
+    /// Last, because it owns the log buffer: it must not be dropped before the ring.
+    core: C,
 }
 
 /// Run a shard until its core says [`Command::Stopped`](node::events::Command), on the thread that stays the
@@ -171,15 +196,27 @@ pub(crate) struct ShardLoop<C: Core> {
 /// # Errors
 /// Only what a thread cannot go on without; failures of sockets and disks are events.
 pub fn run<C: Core>(core: C, setup: Setup, opened: impl FnOnce()) -> Result<(), LoopError> {
+    let place = Arc::clone(&setup.place);
+    place.is_here();
     let mut shard = ShardLoop::new(core, setup)?;
     opened();
     loop {
+        place.working(shard.turns);
+        shard.open_doors()?;
         shard.turn();
         if shard.may_end() {
             shard.mailbox.detach();
+            // The process ends with its shards. To unmap the log buffer and the index before would only keep the
+            // threads of the others waiting; and the kernel may still work on the buffer for the ring.
+            let ShardLoop { core, ring, .. } = shard;
+            std::mem::forget((core, ring));
             return Ok(());
         }
-        shard.ring.enter(shard.patience()).map_err(LoopError::Enter)?;
+        let (patience, before) = (shard.patience(), warden::now());
+        place.in_ring(shard.turns);
+        shard.ring.enter(patience).map_err(LoopError::Enter)?;
+        shard.now = warden::now();
+        shard.stalls.called(before, shard.now, patience.unwrap_or_default());
     }
 }
 
@@ -189,16 +226,20 @@ impl<C: Core> ShardLoop<C> {
         let shard = agency::ids::ShardId(setup.mailbox.shard().0);
         setup.page.shard(shard).hold_alive();
         setup.mailbox.attach(&ring);
-        let disk = disk::Disk::start(setup.disk, setup.mailbox.shard(), setup.mailbox.post.clone())
-            .map_err(LoopError::Helper)?;
-        let listeners = setup.listeners.into_iter();
+        let disk =
+            disk::Disk::start(setup.disk, setup.mailbox.shard(), setup.mailbox.post.clone(), &setup.process)
+                .map_err(LoopError::Helper)?;
+        setup.process.descriptors.segments_opened(disk.segments());
+        let steps = setup.page.shard(shard).progress().turns;
+        let stalls =
+            stalls::Stalls::new(Arc::clone(&setup.process.lost), setup.process.notices.clone(), shard);
         let mut this = ShardLoop {
             core,
             ring,
             shard,
-            listeners: listeners.map(|(door, socket)| Listener { door, socket, accepting: false }).collect(),
-            clients: clients::Clients::new(setup.max_clients),
-            links: links::Links::new(),
+            doors: doors::Doors::new(setup.listeners),
+            clients: clients::Clients::new(setup.max_clients, setup.process.clone()),
+            links: links::Links::new(setup.process.discard.clone()),
             accepted_links: 0,
             guests: greet::Guests::new(setup.greeting),
             disk,
@@ -206,6 +247,8 @@ impl<C: Core> ShardLoop<C> {
             mailbox: setup.mailbox,
             page: setup.page,
             desk: setup.desk,
+            process: setup.process,
+            stalls,
             seen_update: 0,
             seen_view: 0,
             warden_bell: setup.warden_bell,
@@ -213,12 +256,16 @@ impl<C: Core> ShardLoop<C> {
             later: VecDeque::new(),
             resolving: Vec::new(),
             commands: Vec::new(),
-            completions: Vec::new(),
+            completions: VecDeque::new(),
+            parcels_left: false,
             now: warden::now(),
             turns: 0,
+            steps,
             stopped_at: None,
         };
-        this.accept_all();
+        if !this.ring.log_registered() {
+            this.say_unregistered();
+        }
         this.ring.tick(IDLE_TURN, Op::Tick);
         this.ring.read_eventfd(this.mailbox.bell(), Op::Bell);
         this.ring.read_eventfd(this.warden_bell.as_raw_fd(), Op::WardenBell);
@@ -228,14 +275,15 @@ impl<C: Core> ShardLoop<C> {
     }
 
     /// How long the turn's system call may wait.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&mut self) -> Option<Duration> {
         let left = Duration::from_nanos(self.core.deadline().0.saturating_sub(self.now.0));
         (!self.has_leftovers() && !left.is_zero()).then_some(LONGEST_WAIT.min(left))
     }
 
     /// Whether the turn left something for the next.
-    fn has_leftovers(&self) -> bool {
-        !self.later.is_empty() || !self.commands.is_empty() || self.stopped_at.is_some()
+    fn has_leftovers(&mut self) -> bool {
+        let untold = !self.later.is_empty() || !self.completions.is_empty() || self.parcels_left;
+        untold || !self.commands.is_empty() || self.stopped_at.is_some() || self.ring.has_completed()
     }
 
     fn may_end(&self) -> bool {
@@ -243,13 +291,23 @@ impl<C: Core> ShardLoop<C> {
         self.stopped_at.is_some_and(drained)
     }
 
-    fn accept_all(&mut self) {
-        for (number, listener) in self.listeners.iter_mut().enumerate() {
-            if !listener.accepting {
-                listener.accepting = true;
-                self.ring.accept(listener.socket.as_raw_fd(), Op::Accept(number));
-            }
-        }
+    fn open_doors(&mut self) -> Result<(), LoopError> {
+        let (ready, knows_role) = (self.page.node_ready(), self.seen_update > 0);
+        self.doors.open(&mut self.ring, self.now, ready, knows_role)
+    }
+
+    /// Without registered memory everything goes on, only at a higher price.
+    fn say_unregistered(&self) {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+        let limit = limit.map_or("none".to_owned(), |bytes| format!("{} KiB", bytes >> 10));
+        self.process.notices.say(
+            About::Start,
+            &format!(
+                "shard {}: the log buffer could not be registered with io_uring (limit on locked memory: {limit}): \
+                 writes and sends cost more; raise the limit (ulimit -l, LimitMEMLOCK=)",
+                self.shard.0
+            ),
+        );
     }
 
     /// Tell the core what the warden published.

@@ -8,7 +8,7 @@ use agency::ids::NodeId;
 use engine::disk::DiskDone;
 use engine::ids::{SegmentId, ShardId};
 use engine::io::ring::Ring;
-use node::events::LinkId;
+use node::events::{LinkId, Resources};
 use node::job::JobDone;
 use node::mail::Mail;
 use rustix::event::{EventfdFlags, eventfd};
@@ -31,6 +31,8 @@ pub(crate) enum Parcel {
     Resolved { link: LinkId, address: Option<SocketAddr> },
     /// The control threads did a job.
     Control { ticket: u64, done: Box<JobDone> },
+    /// What the process uses.
+    Resources(Resources),
     /// An administrator wants another leader.
     Handoff(Option<NodeId>),
     /// The node is to stop in order.

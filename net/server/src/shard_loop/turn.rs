@@ -2,7 +2,8 @@
 
 use super::core::Core;
 use super::post::Parcel;
-use super::{Door, EXIT_FAILED, Later, Op, ShardLoop, sockets};
+use super::{Door, EXIT_FAILED, Later, Op, ShardLoop, TURN_BYTES, TURN_COMPLETIONS, TURN_PARCELS, sockets};
+use crate::notices::About;
 use agency::ids::NodeId;
 use agency::shard::Health;
 use engine::io::ring::{Completion, Lent};
@@ -21,24 +22,24 @@ fn wall_ms() -> u64 {
 impl<C: Core> ShardLoop<C> {
     /// One turn, up to but without the system call.
     pub(super) fn turn(&mut self) {
-        self.now = warden::now();
         self.turns += 1;
         self.tell_later();
-        let mut completions = std::mem::take(&mut self.completions);
-        self.ring.reap(&mut completions);
-        for completion in completions.drain(..) {
-            self.completed(completion);
+        self.take_completions();
+        if self.parcels_left {
+            self.open_mailbox();
         }
-        self.completions = completions;
+        self.step();
         // Rule 9: whatever was read in this turn was read before this moment. With the clock of the turn's
         // beginning, a thread that stood still in between would pass an expired lease.
         self.now = warden::now();
         let (epoch, until) = self.page.shard(self.shard).lease();
         let lease = Lease { epoch, until };
         self.core.finish_turn(self.now, wall_ms(), lease, &mut self.commands);
+        self.step();
         self.carry_out();
         let mut progress = self.core.progress();
-        progress.turns = self.turns;
+        self.steps += 1;
+        progress.turns = self.steps;
         // While other shards of the node are still being opened, this thread may wait for their sake: for the
         // lock on the address space when memory is registered, and for the disk when segments are zeroed.
         if !self.page.node_ready() {
@@ -47,8 +48,31 @@ impl<C: Core> ShardLoop<C> {
         self.page.shard(self.shard).set_progress(&progress);
     }
 
+    /// Something was done: the warden sees it.
+    fn step(&mut self) {
+        self.steps += 1;
+        self.page.shard(self.shard).raise_progress(self.steps);
+    }
+
+    /// Hand over what completed, as much as is one turn's.
+    fn take_completions(&mut self) {
+        let more = TURN_COMPLETIONS.saturating_sub(self.completions.len());
+        self.ring.reap(more, &mut self.completions);
+        let mut bytes = 0;
+        while bytes < TURN_BYTES
+            && let Some(completion) = self.completions.pop_front()
+        {
+            let read =
+                matches!(completion.token, Some(Op::ClientReceive(_) | Op::LinkReceive(_) | Op::Read { .. }));
+            bytes += if read { completion.result.max(0) as usize } else { 0 };
+            self.completed(completion);
+            self.step();
+        }
+    }
+
     fn tell_later(&mut self) {
         while let Some(later) = self.later.pop_front() {
+            self.step();
             let event = match later {
                 Later::LinkClosed(link) => Event::LinkClosed { link },
                 Later::Disk(done) => Event::Disk(done),
@@ -64,6 +88,7 @@ impl<C: Core> ShardLoop<C> {
         let deliver = &mut |event: Event<'_>| core.handle(now, event, commands);
         match completion.token {
             Some(Op::ClientReceive(id)) => self.clients.received(ring, id, completion, deliver),
+            Some(Op::ClientWatch(id)) => self.clients.hung_up(ring, id, completion.result, deliver),
             Some(Op::ClientSend(id)) => self.clients.sent(ring, id, completion, deliver),
             Some(Op::LinkReceive(id)) => self.links.received(ring, id, completion, deliver),
             Some(Op::LinkSend(id, serial)) => self.links.sent(ring, id, serial, completion, deliver),
@@ -95,17 +120,17 @@ impl<C: Core> ShardLoop<C> {
                 }
                 self.guests.tick(ring, now);
                 self.clients.tick(ring, now);
-                self.accept_all();
+                self.doors.tick(ring);
+                self.stalls.tick();
             }
         }
     }
 
     fn accepted(&mut self, number: usize, completion: Completion<Op>) {
-        let listener = &mut self.listeners[number];
-        // A listener that stopped accepting (no more descriptors, say) tries again at the next tick.
-        listener.accepting = completion.more;
+        let brought_one = matches!(completion.lent, Lent::Accepted(_));
+        self.doors.accepted(&mut self.ring, number, brought_one);
         let Lent::Accepted(socket) = completion.lent else { return };
-        match listener.door {
+        match self.doors.door(number) {
             Door::Clients(face) => {
                 let (now, core, commands) = (self.now, &mut self.core, &mut self.commands);
                 self.clients
@@ -129,12 +154,22 @@ impl<C: Core> ShardLoop<C> {
 
     fn open_mailbox(&mut self) {
         self.mailbox.heard();
-        while let Some(parcel) = self.mailbox.take() {
+        self.parcels_left = true;
+        for _ in 0..TURN_PARCELS {
+            let Some(parcel) = self.mailbox.take() else {
+                self.parcels_left = false;
+                return;
+            };
+            self.step();
             let event = match parcel {
                 Parcel::Mail(mail) => Event::Mail(mail),
                 Parcel::Control { ticket, done } => Event::ControlDone { ticket, done },
                 Parcel::Handoff(to) => Event::HandoffWanted(to),
-                Parcel::Stop => Event::StopWanted,
+                Parcel::Resources(resources) => Event::Resources(resources),
+                Parcel::Stop => {
+                    self.doors.shut_clients(&mut self.ring);
+                    Event::StopWanted
+                }
                 Parcel::Link { socket, header } => {
                     self.introduce(self.mailbox.shard, socket, header);
                     continue;
@@ -149,6 +184,7 @@ impl<C: Core> ShardLoop<C> {
                 Parcel::Cold { done, file } => {
                     if let Some((segment, file)) = file {
                         self.disk.add_segment(segment, file);
+                        self.process.descriptors.segments_opened(1);
                     }
                     Event::Disk(done)
                 }
@@ -171,7 +207,8 @@ impl<C: Core> ShardLoop<C> {
     fn act(&mut self, command: Command) {
         let ring = &mut self.ring;
         match command {
-            Command::ClientSend { conn, bytes } => self.clients.send(ring, conn, bytes),
+            Command::ClientSend { conn, parts } => self.clients.send(ring, conn, parts),
+            Command::ClientWatch { .. } => {}
             Command::ClientPause { conn, paused } => self.clients.pause(ring, conn, paused),
             Command::ClientClose { conn } => self.clients.close(ring, conn, self.now),
             Command::ClientReset { conn } => self.clients.reset(ring, conn),
@@ -188,9 +225,11 @@ impl<C: Core> ShardLoop<C> {
                 self.links.fail(ring, link, &mut |event| core.handle(now, event, commands));
             }
             Command::Disk(op) => {
+                let segments = self.disk.segments();
                 if let Some(failed) = self.disk.start_op(ring, op) {
                     self.later.push_back(Later::Disk(failed));
                 }
+                self.process.descriptors.segments_closed(segments - self.disk.segments());
             }
             Command::Read { ticket, spec } => {
                 if !self.disk.start_read(ring, ticket, spec) {
@@ -205,13 +244,15 @@ impl<C: Core> ShardLoop<C> {
                 self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring);
             }
             Command::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
-            Command::Warn { text } => eprintln!("baton: shard {}: {text}", self.shard.0),
+            Command::Warn { text } => {
+                self.process.notices.say(About::Core, &format!("shard {}: {text}", self.shard.0));
+            }
             Command::Stopped => self.stopped_at = Some(self.now),
             Command::StopNode => self.mailbox.post.stop_all(),
             Command::Fail { failure } => {
                 let reason = failure.to_string();
                 self.page.fail(&reason);
-                eprintln!("baton: shard {}: {reason}", self.shard.0);
+                self.process.notices.say_last(&format!("shard {}: {reason}", self.shard.0));
                 std::process::exit(EXIT_FAILED);
             }
         }

@@ -52,6 +52,7 @@ fn settle(shard: &mut Shard, disk: &mut MemoryDisk) {
         shard.disk_done(done).unwrap();
     }
     shard.commit_to(shard.durable());
+    shard.apply_some(usize::MAX);
 }
 
 /// The data of one shard for one operation. The first look at a key says that it is on the disk.

@@ -59,11 +59,13 @@ fn server(text: &mut String, ctx: &Context<'_>, store: &mut dyn Store) -> fmt::R
 fn clients(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result {
     let s = ctx.stats;
     write!(text, "connected_clients:{}\r\nmaxclients:{}\r\n", s.connected_clients, s.max_clients)?;
-    write!(text, "blocked_clients:{}\r\n", s.blocked_clients)
+    write!(text, "blocked_clients:{}\r\n", s.blocked_clients)?;
+    write!(text, "client_recent_max_output_buffer:{}\r\n", s.max_output_bytes)
 }
 
 fn memory(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result {
     let s = ctx.stats;
+    write!(text, "mem_clients_normal:{}\r\n", s.client_memory_bytes)?;
     // Nobody has looked yet, in the first moments of a process.
     if s.used_memory_bytes == 0 {
         return write!(text, "maxmemory:0\r\nmaxmemory_policy:noeviction\r\n");
@@ -93,7 +95,11 @@ fn stats(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result
     write!(text, "instantaneous_ops_per_sec:{}\r\n", s.ops_per_second)?;
     write!(text, "total_net_input_bytes:{}\r\n", s.net_input_bytes)?;
     write!(text, "total_net_output_bytes:{}\r\n", s.net_output_bytes)?;
-    write!(text, "rejected_connections:{}\r\n", s.rejected_connections)
+    write!(text, "rejected_connections:{}\r\n", s.rejected_connections)?;
+    write!(text, "baton_submission_stalls:{}\r\n", s.submission_stalls)?;
+    write!(text, "baton_submission_stall_max_us:{}\r\n", s.submission_stall_max_us)?;
+    write!(text, "evicted_clients:{}\r\n", s.evicted_clients)?;
+    write!(text, "client_output_buffer_limit_disconnections:{}\r\n", s.output_limit_disconnections)
 }
 
 fn replication(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::Result {
@@ -117,6 +123,7 @@ fn replication(text: &mut String, ctx: &Context<'_>, _: &mut dyn Store) -> fmt::
         write!(text, "connected_slaves:0\r\n")?;
     }
     write!(text, "master_repl_offset:{}\r\n", ctx.written_lsn)?;
+    write!(text, "exposed_ms:{}\r\n", ctx.stats.exposed_ms)?;
     write!(text, "baton_epoch:{}\r\nbaton_committed_lsn:{}\r\n", shard.epoch, ctx.committed_lsn)
 }
 

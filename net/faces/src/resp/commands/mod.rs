@@ -45,6 +45,9 @@ pub enum CommandOutcome {
     /// Nothing happened: have the password judged ([`claimed`](crate::resp::claimed)), then run the request
     /// again with the verdict.
     Judge,
+    /// Nothing happened: the answer is larger than [`Context::large_bytes`], so carry the request out in slices
+    /// ([`Slicing`](crate::resp::Slicing)).
+    Long,
     /// `SHUTDOWN`: stop the node in order. No reply; an orderly stop closes the connection.
     Shutdown,
 }
@@ -61,6 +64,8 @@ pub enum Stop {
     Blocked,
     /// See [`CommandOutcome::Judge`].
     Judge,
+    /// See [`CommandOutcome::Long`].
+    Long,
     /// Reply with this error, its code included.
     Error(Cow<'static, [u8]>),
 }
@@ -238,6 +243,10 @@ pub fn execute(
         Err(Stop::Judge) => {
             out.truncate(start);
             CommandOutcome::Judge
+        }
+        Err(Stop::Long) => {
+            out.truncate(start);
+            CommandOutcome::Long
         }
         Err(Stop::Error(text)) => {
             out.truncate(start);

@@ -95,6 +95,7 @@ fn put_expiring(store: &mut dyn Store, key: &[u8], value: &[u8], expiry_ms: u64)
 
 pub fn get(c: &mut Call<'_>) -> Ran {
     match fetch(c.store, c.request.arg(1))? {
+        Some(entry) if entry.value.len() > c.ctx.large_bytes => return Err(Stop::Long),
         Some(entry) => c.reply.bulk(entry.value),
         None => c.reply.null(),
     }
@@ -207,13 +208,19 @@ pub fn getset(c: &mut Call<'_>) -> Ran {
 
 pub fn mget(c: &mut Call<'_>) -> Ran {
     c.reply.array(c.request.len() - 1);
-    let mut blocked = false;
+    let (mut blocked, mut bytes) = (false, 0);
     for key in c.request.args_from(1) {
         // After one that is pending the others are still asked for, so that the disk reads them together.
         match c.store.fetch(key) {
             Fetch::Pending => blocked = true,
             _ if blocked => {}
-            Fetch::Value { value, .. } => c.reply.bulk(value),
+            Fetch::Value { value, .. } => {
+                bytes += value.len();
+                if bytes > c.ctx.large_bytes {
+                    return Err(Stop::Long);
+                }
+                c.reply.bulk(value);
+            }
             Fetch::Missing => c.reply.null(),
             Fetch::Failed(fault) => return Err(fault.into()),
         }
@@ -231,11 +238,14 @@ pub fn mset(c: &mut Call<'_>) -> Ran {
 pub fn msetnx(c: &mut Call<'_>) -> Ran {
     let writes = pairs(c)?;
     let mut blocked = false;
-    let mut exists = false;
     for key in c.request.args_from(1).step_by(2) {
         match c.store.fetch(key) {
             Fetch::Pending => blocked = true,
-            Fetch::Value { .. } => exists = true,
+            // One is enough: the others need not be read.
+            Fetch::Value { .. } => {
+                c.reply.integer(0);
+                return Ok(CommandOutcome::Done);
+            }
             Fetch::Missing => {}
             Fetch::Failed(fault) => return Err(fault.into()),
         }
@@ -243,10 +253,8 @@ pub fn msetnx(c: &mut Call<'_>) -> Ran {
     if blocked {
         return Err(Stop::Blocked);
     }
-    if !exists {
-        c.store.write(&writes)?;
-    }
-    c.reply.integer((!exists).into());
+    c.store.write(&writes)?;
+    c.reply.integer(1);
     Ok(CommandOutcome::Done)
 }
 

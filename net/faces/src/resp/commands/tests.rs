@@ -124,6 +124,7 @@ impl Bench {
     fn run(&mut self, line: &str) -> (CommandOutcome, String) {
         let request = Request::new(line.split(' ').map(str::as_bytes).collect());
         let ctx = Context {
+            large_bytes: usize::MAX,
             limits: &Limits { max_value_bytes: 100, ..Limits::default() },
             users: self.users.as_ref(),
             verdict: self.verdict.as_ref(),

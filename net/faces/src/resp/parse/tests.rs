@@ -31,6 +31,7 @@ fn drive(stream: &[u8], cuts: impl IntoIterator<Item = usize>) -> (Vec<Seen>, us
         loop {
             let consumed = match parse(&buffer, &limits, &mut state) {
                 Parsed::Incomplete => break,
+                Parsed::Unfinished | Parsed::Long { .. } => unreachable!("these have few arguments"),
                 Parsed::Skipped { consumed } => consumed,
                 Parsed::Request { consumed, request } => {
                     seen.push(Seen::Request(request.args_from(0).map(<[u8]>::to_vec).collect()));

@@ -5,6 +5,7 @@
 //! is handed out was checked here. A frame counts as repaired once it is durable in its place. Does not look
 //! for damage by itself.
 
+pub(crate) mod refill;
 mod serve;
 
 use super::links::LinkOwner;
@@ -313,9 +314,11 @@ impl Repairs {
             self.ready.push_back(match waiting {
                 Waiting::Value { reader, at, key } => {
                     let found = match cx.shard.decode(at, &key, blocks) {
-                        Decoded::Value { value, expiry_ms, revision } => {
-                            FetchedValue::Value { value: value.to_vec(), expiry_ms, revision }
-                        }
+                        Decoded::Value { value, expiry_ms, revision } => FetchedValue::Value {
+                            value: std::sync::Arc::new(value.to_vec()),
+                            expiry_ms,
+                            revision,
+                        },
                         Decoded::Missing => FetchedValue::OtherKey,
                         Decoded::More(_) | Decoded::Corrupt => FetchedValue::Failed(repair.fault.told()),
                     };

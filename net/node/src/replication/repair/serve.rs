@@ -5,13 +5,18 @@
 
 use super::super::header;
 use super::super::links::LinkOwner;
-use super::super::message::{self, Envelope, Fetch, Fetched, HEADER_BYTES, Message};
+use super::super::message::{
+    self, Envelope, Fetch, Fetched, HEADER_BYTES, Message, Refill, Refilled, Sender,
+};
+use super::super::peer::APPEND_BYTES;
 use super::Repairs;
 use crate::events::{Command, Landing};
 use crate::ids::LinkId;
+use crate::mutants::{Mutant, lacks};
 use crate::reads::ReadFor;
 use crate::shared::Context;
 use agency::ids::Nanos;
+use engine::ids::Lsn;
 use engine::limits::{BLOCK, block_ceil};
 use engine::mend::{Examined, FrameName};
 use std::time::Duration;
@@ -27,16 +32,21 @@ impl Repairs {
         let envelope = Envelope::decode(bytes, message::group_mark(cx.options.settings.group));
         let members = cx.group.configuration().map(|c| c.members).unwrap_or_default();
         let room = self.served.len() < MAX_SERVED || self.served.contains_key(&link);
-        let Ok(Envelope { sender, message: Message::Fetch(Fetch { at, frame_epoch, blocks }), .. }) =
-            envelope
-        else {
-            return cx.out.push(Command::LinkClose { link });
-        };
-        if !room || !members.iter().any(|node| node.0 == sender.from) {
-            return cx.out.push(Command::LinkClose { link });
-        }
+        let known = |sender: &Sender| room && members.iter().any(|node| node.0 == sender.from);
+        let asked =
+            match envelope {
+                Ok(Envelope {
+                    sender, message: message @ (Message::Fetch(_) | Message::Refill(_)), ..
+                }) if known(&sender) => message,
+                _ => return cx.out.push(Command::LinkClose { link }),
+            };
         self.served.insert(link, cx.clock.now + SERVE_PATIENCE);
         cx.links.own(link, LinkOwner::Serving);
+        let Fetch { at, frame_epoch, blocks } = match asked {
+            Message::Fetch(fetch) => fetch,
+            Message::Refill(refill) => return refill_asked(link, refill, cx),
+            _ => unreachable!("nothing else was let through"),
+        };
         let name = FrameName { lsn: at, epoch: frame_epoch, blocks };
         match cx.shard.place_of(name) {
             Some(spec) => cx.read(ReadFor::Fetch { link, name }, spec),
@@ -59,6 +69,38 @@ impl Repairs {
         }
     }
 
+    /// Blocks of the log for a member that lost its own, from `from` on.
+    pub fn refill_read(
+        &mut self,
+        link: LinkId,
+        (from, skip, len): (Lsn, usize, usize),
+        bytes: Option<&[u8]>,
+        cx: &mut Context<'_>,
+    ) {
+        if !self.served.contains_key(&link) {
+            return;
+        }
+        let sound = bytes.map_or(0, |bytes| cx.shard.sound_frames(from, &bytes[skip..skip + len]));
+        if sound > 0 {
+            let frames = bytes.map_or(&[][..], |bytes| &bytes[skip..skip + sound]);
+            return refill(link, from, frames, true, cx);
+        }
+        // One frame that is longer than what was read; or it is damaged here, too, and others are to be asked.
+        let name = cx.shard.name_at(from);
+        match name.zip(bytes).map(|(name, bytes)| (cx.shard.examine(name, bytes), bytes)) {
+            Some((Examined::More(spec), _)) => {
+                let durable = cx.shard.durable().0.saturating_sub(from.0) as usize;
+                let len = (spec.len as usize - skip).min(durable);
+                cx.read(ReadFor::Refill { link, from, skip, len }, spec);
+            }
+            Some((Examined::Whole(frame), bytes)) => {
+                let frame = &bytes[skip..skip + frame.len()];
+                refill(link, from, frame, true, cx);
+            }
+            Some((Examined::Damaged, _)) | None => refill(link, from, &[], false, cx),
+        }
+    }
+
     /// A connection on which another member asked is gone.
     pub fn asker_closed(&mut self, link: LinkId) {
         self.served.remove(&link);
@@ -71,6 +113,33 @@ impl Repairs {
             cx.out.push(Command::LinkClose { link: *link });
         }
     }
+}
+
+/// A member asks for the log that it lost. Only whoever holds that very log may help: its bytes, and those that the
+/// same writer wrote after them.
+fn refill_asked(link: LinkId, asked: Refill, cx: &mut Context<'_>) {
+    let Refill { at, lost_epoch, until } = asked;
+    let (durable, history) = (cx.shard.durable(), cx.shard.history());
+    let epoch = history.epoch_at(Lsn(until.0.saturating_sub(1))).map(|(epoch, _)| epoch);
+    let same_log = epoch == Some(lost_epoch) && durable >= until;
+    let holds = at >= cx.shard.oldest() && (same_log || lacks(Mutant::RefillsFromAnyLog));
+    let next = history.entries().iter().find(|(epoch, _)| *epoch > lost_epoch).map(|(_, start)| *start);
+    let end = next.map_or(durable, |next| next.min(durable));
+    if !holds || at >= end {
+        return refill(link, at, &[], holds, cx);
+    }
+    let (spec, skip, len) = cx.shard.read_log(at, APPEND_BYTES);
+    let len = len.min((end.0 - at.0) as usize);
+    cx.read(ReadFor::Refill { link, from: at, skip, len }, spec);
+}
+
+fn refill(link: LinkId, at: Lsn, frames: &[u8], holds: bool, cx: &mut Context<'_>) {
+    let committed = cx.shard.committed();
+    let refilled = Refilled { at, committed, holds, frames_bytes: frames.len() };
+    let mut bytes = header(cx.group.epoch(), Message::Refilled(refilled), cx);
+    bytes.extend_from_slice(frames);
+    cx.out.push(Command::LinkSend { link, bytes });
+    cx.out.push(Command::LinkReceive { link, into: Landing::Memory(HEADER_BYTES) });
 }
 
 fn answer(link: LinkId, name: FrameName, blocks: &[u8], cx: &mut Context<'_>) {
