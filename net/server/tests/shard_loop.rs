@@ -97,7 +97,10 @@ impl Core for Small {
         for (conn, bytes) in self.replies.iter_mut().filter(|(_, bytes)| !bytes.is_empty()) {
             if !self.sending.contains(conn) {
                 self.sending.push(*conn);
-                out.push(Command::ClientSend { conn: *conn, parts: vec![Part::Owned(std::mem::take(bytes))] });
+                out.push(Command::ClientSend {
+                    conn: *conn,
+                    parts: vec![Part::Owned(std::mem::take(bytes))],
+                });
             }
         }
     }

@@ -16,8 +16,9 @@ pub(super) struct Dealt {
     before: Status,
 }
 
-/// Reasons in the history by which an in-sync set becomes smaller or larger.
-const SET_CHANGED: [&str; 4] = ["evicted", "slow", "left", "admitted"];
+/// Reasons in the history by which a member leaves an in-sync set. Whoever led before is admitted anew after the
+/// next start, which is led by any of them: that is no such reason.
+const SET_CHANGED: [&str; 3] = ["evicted", "slow", "left"];
 
 impl Dealt {
     fn before(blow: Blow, before: Status) -> Dealt {
