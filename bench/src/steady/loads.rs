@@ -4,7 +4,7 @@ use crate::random::Random;
 use crate::resp_client::{Connection, Reply, encode};
 use crate::steady::Shared;
 use crate::steady::client::Client;
-use crate::steady::report::Load;
+use crate::steady::report::{GET_NAME, Load, SET_NAME};
 use crate::workload::{self, Stamp};
 use std::io::Write;
 use std::sync::mpsc;
@@ -45,10 +45,6 @@ const SMALL: &str = "small";
 const MEDIUM: &str = "medium";
 const LARGE: &str = "large";
 const MANY: &str = "many";
-
-/// Names of the two loads that are the measure.
-pub const GET_NAME: &str = "small GET";
-pub const SET_NAME: &str = "small SET";
 
 fn is_ok(reply: &Reply) -> Result<(), String> {
     match reply {
@@ -193,8 +189,8 @@ fn many_keys(shared: &Shared) -> Load {
         let asked = keys(0, if number.is_multiple_of(LARGEST_ONE_IN) { LARGEST_MANY } else { MANY_KEYS });
         client.call(&of_keys(b"MGET", &asked), |reply| match reply {
             Reply::Array(items) if items.len() == asked.len() => {
-                let there = asked.iter().zip(items).filter(|(_, item)| **item != Reply::Null);
-                there.map(|(key, item)| is_of(key, item)).collect()
+                let mut there = asked.iter().zip(items).filter(|(_, item)| **item != Reply::Null);
+                there.try_for_each(|(key, item)| is_of(key, item))
             }
             other => Err(format!("MGET answered {}", brief(other))),
         });

@@ -2,10 +2,13 @@
 
 use crate::load::histogram::{Latencies, Summary, people};
 use crate::steady::Look;
-use crate::steady::loads::{GET_NAME, SET_NAME};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+/// Names of the two loads that are the measure.
+pub const GET_NAME: &str = "small GET";
+pub const SET_NAME: &str = "small SET";
 
 /// What one thread of a load did.
 pub struct Load {

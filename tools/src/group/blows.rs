@@ -16,8 +16,9 @@ pub(super) struct Dealt {
     before: Status,
 }
 
-/// Reasons in the history by which an in-sync set becomes smaller or larger.
-const SET_CHANGED: [&str; 4] = ["evicted", "slow", "left", "admitted"];
+/// Reasons in the history by which a member leaves an in-sync set. Whoever led before is admitted anew after the
+/// next start, which is led by any of them: that is no such reason.
+const SET_CHANGED: [&str; 3] = ["evicted", "slow", "left"];
 
 impl Dealt {
     fn before(blow: Blow, before: Status) -> Dealt {
@@ -48,6 +49,40 @@ impl Dealt {
         let told =
             |e: &HistoryEntry| format!("shard {}: {} at {}, after an orderly stop", e.shard, e.why, e.at);
         now.history.iter().filter(new).map(told).collect()
+    }
+}
+
+impl RunningGroup {
+    /// Puts the leader's host to sleep for [`SILENCE`].
+    fn silence(&mut self, leader: String) -> Result<Instant, GroupError> {
+        let node = self.pid(&leader, Part::Node)?;
+        let warden = self.pid(&leader, Part::Warden)?;
+        // The warden first: it would end a node that stands still.
+        let struck = Instant::now();
+        send(warden, Signal::STOP)?;
+        send(node, Signal::STOP)?;
+        self.deposed = Some(leader);
+        thread::spawn(move || {
+            thread::sleep(SILENCE);
+            // A host wakes all at once; whoever was killed meanwhile needs no waking.
+            let _ = processes::signal(node, Signal::CONT);
+            let _ = processes::signal(warden, Signal::CONT);
+        });
+        Ok(struck)
+    }
+
+    /// Makes the leader's file system stand still for [`STALL`].
+    fn stall_disk(&mut self, leader: String) -> Result<Instant, GroupError> {
+        let disk = self.disks.iter().find(|(name, _)| *name == leader);
+        let (_, disk) = disk.ok_or_else(|| GroupError("the nodes have no disks of their own".to_owned()))?;
+        let stalled = disk.stall()?;
+        let struck = Instant::now();
+        self.deposed = Some(leader);
+        thread::spawn(move || {
+            thread::sleep(STALL);
+            drop(stalled);
+        });
+        Ok(struck)
     }
 }
 
@@ -99,40 +134,13 @@ impl Group for RunningGroup {
                 let _ = processes::signal(node, Signal::KILL);
                 Ok(struck)
             }
-            Blow::Silence => {
-                let node = self.pid(&leader, Part::Node)?;
-                let warden = self.pid(&leader, Part::Warden)?;
-                // The warden first: it would end a node that stands still.
-                let struck = Instant::now();
-                send(warden, Signal::STOP)?;
-                send(node, Signal::STOP)?;
-                self.deposed = Some(leader);
-                thread::spawn(move || {
-                    thread::sleep(SILENCE);
-                    // A host wakes all at once; whoever was killed meanwhile needs no waking.
-                    let _ = processes::signal(node, Signal::CONT);
-                    let _ = processes::signal(warden, Signal::CONT);
-                });
-                Ok(struck)
-            }
+            Blow::Silence => self.silence(leader),
             Blow::Terminate => {
                 self.note(&[&leader])?;
                 self.told_to_stop = Some(leader.clone());
                 self.signal(&leader, Part::Warden, Signal::TERM)
             }
-            Blow::Disk => {
-                self.deposed = Some(leader.clone());
-                let disk = self.disks.iter().find(|(name, _)| *name == leader);
-                let (_, disk) =
-                    disk.ok_or_else(|| GroupError("the nodes have no disks of their own".to_owned()))?;
-                let stalled = disk.stall()?;
-                let struck = Instant::now();
-                thread::spawn(move || {
-                    thread::sleep(STALL);
-                    drop(stalled);
-                });
-                Ok(struck)
-            }
+            Blow::Disk => self.stall_disk(leader),
             Blow::StopGroup => {
                 let struck = Instant::now();
                 self.stop_and_start()?;
