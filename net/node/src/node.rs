@@ -227,7 +227,11 @@ impl Node {
         self.shared.clock.turn(now, wall_ms, self.disk.stands_since(now));
         self.shared.lease = lease;
         let leaseless = self.replication.leads() && !self.replication.lease_holds(&self.shared.context(out));
-        self.shared.leaseless_since = self.shared.leaseless_since.or(Some(now)).filter(|_| leaseless);
+        // While the own disk stands still, no lease is renewed (rule 15) and nothing can be committed: that is no sign
+        // of isolation, and clients wait as long as the disk does.
+        let excused = self.shared.clock.disk_stands_since.is_some();
+        self.shared.leaseless_since =
+            self.shared.leaseless_since.or(Some(now)).filter(|_| leaseless && !excused);
         if self.shared.failed {
             return;
         }

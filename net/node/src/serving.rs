@@ -103,6 +103,9 @@ impl Serving<'_> {
                 }
                 if (write && !lacks(Mutant::StopsWithoutMajority)) || self.lease_holds() {
                     Standing::Execute(View::Newest)
+                } else if cx.clock.disk_stands_since.is_some() {
+                    // The lease comes back with the disk.
+                    Standing::Park(LEADER_PARK_LIMIT)
                 } else {
                     Standing::Park(PARK_LIMIT)
                 }
