@@ -18,6 +18,7 @@ use faces::resp::Stats;
 use std::sync::Arc;
 
 pub use crate::ids::{ConnId, Face, LinkId};
+pub use crate::part::Part;
 
 /// The lease as read from the shared page: reads may be served as leader of `epoch` until `until`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,28 +122,6 @@ pub enum Landing {
 
 /// Most parts of one [`Command::ClientSend`]: the kernel takes no more than 1,024 pieces of memory at once.
 pub const MAX_PARTS: usize = 512;
-
-/// A part of what is sent to a client.
-#[derive(Clone, Debug)]
-pub enum Part {
-    Owned(Vec<u8>),
-    /// All of it, and nobody changes it.
-    Shared(Arc<Vec<u8>>),
-}
-
-impl Part {
-    pub fn as_slice(&self) -> &[u8] {
-        match self {
-            Part::Owned(bytes) => bytes,
-            Part::Shared(bytes) => bytes,
-        }
-    }
-
-    /// All parts as one, for shells and tests that need it so.
-    pub fn join(parts: &[Part]) -> Vec<u8> {
-        parts.iter().flat_map(Part::as_slice).copied().collect()
-    }
-}
 
 /// Something to be done.
 #[derive(Debug)]

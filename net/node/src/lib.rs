@@ -22,6 +22,7 @@ mod metadata;
 pub mod mutants;
 mod node;
 mod options;
+mod part;
 mod rates;
 mod reads;
 pub mod replication;
