@@ -265,7 +265,6 @@ impl Clients {
             client.paused = paused;
             let conn = client.conn;
             at.cx.out.push(Command::ClientPause { conn, paused });
-            at.cx.out.push(Command::ClientWatch { conn, on: paused });
         }
     }
 

@@ -208,7 +208,6 @@ impl<C: Core> ShardLoop<C> {
         let ring = &mut self.ring;
         match command {
             Command::ClientSend { conn, parts } => self.clients.send(ring, conn, parts),
-            Command::ClientWatch { .. } => {}
             Command::ClientPause { conn, paused } => self.clients.pause(ring, conn, paused),
             Command::ClientClose { conn } => self.clients.close(ring, conn, self.now),
             Command::ClientReset { conn } => self.clients.reset(ring, conn),
