@@ -34,6 +34,7 @@
 //! [`ids`], [`configuration`], [`message`], [`shard`], [`events`], [`acceptor`], [`proposer`], [`lease`],
 //! [`overseer`]. All of it is pure: time comes in, commands go out. Bytes are left to [`codec`] and [`register`].
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 #![forbid(unsafe_code)]
 
 pub mod acceptor;

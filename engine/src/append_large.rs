@@ -6,21 +6,10 @@
 
 use crate::error::AppendError;
 use crate::frame::{self, FrameKind, HEADER_BYTES, Stamp};
+use crate::growing::Growing;
 use crate::ids::Lsn;
 use crate::limits::MAX_KEY_BYTES;
 use crate::shard::Shard;
-
-/// A frame behind the end of the log that is being filled.
-#[derive(Debug)]
-pub(crate) struct Growing {
-    key: Box<[u8]>,
-    /// The whole frame's length.
-    len: usize,
-    /// Where in the frame the value goes on, and where it ends.
-    filled: usize,
-    value_end: usize,
-    checksum: crc32fast::Hasher,
-}
 
 impl Shard {
     /// Begins to append a put of a value of `value_len` bytes, which [`Shard::append_more`] brings. Until

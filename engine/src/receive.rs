@@ -8,6 +8,7 @@
 use crate::error::ReceiveError;
 use crate::frame::{FrameKind, FrameView, HEADER_BYTES};
 use crate::ids::{Epoch, Lsn};
+use crate::landing::{Begun, Landing};
 use crate::limits::FRAME_ALIGN;
 use crate::log::BufferRange;
 use crate::mutants::{Mutant, lacks};
@@ -25,24 +26,6 @@ pub enum Landed {
     Awaited,
     /// The range was full, and all of it is in the log.
     Whole,
-}
-
-/// A range of the log buffer that is being received into.
-#[derive(Debug)]
-pub(crate) struct Landing {
-    range: BufferRange,
-    /// What is before has arrived.
-    arrived: Lsn,
-    begun: Option<Begun>,
-}
-
-/// The frame at the log's end, as far as it was checked.
-#[derive(Debug)]
-struct Begun {
-    len: u64,
-    /// The checksum covers what is before.
-    checked: Lsn,
-    checksum: crc32fast::Hasher,
 }
 
 impl Shard {

@@ -5,14 +5,15 @@
 //! [`Shard::disk_done`]. The cursors keep this order at all times:
 //! `applied <= durable <= tail` and `applied <= committed <= tail`.
 
-use crate::append_large::Growing;
 use crate::cache::ValueCache;
 use crate::disk::ReadSpec;
 use crate::flights::Flights;
+use crate::growing::Growing;
 use crate::history::EpochHistory;
 use crate::ids::{Epoch, GroupId, Lsn, Revision, ShardId};
 use crate::key::KeyHasher;
 use crate::keys::Keys;
+use crate::landing::Landing;
 use crate::limits::{
     DEFAULT_CACHE_BYTES, DEFAULT_MAX_VALUE_BYTES, DEFAULT_SEGMENT_BYTES, SizeError, check_sizes,
     max_frame_bytes,
@@ -21,7 +22,6 @@ use crate::log::{BufferRange, LogBuffer};
 use crate::memory::MirrorBuffer;
 use crate::pending::Overlay;
 use crate::pulse::Pulse;
-use crate::receive::Landing;
 use crate::rewind_plan::Rewind;
 use crate::rewrite::Rewrite;
 use crate::segment::Location;

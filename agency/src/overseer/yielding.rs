@@ -6,7 +6,6 @@
 //! more than [`YIELD_PATIENCE`] without a lease: what was released is only what was asked for before.
 
 use super::Overseer;
-use super::requests::Pending;
 use crate::configuration::{Change, Configuration};
 use crate::ids::{Nanos, NodeId, ShardId};
 use crate::message::{Proof, YieldItem};
@@ -36,8 +35,9 @@ impl Overseer {
         let (now, seq) = (self.now, self.beat);
         let (agents, quorum) = (self.options.agents, self.quorum);
         let s = self.shard_mut(shard);
-        let Some(Pending { value: Some(value), yielding, .. }) = &mut s.request else { return };
-        *yielding = Some(Yielding { to, seq, since: now });
+        let Some(request) = &mut s.request else { return };
+        let Some(value) = request.value else { return };
+        request.yielding = Some(Yielding { to, seq, since: now });
         s.holder.release(seq);
         s.released = true;
         let epoch = s.decided.map_or(value.epoch, |c| c.epoch);

@@ -4,24 +4,14 @@
 //! A guest sends a burst, ends it with a word of its own, and waits until that comes back. All of it is what honest
 //! clients do, but for the flood, which anybody can do.
 
+use crate::guest::Habit;
 use crate::network::{Owner, Packet};
-use crate::random::Dice;
-use crate::scenario::Scenario;
 use crate::world::{Caller, What, World};
-use engine::ids::ShardId;
-use engine::slot::slot_of;
-use node::events::Face;
 
 const MS: u64 = 1_000_000;
 /// Between two attempts to connect, and between two bursts.
 const COMES_BACK: (u64, u64) = (2 * MS, 40 * MS);
 const RESTS: (u64, u64) = (5 * MS, 1_500 * MS);
-/// What a whole load or a command of many keys names, at most.
-const KEYS_MOST: u64 = 20_000;
-const KEYS_LEAST: u64 = 300;
-/// Large values of a guest, each under a key of its own.
-const LARGE: u64 = 8;
-const FLOOD_MOST: u64 = 1 << 20;
 /// What remains of what came, to find the last word in.
 const REMEMBERED: usize = 64;
 /// What a burst is answered within, or its guest leaves.
@@ -30,130 +20,6 @@ const PATIENCE: u64 = 20_000 * MS;
 const FLOODED: u64 = 1_000 * MS;
 /// Bursts of one guest; then it is gone for good.
 const BURSTS_MOST: u64 = 12;
-
-/// What a guest does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Habit {
-    /// Many small writes in one send.
-    Loads,
-    /// Values as large as they may be.
-    Large,
-    /// Commands of many keys.
-    Many,
-    /// Reads large values.
-    Reads,
-    /// Sends and does not read.
-    Floods,
-    /// Connects, asks once, and goes.
-    Visits,
-}
-
-const HABITS: [Habit; 6] =
-    [Habit::Loads, Habit::Large, Habit::Many, Habit::Reads, Habit::Floods, Habit::Visits];
-
-/// One of the crowd.
-#[derive(Debug)]
-pub struct Guest {
-    habit: Habit,
-    serial: u64,
-    connection: Option<u64>,
-    face: Face,
-    shard: ShardId,
-    /// Keys that begin with this are of that shard.
-    tag: String,
-    bursts: u64,
-    waits: bool,
-    inbox: Vec<u8>,
-}
-
-impl Guest {
-    fn new(number: usize, scenario: &Scenario, dice: &mut Dice) -> Guest {
-        let shard = ShardId(dice.below(u64::from(scenario.shards)) as u16);
-        let config = &scenario.configs()[0];
-        let fits = |tag: &String| config.shard_of_slot(slot_of(tag.as_bytes())).0 == shard.0;
-        let tag = (0..).map(|n| format!("{{g{number}.{n}}}")).find(fits).unwrap_or_default();
-        Guest {
-            habit: dice.pick(&HABITS).unwrap_or(Habit::Loads),
-            serial: 0,
-            connection: None,
-            face: if dice.percent(25) { Face::AnyKey } else { Face::Shard },
-            shard,
-            tag,
-            bursts: 0,
-            waits: false,
-            inbox: Vec::new(),
-        }
-    }
-
-    /// The word that ends a burst.
-    fn last_word(&self) -> String {
-        format!("end-of-{}-{}", self.tag, self.bursts)
-    }
-
-    fn burst(&self, scenario: &Scenario, dice: &mut Dice) -> Vec<u8> {
-        let mut out = Vec::new();
-        let tag = &self.tag;
-        let many = dice.magnitude(KEYS_LEAST, KEYS_MOST);
-        match self.habit {
-            Habit::Loads => {
-                let value = "v".repeat(dice.between(3, 120) as usize);
-                for n in 0..many {
-                    command(&mut out, &["SET", &format!("{tag}{n}"), &value]);
-                }
-            }
-            Habit::Large => {
-                let value = "w".repeat(scenario.value_bytes - dice.below(100) as usize);
-                for n in 0..dice.between(1, LARGE) {
-                    command(&mut out, &["SET", &format!("{tag}large{n}"), &value]);
-                }
-            }
-            Habit::Many => {
-                let keys: Vec<String> = (0..many).map(|n| format!("{tag}{n}")).collect();
-                let word = dice.pick(&["MGET", "DEL", "EXISTS", "MSET"]).unwrap_or("MGET");
-                let mut parts = vec![word];
-                for key in &keys {
-                    parts.push(key);
-                    parts.extend((word == "MSET").then_some("v"));
-                }
-                if matches!(word, "MSET" | "DEL") {
-                    // One frame, which is no larger than one of the largest value.
-                    parts.truncate(1 + 2 * (scenario.value_bytes / 80));
-                }
-                command(&mut out, &parts);
-            }
-            Habit::Reads => {
-                let value = "w".repeat(scenario.value_bytes - 100);
-                if self.bursts == 0 {
-                    for n in 0..LARGE {
-                        command(&mut out, &["SET", &format!("{tag}large{n}"), &value]);
-                    }
-                }
-                for n in 0..dice.between(1, 4 * LARGE) {
-                    command(&mut out, &["GET", &format!("{tag}large{}", n % LARGE)]);
-                }
-            }
-            Habit::Floods => {
-                let pings = dice.magnitude(1 << 10, FLOOD_MOST) / 6;
-                out = b"PING\r\n".repeat(pings as usize);
-            }
-            Habit::Visits => command(&mut out, &["GET", tag]),
-        }
-        command(&mut out, &["ECHO", &self.last_word()]);
-        out
-    }
-}
-
-fn command(out: &mut Vec<u8>, parts: &[&str]) {
-    out.extend_from_slice(format!("*{}\r\n", parts.len()).as_bytes());
-    for part in parts {
-        out.extend_from_slice(format!("${}\r\n{part}\r\n", part.len()).as_bytes());
-    }
-}
-
-/// Those of a scenario.
-pub fn of(scenario: &Scenario, dice: &mut Dice) -> Vec<Guest> {
-    (0..scenario.guests).map(|number| Guest::new(number, scenario, dice)).collect()
-}
 
 impl World {
     /// The crowd comes.

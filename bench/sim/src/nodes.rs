@@ -197,7 +197,7 @@ impl World {
                     }
                 }
             }
-            Command::ClientPause { .. } | Command::ClientWatch { .. } => {}
+            Command::ClientPause { .. } => {}
             Command::LinkConnect { link, to } => {
                 actor.links.insert(link, Link::default());
                 self.call(Caller::Link { host, life, shard, link }, host, usize::from(to.0));

@@ -65,9 +65,11 @@ pub struct Half {
     /// What its other RESP clients were told, and which of them it closed or cut off.
     pub told: BTreeMap<ConnId, Vec<u8>>,
     pub ended: Vec<ConnId>,
-    /// RESP clients that do not read, and those it watches.
+    /// RESP clients that do not read.
     pub not_reading: Vec<ConnId>,
-    pub watched: Vec<ConnId>,
+    /// Clients from which it does not receive, and those that closed their side.
+    pub paused: Vec<ConnId>,
+    pub half_closed: Vec<ConnId>,
     /// Turns so far, and the most bytes that one of them appended to the log.
     pub turns: u64,
     pub most_appended: u64,
@@ -163,7 +165,8 @@ impl Pair {
             told: BTreeMap::new(),
             ended: Vec::new(),
             not_reading: Vec::new(),
-            watched: Vec::new(),
+            paused: Vec::new(),
+            half_closed: Vec::new(),
             turns: 0,
             most_appended: 0,
             largest_copy: 0,
@@ -209,6 +212,8 @@ impl Pair {
         host.client_closed = false;
         host.http_closed = true;
         host.unsent.clear();
+        host.paused.clear();
+        host.half_closed.clear();
         host.replies.clear();
         let engine = open::engine(&self.config, ShardId(0), &host.disk.memory).expect("a disk of our own");
         let incarnation = Incarnation(host.incarnation);
@@ -364,9 +369,13 @@ impl Pair {
         self.hosts[node.0 as usize].told.get_mut(&conn).map(std::mem::take).unwrap_or_default()
     }
 
-    /// The client of a connection has closed its side.
+    /// The client of a connection has closed its side: the node is told while it does not receive from it.
     pub fn half_close(&mut self, node: NodeId, conn: ConnId) {
-        self.deliver(node, Input::ClientHalfClosed { conn });
+        let me = &mut self.hosts[usize::from(node.0)];
+        me.half_closed.push(conn);
+        if me.paused.contains(&conn) {
+            self.deliver(node, Input::ClientHalfClosed { conn });
+        }
     }
 
     /// A client that did not read reads everything.
@@ -566,13 +575,6 @@ impl Pair {
             {
                 self.hosts[host].ended.push(conn);
             }
-            Command::ClientWatch { conn, on } => {
-                let watched = &mut self.hosts[host].watched;
-                watched.retain(|other| *other != conn);
-                if on {
-                    watched.push(conn);
-                }
-            }
             Command::ClientClose { conn: CLIENT } => self.hosts[host].client_closed = true,
             Command::ClientClose { conn } => match self.hosts[host].unsent.get_mut(&conn) {
                 Some(closing) => *closing = true,
@@ -583,15 +585,12 @@ impl Pair {
                 self.hosts[host].unsent.remove(&conn);
                 self.hosts[host].http_closed |= conn == self.hosts[host].http;
             }
-            Command::ClientPause { conn, paused } if conn == CLIENT => {
-                self.hosts[host].client_paused = paused;
-            }
+            Command::ClientPause { conn, paused } => self.pause(host, conn, paused),
             Command::Control { job, .. } if matches!(*job, Job::Status | Job::HandOver { .. }) => {}
             Command::Control { ticket, job } if self.works => {
                 self.later(JOB, host, Delivery::Job(ticket, *job));
             }
             Command::Control { ticket, job } => self.jobs.push((host, ticket, *job)),
-            Command::ClientPause { .. } => {}
             Command::Stopped => self.hosts[host].stopped = true,
             Command::Mail { to, mail } => self.mails.push((host, to, mail)),
             Command::Warn { text } => self.hosts[host].warnings.push(text),
@@ -625,6 +624,21 @@ impl Pair {
             }
             Command::Request(request) => self.request(NodeId(host as u8), request),
             Command::Fail { failure } => self.hosts[host].failed = Some(failure),
+        }
+    }
+
+    /// As the shell does: who is paused is watched.
+    fn pause(&mut self, host: usize, conn: ConnId, paused: bool) {
+        let me = &mut self.hosts[host];
+        if conn == CLIENT {
+            me.client_paused = paused;
+        }
+        me.paused.retain(|other| *other != conn);
+        if paused {
+            me.paused.push(conn);
+            if me.half_closed.contains(&conn) {
+                self.deliver(NodeId(host as u8), Input::ClientHalfClosed { conn });
+            }
         }
     }
 

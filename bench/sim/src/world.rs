@@ -6,8 +6,8 @@
 use crate::checkers::Checkers;
 use crate::client::Client;
 use crate::clock::Clock;
-use crate::crowd::{self, Guest};
 use crate::disk::SimDisk;
+use crate::guest::{self, Guest};
 use crate::host::Host;
 use crate::host_config::HostConfig;
 use crate::nemesis::Nemesis;
@@ -268,7 +268,7 @@ impl World {
             hosts,
             network: Network::new(places),
             clients,
-            crowd: crowd::of(&scenario, &mut Dice::new(scenario.seed ^ CROWD)),
+            crowd: guest::of(&scenario, &mut Dice::new(scenario.seed ^ CROWD)),
             checkers: Checkers::new(&scenario),
             trace,
             violation: None,

@@ -18,6 +18,7 @@ use faces::resp::Stats;
 use std::sync::Arc;
 
 pub use crate::ids::{ConnId, Face, LinkId};
+pub use crate::part::Part;
 
 /// The lease as read from the shared page: reads may be served as leader of `epoch` until `until`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub enum Event<'a> {
     ClientSent { conn: ConnId },
     /// The client is gone (or its socket failed). No event for it follows.
     ClientClosed { conn: ConnId },
-    /// The client of a connection that is watched ([`Command::ClientWatch`]) has closed its side. What it sent before and
+    /// The client of a connection that is paused ([`Command::ClientPause`]) has closed its side. What it sent before and
     /// was not received yet is of no interest any more.
     ClientHalfClosed { conn: ConnId },
 
@@ -122,28 +123,6 @@ pub enum Landing {
 /// Most parts of one [`Command::ClientSend`]: the kernel takes no more than 1,024 pieces of memory at once.
 pub const MAX_PARTS: usize = 512;
 
-/// A part of what is sent to a client.
-#[derive(Clone, Debug)]
-pub enum Part {
-    Owned(Vec<u8>),
-    /// All of it, and nobody changes it.
-    Shared(Arc<Vec<u8>>),
-}
-
-impl Part {
-    pub fn as_slice(&self) -> &[u8] {
-        match self {
-            Part::Owned(bytes) => bytes,
-            Part::Shared(bytes) => bytes,
-        }
-    }
-
-    /// All parts as one, for shells and tests that need it so.
-    pub fn join(parts: &[Part]) -> Vec<u8> {
-        parts.iter().flat_map(Part::as_slice).copied().collect()
-    }
-}
-
 /// Something to be done.
 #[derive(Debug)]
 pub enum Command {
@@ -151,11 +130,9 @@ pub enum Command {
     /// `ClientSent`), so that a client that does not read is seen.
     ClientSend { conn: ConnId, parts: Vec<Part> },
     /// A client sends more than can be executed now, or it reads its replies too slowly: stop receiving from it, or go
-    /// on.
+    /// on. While nothing is received its end is not seen by receiving: that it closed its side is told by
+    /// [`Event::ClientHalfClosed`].
     ClientPause { conn: ConnId, paused: bool },
-    /// Nothing is received from the client, and requests of it wait: say so when it closes its side
-    /// ([`Event::ClientHalfClosed`]), or no longer. Who is received from need not be watched: its end is seen there.
-    ClientWatch { conn: ConnId, on: bool },
     /// The last reply is handed over (`QUIT`, an error of the protocol, a lost leadership): close when it is out. No
     /// event for it follows.
     ClientClose { conn: ConnId },

@@ -7,6 +7,8 @@
 //! of the control threads; `answer_budget` says what answers weigh, `budget` what a turn may cost; `status` is what is told about a group;
 //! `settings` what a node knows of its configuration.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 pub mod answer_budget;
 pub mod budget;
 mod client;
@@ -22,6 +24,7 @@ mod metadata;
 pub mod mutants;
 mod node;
 mod options;
+mod part;
 mod rates;
 mod reads;
 pub mod replication;

@@ -5,8 +5,8 @@
 //! were connected there; each request yields exactly one reply, in order per (origin, connection). What an
 //! HTTP request wants of a shard travels as an [`SubRequest`]; each yields exactly one [`Report`].
 
-use crate::events::Part;
 use crate::ids::ConnId;
+use crate::part::Part;
 use crate::subrequest::{Report, SubRequest};
 use agency::ids::Nanos;
 use engine::ids::ShardId;

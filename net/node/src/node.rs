@@ -31,7 +31,7 @@ use agency::ids::{Nanos, NodeId};
 use agency::shard::{Health, ShardProgress, ShardUpdate};
 use engine::disk::DiskDone;
 use engine::ids::Lsn;
-use engine::limits::APPLY_STEPS;
+use engine::limits::{APPLY_STEPS, MAX_VALUE_BYTES};
 use engine::log::BufferRange;
 use engine::segment::Location;
 use engine::shard::{Decoded, Shard};
@@ -102,7 +102,7 @@ impl Node {
     /// If the settings allow values that no follower could be sent.
     pub fn new(options: NodeOptions, shard: Shard) -> Node {
         assert!(
-            options.settings.max_value_bytes <= message::MAX_REPLICATED_VALUE_BYTES,
+            options.settings.max_value_bytes <= MAX_VALUE_BYTES,
             "values of {} bytes cannot be replicated",
             options.settings.max_value_bytes
         );

@@ -1,8 +1,8 @@
 //! What the process and its host have and use, looked at once a second by a thread of its own and told to
 //! every shard.
 
+use crate::post::{Parcel, Post};
 use crate::process::Process;
-use crate::shard_loop::{Parcel, Post};
 use engine::ids::ShardId;
 use node::events::Resources;
 use rustix::fs::statvfs;

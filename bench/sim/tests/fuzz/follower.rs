@@ -413,7 +413,6 @@ impl Scene {
             Command::Fail { .. } => self.failed = true,
             Command::LinkClose { .. }
             | Command::ClientPause { .. }
-            | Command::ClientWatch { .. }
             | Command::ClientClose { .. }
             | Command::ClientReset { .. }
             | Command::Request(_)

@@ -3,6 +3,10 @@
 /// Arguments kept without allocating; enough for `SET key value PX n NX GET`.
 const INLINE: usize = 8;
 
+/// Arguments that one call of [`parse()`](crate::resp::parse()) reads, and most arguments of a
+/// [`Parsed::Request`](crate::resp::Parsed): a request of more is read in several calls, and carried out in slices.
+pub const SHORT_ARGS: usize = 1024;
+
 /// A growing list of arguments, which lie in the caller's buffer.
 #[derive(Clone, Debug)]
 pub struct Arguments<'a> {

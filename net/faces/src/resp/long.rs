@@ -4,8 +4,7 @@
 //! Promises: [`LongRequest::slicing`] refuses what cannot be taken apart before anything of it is carried out. It
 //! holds offsets from the request's first byte, never pointers: the bytes may move, and must stay until it is done.
 
-use crate::resp::arguments::Arguments;
-use crate::resp::parse::SHORT_ARGS;
+use crate::resp::arguments::{Arguments, SHORT_ARGS};
 use crate::resp::request::{Request, wrong_arity};
 use crate::resp::table::{self, Lookup, Spec};
 

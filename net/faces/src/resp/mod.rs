@@ -25,11 +25,11 @@ pub mod session;
 mod table;
 pub mod topology;
 
-pub use arguments::Arguments;
+pub use arguments::{Arguments, SHORT_ARGS};
 pub use commands::{CommandOutcome, execute};
 pub use context::{Context, Replica, ShardRole, Stats};
 pub use long::{LongRequest, MAX_WRITE_KEYS, Slicing};
-pub use parse::{Limits, ParseState, Parsed, SHORT_ARGS, parse};
+pub use parse::{Limits, ParseState, Parsed, parse};
 pub use permission::{Verdict, claimed, refusal};
 pub use reply::{Proto, Reply};
 pub use request::{Keys, RESERVED_KEY, Request, Route, is_reserved, route};

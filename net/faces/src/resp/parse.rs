@@ -9,7 +9,7 @@
 //! [`Parsed::Incomplete`], dropping `consumed` bytes from the front after each call. The buffer may move
 //! and grow between calls: the state holds offsets, never pointers.
 
-use crate::resp::arguments::Arguments;
+use crate::resp::arguments::{Arguments, SHORT_ARGS};
 use crate::resp::long::LongRequest;
 use crate::resp::number::parse_i64;
 use crate::resp::request::Request;
@@ -56,10 +56,6 @@ pub const MAX_STRANGER_BULK: i64 = 16 << 10;
 
 // Who has not said who it is may send less than anybody else, and what it may send is never announced as broken.
 const _: () = assert!(MAX_STRANGER_BULK <= MAX_ANNOUNCED_BULK);
-
-/// Arguments that one call of [`parse`] reads, and most arguments of a [`Parsed::Request`]: a request of more is read
-/// in several calls, and carried out in slices.
-pub const SHORT_ARGS: usize = 1024;
 
 /// Argument positions kept allocated between requests; a larger table is given back.
 const KEPT_POSITIONS: usize = SHORT_ARGS;

@@ -5,12 +5,13 @@
 
 use super::ForwardedRequest;
 use super::inbox::Inbox;
-use super::long::Long;
+use super::progress::Long;
 use super::wait::Wait;
 use crate::events::{Command, Face, MAX_PARTS, Part};
 use crate::ids::ConnId;
 use crate::mail::Mail;
 use crate::mutants::{Mutant, lacks};
+use crate::part::len_of;
 use crate::serving::{Allowed, Needs};
 use crate::settings::ClientMemory;
 use agency::ids::Nanos;
@@ -100,11 +101,6 @@ impl Reply {
             Reply::Remote { parts, .. } => parts.iter().flatten().map(|parts| len_of(parts)).sum(),
         }
     }
-}
-
-/// Bytes of parts together.
-pub(super) fn len_of(parts: &[Part]) -> usize {
-    parts.iter().map(|part| part.as_slice().len()).sum()
 }
 
 /// The connection of this client is with another shard of this node.

@@ -3,7 +3,7 @@
 use super::Clients;
 use super::connection::{Chunk, Client};
 use super::inbox::Inbox;
-use super::long::Long;
+use super::progress::Long;
 use super::wait::{ParkedFor, Wait};
 use crate::budget::{ARGS_PER_STEP, steps_of};
 use crate::events::{Command, Face};

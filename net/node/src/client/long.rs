@@ -6,19 +6,20 @@
 //! leave unread is refused before it is made. What lost its leader half way is not answered.
 
 use super::Clients;
-use super::connection::{Chunk, Client, len_of};
+use super::connection::{Chunk, Client};
 use super::execute::{Flow, Refused, TOO_OLD, forward, may_execute, refuse_stranger};
+use super::progress::{Copied, Long, Others, Phase, Progress};
 use super::wait::Wait;
 use crate::budget::steps_of;
-use crate::events::{Face, Part};
+use crate::events::Face;
+use crate::part::{Part, len_of};
 use crate::reads::Reader;
 use crate::serving::{Serving, level};
 use crate::store::{FetchedValue, ShardStore, ValueRead};
-use agency::ids::Nanos;
 use engine::ids::{Lsn, Revision, ShardId};
 use engine::shard::View;
 use engine::slot::slot_of;
-use faces::resp::{CROSS_SLOT, LongRequest, Proto, RESERVED_KEY, Slicing, elements, integer_of, is_reserved};
+use faces::resp::{CROSS_SLOT, Proto, RESERVED_KEY, Slicing, elements, integer_of, is_reserved};
 use faces::store::{Fetch, Store, Write, WriteError};
 use std::sync::Arc;
 
@@ -34,66 +35,6 @@ const PIECE_BYTES: usize = 256 << 10;
 const SHARED_BYTES: usize = 32 << 10;
 /// A value that changes each time before it is copied is copied at once after this often.
 const RESTARTS: usize = 8;
-
-/// See the head of this file.
-pub(super) struct Long {
-    request: LongRequest,
-    /// When it came.
-    arrived: Nanos,
-    progress: Progress,
-}
-
-/// How far it is.
-struct Progress {
-    slicing: Slicing,
-    phase: Phase,
-    /// The argument that is next.
-    next: usize,
-    /// Keys that were counted.
-    count: i64,
-    /// Something of it was changed.
-    wrote: bool,
-    /// What was read from the disk for the keys before `ahead_to`.
-    fetched: Vec<ValueRead>,
-    ahead_to: usize,
-    copied: Option<Copied>,
-    restarts: usize,
-    others: Option<Others>,
-}
-
-#[derive(Clone, Copy)]
-enum Phase {
-    New,
-    /// The slots of the keys so far: the first one's, and whether all are in one slot, or of one shard.
-    Check {
-        slot: Option<u16>,
-        one_slot: bool,
-        one_shard: bool,
-    },
-    /// On this shard.
-    Here {
-        slot: u16,
-    },
-    /// On other shards of this node, this one among them.
-    Others,
-}
-
-/// A value that is copied in pieces.
-struct Copied {
-    revision: Revision,
-    /// Where it begins in the chunk's bytes, its header included.
-    start: usize,
-    done: usize,
-}
-
-/// A slice that was sent to the shards that own its keys.
-struct Others {
-    first_ticket: u64,
-    answers: Vec<Option<Vec<Part>>>,
-    /// Which keys of the slice each of them was asked for.
-    places: Vec<Vec<usize>>,
-    to: usize,
-}
 
 /// What came of one step.
 enum Step {
@@ -116,60 +57,6 @@ enum KeyStep {
 }
 
 impl Long {
-    /// A request that came at `arrived`, with what was read from the disk for it already.
-    pub fn new(request: LongRequest, arrived: Nanos, fetched: Vec<ValueRead>) -> Long {
-        let ahead_to = if fetched.is_empty() { 0 } else { request.len() };
-        let progress = Progress {
-            slicing: Slicing::Whole,
-            phase: Phase::New,
-            next: 1,
-            count: 0,
-            wrote: false,
-            fetched,
-            ahead_to,
-            copied: None,
-            restarts: 0,
-            others: None,
-        };
-        Long { request, arrived, progress }
-    }
-
-    /// How many bytes of the inbox are its own.
-    pub fn request_bytes(&self) -> usize {
-        self.request.bytes()
-    }
-
-    /// Memory that it holds besides, in bytes, without what others answered.
-    pub fn held_bytes(&self) -> usize {
-        let read = |read: &ValueRead| match &read.found {
-            FetchedValue::Value { value, .. } => value.len(),
-            FetchedValue::OtherKey | FetchedValue::Failed(_) => 0,
-        };
-        self.request.held_bytes() + self.progress.fetched.iter().map(read).sum::<usize>()
-    }
-
-    /// Bytes that other shards answered.
-    pub fn gathered_bytes(&self) -> usize {
-        let others = self.progress.others.iter().flat_map(|others| others.answers.iter().flatten());
-        others.map(|parts| len_of(parts)).sum()
-    }
-
-    /// The place of another shard's answer, if it is one of this request.
-    pub fn part_of(&mut self, ticket: u64) -> Option<&mut Option<Vec<Part>>> {
-        let others = self.progress.others.as_mut()?;
-        let at = ticket.checked_sub(others.first_ticket)?;
-        others.answers.get_mut(at as usize)
-    }
-
-    /// Whether all shards that were asked have answered.
-    pub fn others_answered(&self) -> bool {
-        self.progress.others.as_ref().is_some_and(|others| others.answers.iter().all(Option::is_some))
-    }
-
-    fn writes(&self) -> bool {
-        self.progress.slicing == Slicing::Delete
-    }
-
     /// Ends it with another answer than it would have. Where something of it was changed, only what is an error for
     /// good may be told; else nobody here knows how it ends, and the client is left without an answer.
     fn refuse(&self, client: &mut Client, reply: &[u8], at: &Serving<'_>) -> Step {

@@ -7,12 +7,13 @@
 //! - `connection`: one connection, and the order of its replies. `inbox`: what it sent. `wait`: why a request is held
 //!   back.
 //! - `execute`: one request executed here, forwarded to another shard, redirected, parked or refused.
-//! - `long`: one of many keys, or with a large answer, in slices.
+//! - `long`: one of many keys, or with a large answer, in slices; `progress`: how far such a one is.
 
 pub(crate) mod connection;
 pub(crate) mod execute;
 mod inbox;
 mod long;
+mod progress;
 pub(crate) mod wait;
 
 use crate::budget::{Budget, steps_of};
@@ -21,11 +22,12 @@ use crate::ids::{ConnId, Lane};
 use crate::mail::Mail;
 use crate::mutants::{Mutant, lacks};
 use crate::options::NodeOptions;
+use crate::part::len_of;
 use crate::serving::{Needs, Serving, Standing};
 use crate::settings::ClientMemory;
 use crate::store::ValueRead;
 use agency::ids::Nanos;
-use connection::{Client, Forwarded, Reply, STRANGER_BYTES, len_of, release};
+use connection::{Client, Forwarded, Reply, STRANGER_BYTES, release};
 use engine::ids::ShardId;
 use execute::{Arrived, count_copies, topology_is_led};
 use faces::resp::{Ack, Limits, Session};
@@ -263,7 +265,6 @@ impl Clients {
             client.paused = paused;
             let conn = client.conn;
             at.cx.out.push(Command::ClientPause { conn, paused });
-            at.cx.out.push(Command::ClientWatch { conn, on: paused });
         }
     }
 

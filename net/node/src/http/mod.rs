@@ -431,7 +431,6 @@ impl Http {
         if paused != client.paused {
             client.paused = paused;
             cx.out.push(Command::ClientPause { conn: client.conn, paused });
-            cx.out.push(Command::ClientWatch { conn: client.conn, on: paused });
         }
         self.clients.insert(client.conn, client);
     }

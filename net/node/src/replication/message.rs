@@ -7,18 +7,14 @@
 use super::peer::Cursors;
 use engine::history::EpochHistory;
 use engine::ids::{Epoch, GroupId, Lsn, ShardId};
-use engine::limits::{BLOCK, DEFAULT_MAX_VALUE_BYTES, block_ceil, max_frame_bytes};
+use engine::limits::{BLOCK, MAX_VALUE_BYTES, block_ceil, max_frame_bytes};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of every header.
 pub const HEADER_BYTES: usize = 64;
-/// Largest body: one frame of the largest value that is given to a node unless its configuration says more, and the
-/// blocks around it.
-pub const MAX_BODY_BYTES: usize = 32 << 20;
-/// The largest value whose frame, with the blocks around it, is a body. A node that is configured for more could
-/// write frames that no follower takes.
-pub const MAX_REPLICATED_VALUE_BYTES: usize = MAX_BODY_BYTES - (1 << 20);
+/// Largest body: whatever a node stores fits into one.
+pub const MAX_BODY_BYTES: usize = engine::limits::MAX_BODY_BYTES;
 /// Most (epoch, start) pairs in a hello.
 pub const MAX_HISTORY: usize = 4096;
 
@@ -32,10 +28,9 @@ pub const MAX_HISTORY_BYTES: usize = MAX_HISTORY * HISTORY_ENTRY_BYTES;
 const _: () = assert!(MAX_HISTORY_BYTES <= MAX_BODY_BYTES);
 // A frame as it is fetched: with the rest of the first block, of the last, and one more where it was cut.
 const _: () = assert!(
-    block_ceil(max_frame_bytes(MAX_REPLICATED_VALUE_BYTES)) + 2 * BLOCK <= MAX_BODY_BYTES as u64,
+    block_ceil(max_frame_bytes(MAX_VALUE_BYTES)) + 2 * BLOCK <= MAX_BODY_BYTES as u64,
     "a frame of the largest value is a body"
 );
-const _: () = assert!(DEFAULT_MAX_VALUE_BYTES <= MAX_REPLICATED_VALUE_BYTES);
 
 /// Flag of an append: the leader wants receipts, not only durability, acknowledged.
 pub const EAGER: u8 = 1;

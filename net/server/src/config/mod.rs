@@ -6,6 +6,7 @@
 //! look at the machine: no name is resolved and no file is touched except the one that is read.
 //! `docs/CONFIGURATION.md` explains every key to its user.
 
+mod client_memory;
 mod forms;
 mod http;
 
@@ -16,7 +17,7 @@ use engine::limits::{
     max_frame_bytes,
 };
 use faces::auth;
-use node::settings::{self, ClientMemory, CopySettings, Settings};
+use node::settings::{self, CopySettings, Settings};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -89,6 +90,17 @@ pub struct NodeConfig {
     /// Most client connections of one shard thread.
     #[serde(default = "default_max_clients")]
     pub max_clients: u32,
+    /// A RESP client that leaves more than this unread for `client_output_soft_time` is reset.
+    #[serde(default = "client_memory::default_soft")]
+    pub client_output_soft: ByteSize,
+    #[serde(default = "client_memory::default_soft_time")]
+    pub client_output_soft_time: Span,
+    /// One that leaves more than this unread is reset at once, and no single reply may be larger.
+    #[serde(default = "client_memory::default_hard")]
+    pub client_output_hard: ByteSize,
+    /// What all RESP clients of one shard thread may hold, requests and replies.
+    #[serde(default = "client_memory::default_all")]
+    pub client_memory: ByteSize,
     /// Whether each shard thread is pinned to a core (only done if there are enough cores).
     #[serde(default = "default_pin")]
     pub pin: bool,
@@ -243,6 +255,10 @@ impl NodeConfig {
             max_value_bytes: default_max_value_bytes(),
             min_in_sync: default_min_in_sync(),
             max_clients: default_max_clients(),
+            client_output_soft: client_memory::default_soft(),
+            client_output_soft_time: client_memory::default_soft_time(),
+            client_output_hard: client_memory::default_hard(),
+            client_memory: client_memory::default_all(),
             pin: default_pin(),
             first_core: 0,
             respawn_after: Respawn::default(),
@@ -338,6 +354,7 @@ impl NodeConfig {
                 Some(_) => {}
             }
         }
+        self.check_memory_of_clients()?;
         self.check_access()?;
         self.http.check()?;
         self.check_timing()
@@ -517,7 +534,7 @@ impl NodeConfig {
             root_password_hash: self.root_password_hash.clone(),
             max_value_bytes: self.max_value_bytes.0 as usize,
             max_clients: self.max_clients,
-            memory: ClientMemory::default(),
+            memory: self.memory_of_clients(),
             evict_after: self.timing.evict_after.0,
             copies: CopySettings {
                 slow_after: self.timing.slow_after.0,

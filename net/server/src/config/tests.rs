@@ -1,6 +1,7 @@
 //! Tests of the configuration file.
 
 use super::*;
+use node::settings::ClientMemory;
 
 fn member(name: &str, port_base: u16) -> Member {
     Member { name: name.into(), host: "127.0.0.1".into(), port_base, witness: false }
@@ -66,6 +67,41 @@ fn errors_name_the_key_and_the_value() {
     assert!(error_of(|c| c.timing.lease = Span(Duration::ZERO)).contains("timing.lease"));
     let unknown = NodeConfig::parse("colour = 'red'").unwrap_err().to_string();
     assert!(unknown.contains("colour"), "{unknown}");
+}
+
+#[test]
+fn what_clients_may_hold_is_configured_and_fits_together() {
+    assert_eq!(config().settings().memory, ClientMemory::default());
+    let head = "group = '000102030405060708090a0b0c0d0e0f'\nname = 'a'\ndir = '/d'\n";
+    let keys = "client_output_soft = '1MiB'\nclient_output_soft_time = '1s'\nclient_output_hard = '17MiB'\n\
+                client_memory = '18MiB'\n";
+    let tail = "[[members]]\nname = 'a'\nhost = '127.0.0.1'\nport_base = 7400\n";
+    let read = NodeConfig::parse(&format!("{head}{keys}{tail}")).unwrap().settings().memory;
+    let wanted = ClientMemory {
+        output_soft: 1 << 20,
+        output_soft_time: Duration::from_secs(1),
+        output_hard: 17 << 20,
+        all: 18 << 20,
+    };
+    assert_eq!(read, wanted);
+
+    let soft = error_of(|c| c.client_output_soft = ByteSize(257 << 20));
+    assert!(soft.contains("client_output_soft = 257MiB") && soft.contains("256MiB"), "{soft}");
+    let hard = error_of(|c| c.client_output_hard = ByteSize(513 << 20));
+    assert!(hard.contains("client_output_hard = 513MiB") && hard.contains("512MiB"), "{hard}");
+    let at = |bytes| {
+        move |c: &mut NodeConfig| {
+            (c.client_output_soft, c.client_output_hard) = (ByteSize(1 << 20), ByteSize(bytes));
+        }
+    };
+    let value = error_of(at((16 << 20) + (64 << 10) - 1));
+    assert!(value.contains("client_output_hard") && value.contains("max_value_bytes = 16MiB"), "{value}");
+    let mut least = config();
+    at((16 << 20) + (64 << 10))(&mut least);
+    least.check().unwrap();
+    for time in [Duration::from_millis(9), Duration::from_millis(3_600_001)] {
+        assert!(error_of(|c| c.client_output_soft_time = Span(time)).contains("client_output_soft_time"));
+    }
 }
 
 #[test]

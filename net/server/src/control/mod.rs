@@ -8,7 +8,7 @@
 
 pub mod signals;
 
-use crate::shard_loop::{Parcel, Post};
+use crate::post::{Parcel, Post};
 use agency::ids::{NodeId, ShardId};
 use agency::shard::ShardProgress;
 use agency::view::ClusterView;

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: an orderly stop of every shard.
 
-use crate::shard_loop::Post;
+use crate::post::Post;
 use std::io;
 use std::mem::MaybeUninit;
 

@@ -6,8 +6,8 @@
 
 use super::Op;
 use super::discard::Discard;
-use super::post::{Parcel, Post};
 use crate::notices::{About, Notices};
+use crate::post::{Parcel, Post};
 use crate::process::Process;
 use engine::disk::{DiskCommand, DiskDone, DiskError, DiskWork, ReadSpec};
 use engine::ids::{SegmentId, ShardId};

@@ -8,7 +8,7 @@
 //! What is one turn's is bounded: completions, their bytes, parcels, connections. What is left is the next
 //! turn's, which follows at once.
 //!
-//! Reading order: `core` (what is driven), this file, `clients`, `links`, `doors`, `greet`, `disk`, `post`,
+//! Reading order: `core` (what is driven), this file, `clients`, `links`, `doors`, `greet`, `disk`,
 //! `sockets`, `discard`, `stalls`. It knows nothing of replication, protocols or leadership: those are the core's.
 
 mod clients;
@@ -18,13 +18,13 @@ mod disk;
 mod doors;
 mod greet;
 mod links;
-mod post;
 pub mod sockets;
 pub mod stalls;
 mod turn;
 
 use crate::control::Desk;
 use crate::notices::About;
+use crate::post::Mailbox;
 use crate::process::Process;
 use agency::ids::{Nanos, NodeId};
 use core::Core;
@@ -42,8 +42,6 @@ pub use disk::{DiskSetup, RunCold};
 pub use doors::{ACCEPTS, ROLE_PATIENCE};
 pub use greet::{GREETING_TIMEOUT, Greeting, MAX_GREETINGS};
 pub use links::SEND_ZC_THRESHOLD;
-pub(crate) use post::Parcel;
-pub use post::{Mailbox, Post};
 
 /// Longest wait of one turn. Small sends that did not end at once may delay other news this long
 /// (`Ring::enter`).

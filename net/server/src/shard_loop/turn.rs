@@ -1,9 +1,9 @@
 //! One turn of a shard thread: what completed becomes events, what the core wants becomes operations.
 
 use super::core::Core;
-use super::post::Parcel;
 use super::{Door, EXIT_FAILED, Later, Op, ShardLoop, TURN_BYTES, TURN_COMPLETIONS, TURN_PARCELS, sockets};
 use crate::notices::About;
+use crate::post::Parcel;
 use agency::ids::NodeId;
 use agency::shard::Health;
 use engine::io::ring::{Completion, Lent};
@@ -144,7 +144,7 @@ impl<C: Core> ShardLoop<C> {
     fn introduce(&mut self, to: engine::ids::ShardId, socket: OwnedFd, header: Vec<u8>) {
         if to != self.mailbox.shard {
             let parcel = Parcel::Link { socket, header };
-            return self.mailbox.post.send_by_ring(to, parcel, &mut self.ring);
+            return self.mailbox.post.send_by_ring(to, parcel, &mut self.ring, Op::Rang(to));
         }
         self.accepted_links += 1;
         let link = LinkId(ACCEPTED | self.accepted_links);
@@ -208,7 +208,6 @@ impl<C: Core> ShardLoop<C> {
         let ring = &mut self.ring;
         match command {
             Command::ClientSend { conn, parts } => self.clients.send(ring, conn, parts),
-            Command::ClientWatch { .. } => {}
             Command::ClientPause { conn, paused } => self.clients.pause(ring, conn, paused),
             Command::ClientClose { conn } => self.clients.close(ring, conn, self.now),
             Command::ClientReset { conn } => self.clients.reset(ring, conn),
@@ -241,7 +240,7 @@ impl<C: Core> ShardLoop<C> {
                 ring.raise_eventfd(self.wake_warden.as_raw_fd());
             }
             Command::Mail { to, mail } => {
-                self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring);
+                self.mailbox.post.send_by_ring(to, Parcel::Mail(mail), ring, Op::Rang(to));
             }
             Command::Control { ticket, job } => self.desk.hand_in(self.mailbox.shard, ticket, *job),
             Command::Warn { text } => {

@@ -3,7 +3,6 @@
 //! Promises: what was sent is seen, in order per sender; a bell is rung once, however much is sent before
 //! it is heard. Queues are not bounded here: whoever sends bounds what is under way.
 
-use super::Op;
 use agency::ids::NodeId;
 use engine::disk::DiskDone;
 use engine::ids::{SegmentId, ShardId};
@@ -54,9 +53,9 @@ pub struct Post(Arc<Vec<Entry>>);
 
 /// The end of a mailbox that belongs to the shard's thread.
 pub struct Mailbox {
-    pub(super) shard: ShardId,
+    pub(crate) shard: ShardId,
     queue: Receiver<Parcel>,
-    pub(super) post: Post,
+    pub(crate) post: Post,
 }
 
 impl Post {
@@ -100,18 +99,18 @@ impl Post {
         }
     }
 
-    /// From a shard thread: the bell is rung by its ring, with the turn's system call.
-    pub(super) fn send_by_ring(&self, to: ShardId, parcel: Parcel, ring: &mut Ring<Op>) {
+    /// From a shard thread: the bell is rung by its ring, with the turn's system call. `rang` names that operation.
+    pub(crate) fn send_by_ring<T: Copy>(&self, to: ShardId, parcel: Parcel, ring: &mut Ring<T>, rang: T) {
         if self.put(to, parcel) {
             match self.0[to.0 as usize].ring.load(Ordering::Acquire) {
-                other if other >= 0 => ring.ring_other(other, Op::Rang(to)),
+                other if other >= 0 => ring.ring_other(other, rang),
                 _ => self.ring_bell(to, ring),
             }
         }
     }
 
     /// Ring the slower bell, where the other ring could not be rung.
-    pub(super) fn ring_bell(&self, to: ShardId, ring: &mut Ring<Op>) {
+    pub(crate) fn ring_bell<T: Copy>(&self, to: ShardId, ring: &mut Ring<T>) {
         ring.raise_eventfd(self.0[to.0 as usize].bell.as_raw_fd());
     }
 
@@ -129,27 +128,27 @@ impl Mailbox {
         self.shard
     }
 
-    pub(super) fn bell(&self) -> RawFd {
+    pub(crate) fn bell(&self) -> RawFd {
         self.post.0[self.shard.0 as usize].bell.as_raw_fd()
     }
 
     /// From now on other shards ring this ring directly.
-    pub(super) fn attach(&self, ring: &Ring<Op>) {
+    pub(crate) fn attach<T: Copy>(&self, ring: &Ring<T>) {
         self.post.0[self.shard.0 as usize].ring.store(ring.raw_fd(), Ordering::Release);
     }
 
     /// Other shards must no longer ring the ring.
-    pub(super) fn detach(&self) {
+    pub(crate) fn detach(&self) {
         self.post.0[self.shard.0 as usize].ring.store(-1, Ordering::Release);
     }
 
     /// The bell was heard: what is sent from now on rings it again.
-    pub(super) fn heard(&self) {
+    pub(crate) fn heard(&self) {
         // A swap and not a store: it must see all that was sent before the ring it takes back.
         self.post.0[self.shard.0 as usize].rung.swap(false, Ordering::AcqRel);
     }
 
-    pub(super) fn take(&self) -> Option<Parcel> {
+    pub(crate) fn take(&self) -> Option<Parcel> {
         self.queue.try_recv().ok()
     }
 }
