@@ -17,7 +17,7 @@ use engine::testing::MemoryDisk;
 use faces::auth::password::{self, Secret};
 use node::Node;
 use node::events::{Command, ConnId, Face, Lease, LinkId, Part};
-use node::job::Job;
+use node::job::{Job, Queue};
 use node::mail::Mail;
 use node::replication::message::{self, Hello, Message, Sender};
 use std::collections::BTreeMap;
@@ -291,6 +291,11 @@ impl Pair {
     /// Asks a leader to hand over to its best follower.
     pub fn hand_off(&mut self, node: NodeId) {
         self.deliver(node, Input::Handoff(None));
+    }
+
+    /// A person has a node lead with what it has.
+    pub fn accept_loss(&mut self, node: NodeId) {
+        self.deliver(node, Input::Promote);
     }
 
     pub fn node(&self, node: NodeId) -> &Node {
@@ -586,7 +591,7 @@ impl Pair {
                 self.hosts[host].http_closed |= conn == self.hosts[host].http;
             }
             Command::ClientPause { conn, paused } => self.pause(host, conn, paused),
-            Command::Control { job, .. } if matches!(*job, Job::Status | Job::HandOver { .. }) => {}
+            Command::Control { job, .. } if matches!(job.queue(), Queue::Quick) => {}
             Command::Control { ticket, job } if self.works => {
                 self.later(JOB, host, Delivery::Job(ticket, *job));
             }

@@ -242,6 +242,18 @@ fn a_shutdown_hands_over_first() {
 }
 
 #[test]
+fn nobody_promotes_without_a_word_of_the_loss() {
+    let mut pair = with_ann();
+    let path = "/_admin/baton/promote";
+    for query in ["", "?accept-data-loss=false", "?accept-data-loss"] {
+        let response = pair.ask_http(A, &format!("POST {path}{query}"), "", "");
+        assert!(response.starts_with("HTTP/1.1 400 ") && response.contains("lost for good"), "{response}");
+    }
+    let response = pair.ask_http(A, &format!("GET {path}?accept-data-loss=true"), "", "");
+    assert!(response.starts_with("HTTP/1.1 405 "), "{response}");
+}
+
+#[test]
 fn a_read_whose_lease_ends_before_its_answer_leaves_is_refused_in_the_end() {
     let mut pair = with_ann();
     pair.hosts[1].disk_delay = 500_000_000;

@@ -267,6 +267,42 @@ fn a_handoff_drains_first_and_loses_nobody() {
 }
 
 #[test]
+fn a_member_that_lacks_writes_leads_once_a_person_accepts_the_loss() {
+    let forced = |pair: &Pair| pair.asked.iter().any(|(_, r)| matches!(r.change, Change::Force(_)));
+    let mut pair = Pair::up();
+    assert_eq!(pair.ask(A, "SET both 1"), "+OK\r\n");
+    pair.accept_loss(A);
+    pair.run_ms(10);
+    assert!(!forced(&pair), "it leads without");
+    pair.kill(B);
+    pair.run_until("the eviction", |w| in_sync(w) == NodeSet::of(&[A]));
+    assert_eq!(pair.ask(A, "SET lost 2"), "+OK\r\n");
+    pair.kill(A);
+    pair.start(B);
+    // Its warden says that it may not.
+    pair.decides = false;
+    pair.accept_loss(B);
+    pair.run_ms(100);
+    assert_eq!(pair.asked.last().unwrap().1.change, Change::Force(B));
+    pair.send(B, "GET both");
+    pair.run_ms(10);
+    assert!(!pair.take_replies(B).contains('$'), "what is asked for is not decided");
+    pair.decides = true;
+    pair.accept_loss(B);
+    pair.run_until("the new leader", |w| w.configuration.leader == B);
+    assert_eq!(in_sync(&pair), NodeSet::of(&[B]));
+    pair.run_ms(10);
+    pair.take_replies(B);
+    assert_eq!(pair.ask(B, "GET both"), "$1\r\n1\r\n");
+    assert_eq!(pair.ask(B, "EXISTS lost"), ":0\r\n");
+    // Who has it comes back, and forgets it.
+    pair.start(A);
+    pair.run_until("the admission", |w| in_sync(w) == NodeSet::of(&[A, B]));
+    pair.run_until("both to settle", settled);
+    assert_eq!(log_bytes(&pair, A), log_bytes(&pair, B));
+}
+
+#[test]
 fn a_follower_that_lost_acknowledged_frames_is_evicted_and_fed_anew() {
     let mut pair = Pair::up();
     for i in 0..20 {

@@ -107,6 +107,9 @@ pub enum Event<'a> {
     Resources(Resources),
     /// An administrator asks to hand leadership to this node (`None`: to the best one).
     HandoffWanted(Option<NodeId>),
+    /// An administrator accepts that acknowledged writes may be lost: lead with what is here. Whether nobody leads, and
+    /// nobody better could, is the agency's to decide.
+    PromoteWanted,
     /// An orderly stop was asked for: hand over if leading, then [`Command::Stopped`].
     StopWanted,
 }

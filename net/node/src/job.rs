@@ -19,6 +19,9 @@ pub enum Job {
     /// Give leadership away: of one shard or of all, to this member or to the best one. The texts are the
     /// client's. Answered when it has happened.
     HandOver { to: Option<String>, shard: Option<String> },
+    /// A person accepts the loss of data: this node is to lead every shard without a leader, with what it has.
+    /// Answered when that is decided.
+    Promote,
     /// Whether a password is right.
     Judge(Claim),
     /// Hash the passwords that changes of users set. `then` is what is changed together with them.
@@ -49,7 +52,7 @@ impl Job {
     /// Whose it is.
     pub fn queue(&self) -> Queue {
         match self {
-            Job::Status | Job::HandOver { .. } => Queue::Quick,
+            Job::Status | Job::HandOver { .. } | Job::Promote => Queue::Quick,
             Job::Plan { .. } | Job::Conclude { .. } | Job::Discard(_) => Queue::Slow,
             Job::Judge(_) | Job::Seal { .. } => Queue::Secret,
         }
@@ -60,7 +63,8 @@ impl Job {
         match self {
             Job::Plan { asker, .. } | Job::Conclude { asker, .. } => asker.strong_count() == 0,
             Job::Discard(_) => true,
-            Job::Status | Job::HandOver { .. } | Job::Judge(_) | Job::Seal { .. } => false,
+            Job::Status | Job::HandOver { .. } | Job::Promote => false,
+            Job::Judge(_) | Job::Seal { .. } => false,
         }
     }
 
@@ -90,7 +94,9 @@ impl Job {
                 let plan = documents::conclude(*render, results.in_order(), durable);
                 JobDone::Concluded(Box::new(Wanted::of(plan, settings)))
             }
-            Job::Status | Job::HandOver { .. } => unreachable!("handed in to the other thread"),
+            Job::Status | Job::HandOver { .. } | Job::Promote => {
+                unreachable!("handed in to the other thread")
+            }
             Job::Discard(_) => unreachable!("nobody waits for it"),
         }
     }
@@ -100,7 +106,8 @@ impl Job {
 #[derive(Debug)]
 pub enum JobDone {
     Status(Box<Status>),
-    HandedOver(Box<Response>),
+    /// What an administrator asked for has happened, or will not: this is said of it.
+    Administered(Box<Response>),
     Judged {
         claim: Claim,
         right: bool,

@@ -40,6 +40,8 @@ pub enum Mutant {
     RefillsFromAnyLog,
     /// Rule 12: a damaged node may lead.
     LeadsDamaged,
+    /// Rule 12: a loss that a person accepted counts for what is found damaged later, too.
+    AcceptsEveryLoss,
     /// Rule 17: an eviction that was only asked for counts.
     CountsPendingEviction,
     /// Rule 17: an admission counts only once it is decided.

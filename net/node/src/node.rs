@@ -181,6 +181,7 @@ impl Node {
             Event::ControlDone { ticket, done } => self.job_done(ticket, *done, out),
             Event::Resources(resources) => resources.tell(&mut self.shared.stats),
             Event::HandoffWanted(to) => self.handoff_wanted(to),
+            Event::PromoteWanted => self.replication.lead_with_loss(&mut self.shared.context(out)),
             Event::StopWanted => {
                 self.stopping.get_or_insert(Stopping { since: now, announced: false });
             }

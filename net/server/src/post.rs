@@ -34,6 +34,8 @@ pub(crate) enum Parcel {
     Resources(Resources),
     /// An administrator wants another leader.
     Handoff(Option<NodeId>),
+    /// An administrator wants this node to lead with what it has.
+    Promote,
     /// The node is to stop in order.
     Stop,
 }

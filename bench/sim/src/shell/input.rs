@@ -37,6 +37,7 @@ pub enum Input {
     Mail(Box<Mail>),
     ControlDone { ticket: u64, done: Box<JobDone> },
     Handoff(Option<NodeId>),
+    Promote,
     Stop,
 }
 
@@ -84,6 +85,7 @@ impl Input {
             Input::Mail(mail) => Event::Mail(mail),
             Input::ControlDone { ticket, done } => Event::ControlDone { ticket, done },
             Input::Handoff(to) => Event::HandoffWanted(to),
+            Input::Promote => Event::PromoteWanted,
             Input::Stop => Event::StopWanted,
             Input::ClientOpened { .. }
             | Input::ClientBytes { .. }

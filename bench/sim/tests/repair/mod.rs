@@ -2,7 +2,7 @@
 //! about it (rule 12).
 
 use crate::{in_sync, settled};
-use agency::configuration::Change;
+use agency::configuration::{Change, Why};
 use agency::ids::{NodeId, NodeSet};
 use agency::shard::Health;
 use engine::disk::ReadSpec;
@@ -342,6 +342,55 @@ fn what_nobody_else_holds_is_not_replaced_by_less() {
     pair.promote(A);
     pair.run_ms(900);
     assert!(!ready(&pair, A), "acknowledged writes are missing");
+}
+
+#[test]
+fn a_damaged_node_leads_with_what_is_left_of_it_once_the_loss_is_accepted() {
+    let mut pair = damaged_alone(3);
+    pair.start(A);
+    pair.start(B);
+    pair.promote(A);
+    pair.run_ms(900);
+    assert!(!ready(&pair, A), "acknowledged writes are missing");
+    pair.accept_loss(A);
+    pair.run_until("the change", |w| w.configuration.why == Why::DataLossAccepted);
+    assert!(ready(&pair, A), "else its warden gives it no lease");
+    assert_eq!(pair.ask(A, "SET k v"), "+OK\r\n");
+    assert_eq!(pair.ask(A, "GET big0"), reply(0));
+    pair.run_until("the admission", |w| in_sync(w) == NodeSet::of(&[A, B]));
+    pair.run_until("both to settle", settled);
+    assert!(pair.hosts[0].failed.is_none() && pair.hosts[1].failed.is_none());
+    // That it is whole is on its disk.
+    pair.run_ms(150);
+    pair.kill(A);
+    pair.start(A);
+    assert!(!pair.node(A).engine().damaged());
+}
+
+#[test]
+fn a_loss_that_was_accepted_is_not_accepted_for_the_next_one() {
+    let mut pair = damaged_alone(3);
+    pair.start(A);
+    pair.accept_loss(A);
+    pair.run_until("the change", |w| w.configuration.why == Why::DataLossAccepted);
+    for i in 0..20 {
+        assert_eq!(pair.ask(A, &format!("SET more{i} {}", value(i))), "+OK\r\n");
+    }
+    pair.run_ms(150);
+    pair.kill(A);
+    damage_open_segment(&mut pair, A);
+    pair.start(A);
+    assert!(pair.node(A).engine().damaged());
+    pair.run_ms(500);
+    assert_eq!(pair.configuration.why, Why::DataLossAccepted, "of its earlier life");
+    assert!(!ready(&pair, A), "nobody was asked about this damage");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_loss_that_is_accepted_for_ever_is_noticed() {
+    let story = a_loss_that_was_accepted_is_not_accepted_for_the_next_one;
+    assert!(crate::fails_without(node::mutants::Mutant::AcceptsEveryLoss, story));
 }
 
 #[test]

@@ -67,6 +67,7 @@ mod tests {
             ("GET", "/_admin/server/availability", true, Nothing),
             ("GET", "/_admin/baton/status", true, Nothing),
             ("POST", "/_admin/baton/handoff", false, System(Need::Admin)),
+            ("POST", "/_admin/baton/promote", false, System(Need::Admin)),
             ("DELETE", "/_admin/shutdown", false, System(Need::Admin)),
             ("GET", "/_admin/server/role", true, AnyUser),
             ("GET", "/_api/version", true, AnyUser),

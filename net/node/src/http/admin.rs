@@ -1,5 +1,5 @@
 //! What is asked about this node: version, role, availability, mode; and what it is asked to do: hand over,
-//! stop. What is answered by every node, whoever leads, is answered here or in `group`.
+//! lead with what it has, stop. What is answered by every node, whoever leads, is answered here or in `group`.
 
 use super::group;
 use super::slots::SlotState;
@@ -57,6 +57,17 @@ impl Http {
                 let ticket = self.hand_in(client.conn, job, cx);
                 return self.state(client, id, SlotState::Job(ticket));
             }
+            ["_admin", "baton", "promote"] if request.method == Method::Post => {
+                if request.parameter("accept-data-loss") != Some("true") {
+                    let text = "what this member lacks is lost for good: say so by accept-data-loss=true";
+                    return self.answer(client, id, Response::error(400, 10, text));
+                }
+                if self.jobs.is_full(Queue::Quick) {
+                    return self.refuse(client, id, NotServed::Crowded, cx);
+                }
+                let ticket = self.hand_in(client.conn, Job::Promote, cx);
+                return self.state(client, id, SlotState::Job(ticket));
+            }
             ["_api", "cluster", "endpoints"] if reads => endpoints(cx),
             _ if reads && group::is_about_group(&path) => {
                 if self.jobs.is_full(Queue::Quick) {
@@ -83,7 +94,7 @@ impl Http {
 }
 
 /// Paths that exist, for those who come with the wrong method.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "_api/version",
     "_api/engine",
     "_api/cluster/endpoints",
@@ -96,6 +107,7 @@ const KNOWN: [&str; 13] = [
     "_admin/time",
     "_admin/baton/status",
     "_admin/baton/handoff",
+    "_admin/baton/promote",
     "_admin/baton/shutdown",
 ];
 

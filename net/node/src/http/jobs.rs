@@ -100,7 +100,7 @@ impl Http {
             match done {
                 JobDone::Planned { request, wanted } => self.planned(&mut client, id, request, *wanted, cx),
                 JobDone::Concluded(wanted) => self.carry_out(&mut client, id, *wanted, cx),
-                JobDone::HandedOver(response) => slot.answer(*response),
+                JobDone::Administered(response) => slot.answer(*response),
                 JobDone::Sealed { users, then } => {
                     self.edit(&mut client, id, Edit::Users { users, then }, cx);
                 }

@@ -24,7 +24,7 @@ use crate::group::engine_epoch;
 use crate::ids::LinkId;
 use crate::mutants::{Mutant, lacks};
 use crate::shared::Context;
-use agency::configuration::Why;
+use agency::configuration::{Change, Configuration, Why};
 use agency::ids::Nanos;
 use agency::shard::ShardUpdate;
 use engine::ids::{Epoch, Lsn};
@@ -63,6 +63,15 @@ pub(crate) struct Replication {
 fn header(epoch: Epoch, message: Message, cx: &Context<'_>) -> Vec<u8> {
     let group = message::group_mark(cx.options.settings.group);
     Sender { shard: cx.options.shard, from: cx.options.me.0, group }.encode(epoch, message)
+}
+
+/// Whether a person decided that this very life of the node leads with what it has. A later one may have found new
+/// damage, of which nobody was told.
+fn loss_is_accepted(configuration: &Configuration, cx: &Context<'_>) -> bool {
+    let of_this_life = configuration.leader_incarnation == cx.options.incarnation;
+    configuration.why == Why::DataLossAccepted
+        && configuration.leader == cx.options.me
+        && (of_this_life || lacks(Mutant::AcceptsEveryLoss))
 }
 
 impl Replication {
@@ -178,12 +187,28 @@ impl Replication {
         if !self.damaged {
             return;
         }
-        if !update.configuration.in_sync.contains(cx.options.me) {
+        if loss_is_accepted(&update.configuration, cx) {
+            // What is damaged is a part of what may be lost: there is nobody left to fetch it from.
+            self.whole_again(cx);
+        } else if !update.configuration.in_sync.contains(cx.options.me) {
             self.evicted_since_damage = true;
         } else if self.evicted_since_damage {
-            self.damaged = false;
-            cx.shard.repaired();
-            self.evicted_since_damage = false;
+            self.whole_again(cx);
+        }
+    }
+
+    /// Damage keeps it from nothing any more.
+    fn whole_again(&mut self, cx: &mut Context<'_>) {
+        self.damaged = false;
+        self.evicted_since_damage = false;
+        cx.shard.repaired();
+    }
+
+    /// A person accepts what may be lost by it: asks to lead with what is here, unless it leads.
+    pub fn lead_with_loss(&self, cx: &mut Context<'_>) {
+        if !self.leads() {
+            // Nothing waits for the answer: a new configuration is obeyed, and a refusal changes nothing.
+            let _ = cx.ask(Change::Force(cx.options.me));
         }
     }
 
@@ -253,9 +278,7 @@ impl Replication {
     pub fn turn(&mut self, quiet: bool, cx: &mut Context<'_>) {
         let refills = self.damaged && matches!(self.role, Role::Idle) && self.landing.is_none();
         if self.refilling.turn(refills && cx.shard.lost().is_some(), cx) {
-            self.damaged = false;
-            self.evicted_since_damage = false;
-            cx.shard.repaired();
+            self.whole_again(cx);
         }
         self.yields.note(self.leads(), cx.clock.attended);
         let may_yield = self.yields.is_over(cx.clock.attended);

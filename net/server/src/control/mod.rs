@@ -6,17 +6,19 @@
 //! decided here: the page of the warden is read, and wishes are put into the shards' mailboxes. What lies in
 //! their queues is bounded by who asks (`node::http::jobs`); a job that nobody waits for any more is not done.
 
+mod promotion;
 pub mod signals;
 
 use crate::post::{Parcel, Post};
 use agency::ids::{NodeId, ShardId};
-use agency::shard::ShardProgress;
+use agency::shard::{Health, ShardProgress};
 use agency::view::ClusterView;
 use faces::auth::password::Salt;
 use faces::http::Response;
 use node::job::{Job, JobDone, Queue};
 use node::settings::Settings;
 use node::status::Status;
+use promotion::Promotion;
 use serde_json::json;
 use std::fs::File;
 use std::io::{self, Read};
@@ -27,8 +29,8 @@ use warden::page::SharedPage;
 
 /// How long a handoff may take before the answer says that it did not happen yet.
 pub const HANDOFF_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the view is looked at while a handoff is awaited.
-const HANDOFF_POLL: Duration = Duration::from_millis(1);
+/// How often the page is looked at while a handoff or a promotion is awaited.
+const OUTCOME_POLL: Duration = Duration::from_millis(1);
 /// How nice the computing threads are to those that serve.
 const WORKER_NICE: i32 = 10;
 
@@ -81,7 +83,7 @@ pub fn start(control: Control) -> io::Result<Desk> {
     let (post, settings) = (control.post.clone(), Arc::clone(&control.settings));
     std::thread::Builder::new().name("baton-control".into()).spawn(move || {
         let view = ClusterView::default();
-        Office { control, seen: 0, view, handoffs: Vec::new() }.work(&administration);
+        Office { control, seen: 0, view, handoffs: Vec::new(), promotions: Vec::new() }.work(&administration);
     })?;
     let slow = computing("baton-worker", post.clone(), Arc::clone(&settings))?;
     let secret = computing("baton-password", post, settings)?;
@@ -123,14 +125,15 @@ struct Office {
     seen: u64,
     view: ClusterView,
     handoffs: Vec<Handoff>,
+    promotions: Vec<Promotion>,
 }
 
 impl Office {
     fn work(mut self, jobs: &Receiver<Asked>) {
         loop {
-            let asked = match self.handoffs.is_empty() {
+            let asked = match self.handoffs.is_empty() && self.promotions.is_empty() {
                 true => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => jobs.recv_timeout(HANDOFF_POLL),
+                false => jobs.recv_timeout(OUTCOME_POLL),
             };
             match asked {
                 Ok(Asked { from, ticket, job: Job::HandOver { to, shard } }) => {
@@ -139,9 +142,13 @@ impl Office {
                             let since = Instant::now();
                             self.handoffs.push(Handoff { from, ticket, shards, to, since });
                         }
-                        Err(refused) => self.handed_over(from, ticket, refused),
+                        Err(refused) => self.administered(from, ticket, refused),
                     }
                 }
+                Ok(Asked { from, ticket, job: Job::Promote }) => match self.begin_promotion(from, ticket) {
+                    Ok(promotion) => self.promotions.push(promotion),
+                    Err(refused) => self.administered(from, ticket, refused),
+                },
                 Ok(Asked { from, ticket, .. }) => {
                     let status = Box::new(self.status());
                     self.tell(from, ticket, JobDone::Status(status));
@@ -150,6 +157,7 @@ impl Office {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.look_after_handoffs();
+            self.look_after_promotions();
         }
     }
 
@@ -157,8 +165,8 @@ impl Office {
         self.control.post.send(to, Parcel::Control { ticket, done: Box::new(done) });
     }
 
-    fn handed_over(&self, to: engine::ids::ShardId, ticket: u64, response: Response) {
-        self.tell(to, ticket, JobDone::HandedOver(Box::new(response)));
+    fn administered(&self, to: engine::ids::ShardId, ticket: u64, response: Response) {
+        self.tell(to, ticket, JobDone::Administered(Box::new(response)));
     }
 
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
@@ -219,6 +227,38 @@ impl Office {
         Ok((mine, to))
     }
 
+    /// Asks every shard without a leader to lead it from here, with what it has.
+    fn begin_promotion(&mut self, from: engine::ids::ShardId, ticket: u64) -> Result<Promotion, Response> {
+        let status = self.status();
+        let lost = status.shards.iter().filter(|shard| shard.serving_leader().is_none());
+        let shards: Vec<ShardId> = lost.map(|shard| ShardId(shard.id)).collect();
+        let page = &self.control.page;
+        let starts = |shard: &&ShardId| page.shard(**shard).progress().health == Health::Starting;
+        if shards.is_empty() {
+            return Err(Response::error(409, 409, "every shard has a leader: there is nothing to promote"));
+        }
+        if let Some(starting) = shards.iter().find(starts) {
+            let text = format!("shard {} is not recovered yet: what it has is not known", starting.0);
+            return Err(Response::error(503, 503, &text));
+        }
+        let promotion = Promotion::new(from, ticket, &shards, page);
+        for shard in &shards {
+            self.control.post.send(engine::ids::ShardId(shard.0), Parcel::Promote);
+        }
+        Ok(promotion)
+    }
+
+    /// Answers those whose promotion is decided or refused, or whose time is over.
+    fn look_after_promotions(&mut self) {
+        let me = self.control.settings.me();
+        for promotion in std::mem::take(&mut self.promotions) {
+            match promotion.answer(me, &self.control.page) {
+                Some(answer) => self.administered(promotion.from, promotion.ticket, answer),
+                None => self.promotions.push(promotion),
+            }
+        }
+    }
+
     /// Answers those whose handoff has happened, or whose time is over.
     fn look_after_handoffs(&mut self) {
         if self.handoffs.is_empty() {
@@ -241,7 +281,7 @@ impl Office {
                 self.handoffs.push(handoff);
                 continue;
             };
-            self.handed_over(handoff.from, handoff.ticket, answer);
+            self.administered(handoff.from, handoff.ticket, answer);
         }
     }
 }

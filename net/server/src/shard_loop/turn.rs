@@ -165,6 +165,7 @@ impl<C: Core> ShardLoop<C> {
                 Parcel::Mail(mail) => Event::Mail(mail),
                 Parcel::Control { ticket, done } => Event::ControlDone { ticket, done },
                 Parcel::Handoff(to) => Event::HandoffWanted(to),
+                Parcel::Promote => Event::PromoteWanted,
                 Parcel::Resources(resources) => Event::Resources(resources),
                 Parcel::Stop => {
                     self.doors.shut_clients(&mut self.ring);
