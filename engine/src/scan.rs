@@ -10,7 +10,7 @@ use crate::memory::AlignedBlocks;
 
 use crate::segment::{DATA_START, FooterEnd, FooterEntry};
 use crate::shard::ShardOptions;
-use crate::slot::slot_of;
+use crate::slot::{SLOTS, slot_of};
 use crate::validate::check_frame;
 use zerocopy::FromBytes;
 use zerocopy::little_endian::{U32, U128};
@@ -155,14 +155,17 @@ impl<'a> Scanner<'a> {
         if crc32fast::hash(bytes) != footer.entries_crc {
             return Ok(None);
         }
-        let mut before = last;
-        for &(epoch, _) in &footer.epochs {
-            if epoch <= before {
+        let (mut before, mut least) = (last, base);
+        for &(epoch, start) in &footer.epochs {
+            if epoch <= before || start < least || start >= footer.end {
                 return Ok(None);
             }
-            before = epoch;
+            (before, least) = (epoch, start.advance(FRAME_ALIGN));
         }
         let listed = <[FooterEntry]>::ref_from_bytes(bytes).expect("whole unaligned entries");
+        if !are_of_a_log(listed, footer.end.0 - base.0) {
+            return Ok(None);
+        }
         listed.iter().for_each(each);
         Ok(Some(Scanned {
             entries: if footer.end <= settled { Vec::new() } else { listed.to_vec() },
@@ -295,4 +298,16 @@ impl<'a> Scanner<'a> {
 fn intact_frame(bytes: &[u8], lsn: Lsn) -> Option<Epoch> {
     let frame = frame::FrameView::of(bytes).filter(|frame| frame.intact())?;
     (frame.header().lsn.get() == lsn.0).then(|| Epoch(frame.header().epoch.get()))
+}
+/// Whether these may be the operations of a segment that holds so many bytes: in the order of the log, each in a frame
+/// of its own or in the one before (a batch), with a slot that there is. A sound checksum does not say so: whoever
+/// forges one gets no panic for it.
+fn are_of_a_log(entries: &[FooterEntry], data_bytes: u64) -> bool {
+    let mut frame = (0, 0);
+    entries.iter().all(|entry| {
+        let next = (entry.data_offset(), entry.data_offset() + entry.frame_len());
+        let in_order = next == frame || next.0 >= frame.1;
+        frame = next;
+        in_order && next.0 < next.1 && next.1 <= data_bytes && entry.slot.get() < u32::from(SLOTS)
+    })
 }

@@ -362,8 +362,7 @@ fn a_client_without_manners_hurts_nobody() {
             assert!(text.contains(usual), "{usual} is not in:\n{text}");
             text.replace(usual, limit)
         };
-        let text = longer(text.to_owned(), "\nhang_after = \"25ms\"", "\nhang_after = \"2s\"");
-        longer(text, "evict_after = \"30ms\"", "evict_after = \"5s\"")
+        longer(text.to_owned(), "\nhang_after = \"25ms\"", "\nhang_after = \"2s\"")
     });
     group.wait_whole();
     let (leader, follower) = (group.leader().unwrap(), group.follower().unwrap());
