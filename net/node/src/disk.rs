@@ -13,6 +13,8 @@ use std::time::Duration;
 const DISK_STALL: Duration = Duration::from_millis(20);
 /// How often the pulse block tells what is durable and committed.
 const PULSE_INTERVAL: Duration = Duration::from_millis(100);
+/// The same while a leader wants to know whether this disk moves.
+const PROOF_INTERVAL: Duration = Duration::from_millis(5);
 /// Pause before a failed preparation of a segment (full disk) is tried again.
 const PREPARE_RETRY: Duration = Duration::from_secs(1);
 /// A preparation, a save or a cut that takes longer than this while log writes end will not end: zeroing a large segment takes
@@ -30,6 +32,8 @@ pub(crate) struct Disk {
     /// Preparations, saves and cuts under way, and in which patient time they were asked for.
     cold: BTreeMap<u64, Nanos>,
     ok_at: Nanos,
+    /// Hot writes that ended well; wraps.
+    beats: u32,
     pulse_at: Nanos,
     prepare_retry_at: Option<Nanos>,
 }
@@ -52,12 +56,18 @@ impl Disk {
         assert!(was_write != was_cold, "the disk answers ticket {ticket}, which waits for nothing");
         if was_write && fine {
             self.ok_at = now;
+            self.beats = self.beats.wrapping_add(1);
         }
     }
 
     /// The newest log write that ended well.
     pub fn ok_at(&self) -> Nanos {
         self.ok_at
+    }
+
+    /// How many log writes and pulses ended well; wraps.
+    pub fn beats(&self) -> u32 {
+        self.beats
     }
 
     /// Since when the oldest log write has been under way; 0: none is.
@@ -87,11 +97,13 @@ impl Disk {
         self.prepare_retry_at.take_if(|at| now >= *at).is_some()
     }
 
-    /// Whether the pulse is due, now.
-    pub fn takes_pulse(&mut self, now: Nanos) -> bool {
+    /// Whether the pulse is due, now. `doubted`: somebody wants to know whether this disk moves.
+    pub fn takes_pulse(&mut self, now: Nanos, doubted: bool) -> bool {
+        let interval = if doubted { PROOF_INTERVAL } else { PULSE_INTERVAL };
+        self.pulse_at = self.pulse_at.min(now + interval);
         let due = now >= self.pulse_at;
         if due {
-            self.pulse_at = now + PULSE_INTERVAL;
+            self.pulse_at = now + interval;
         }
         due
     }

@@ -225,7 +225,7 @@ impl Node {
     /// Ends a turn: group commit, sends, replies. `wall_ms` is wall time in ms since the epoch of Unix;
     /// commands of the next turn see it.
     pub fn finish_turn(&mut self, now: Nanos, wall_ms: u64, lease: Lease, out: &mut Vec<Command>) {
-        self.shared.clock.turn(now, wall_ms, self.disk.stands_since(now));
+        self.shared.clock.turn(now, wall_ms, &self.disk);
         self.shared.lease = lease;
         let leaseless = self.replication.leads() && !self.replication.lease_holds(&self.shared.context(out));
         // While the own disk stands still, no lease is renewed (rule 15) and nothing can be committed: that is no sign
@@ -346,7 +346,7 @@ impl Node {
         if self.disk.takes_retry(self.shared.clock.now) {
             self.shared.shard.retry_prepare();
         }
-        if self.disk.takes_pulse(self.shared.clock.now) {
+        if self.disk.takes_pulse(self.shared.clock.now, self.replication.is_doubted()) {
             self.submit(Shard::pulse, out);
         }
         while self.submit(Shard::poll_disk, out) {}

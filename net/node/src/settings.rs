@@ -68,7 +68,7 @@ impl Default for CopySettings {
     fn default() -> CopySettings {
         CopySettings {
             slow_after: Duration::from_secs(1),
-            yield_after: Duration::from_millis(80),
+            yield_after: Duration::from_millis(100),
             min_in_sync: 1,
         }
     }

@@ -3,6 +3,7 @@
 //! [`Shared`] owns it; each part is lent a [`Context`] for the time of one call. The parts themselves (clients,
 //! HTTP, sub-requests, metadata, replication) are not in it: who needs one of those is handed it.
 
+use crate::disk::Disk;
 use crate::events::{Command, Face, Lease};
 use crate::failure::Failure;
 use crate::group::Group;
@@ -12,6 +13,7 @@ use crate::mutants::{Mutant, lacks};
 use crate::options::NodeOptions;
 use crate::reads::{ReadFor, Reads};
 use crate::replication::links::Links;
+use crate::replication::message::DiskSign;
 use agency::configuration::Change;
 use agency::ids::Nanos;
 use agency::shard::ShardRequest;
@@ -37,13 +39,17 @@ pub(crate) struct Clock {
     pub turns: u64,
     /// The own disk stands still, since then.
     pub disk_stands_since: Option<Nanos>,
+    /// How many hot writes of the own disk ended well; wraps.
+    disk_beats: u32,
     last_turn: Nanos,
 }
 
 impl Clock {
-    /// A turn ends. `disk_stands_since`: as [`Disk::stands_since`](crate::disk::Disk::stands_since).
-    pub fn turn(&mut self, now: Nanos, wall_ms: u64, disk_stands_since: Option<Nanos>) {
+    /// A turn ends.
+    pub fn turn(&mut self, now: Nanos, wall_ms: u64, disk: &Disk) {
+        let disk_stands_since = disk.stands_since(now);
         self.disk_stands_since = disk_stands_since;
+        self.disk_beats = disk.beats();
         let gap = now.since(self.last_turn).min(ATTENDED_GAP);
         self.attended = self.attended + gap;
         if disk_stands_since.is_none() || lacks(Mutant::BlamesOthersForOwnDisk) {
@@ -54,6 +60,11 @@ impl Clock {
         self.now = now;
         self.wall_ms = wall_ms.max(self.wall_ms);
         self.turns += 1;
+    }
+
+    /// How the own disk does, as others are told.
+    pub fn disk_sign(&self) -> DiskSign {
+        DiskSign { beats: self.disk_beats, stands: self.disk_stands_since.is_some() }
     }
 }
 

@@ -41,6 +41,7 @@ fn header(dice: &mut Dice) -> RawHeader {
         lsn: Lsn(dice.odd_number()),
         a: dice.odd_number(),
         b: dice.odd_number(),
+        c: dice.odd_number() as u32,
         group: dice.word(),
     }
 }

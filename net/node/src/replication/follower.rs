@@ -2,7 +2,7 @@
 //! buffer, and acknowledge. A learner does the same; only the configuration tells them apart.
 
 use super::links::LinkOwner;
-use super::message::{self, Append, Envelope, Farewell, Hello, Message, Welcome};
+use super::message::{self, Ack, Append, DiskSign, Envelope, Farewell, Hello, Message, Welcome};
 use super::peer::{Cursors, HEARTBEAT};
 use crate::events::{Command, Landing};
 use crate::failure::Failure;
@@ -53,6 +53,10 @@ pub(crate) struct Follower {
     told: Option<Cursors>,
     told_at: Nanos,
     eager: bool,
+    /// The leader's disk stands still, and it wants to know how this one does.
+    doubted: bool,
+    /// The sign of this disk that it was told last.
+    told_disk: DiskSign,
     /// A commit LSN that was told and is not applied yet, and when it was told.
     promised: Option<(Lsn, Nanos)>,
     /// Everything that was committed when the leader said so at this time is applied.
@@ -74,6 +78,8 @@ impl Follower {
             told: None,
             told_at: Nanos(0),
             eager: false,
+            doubted: false,
+            told_disk: DiskSign::default(),
             promised: None,
             fresh_at: None,
             farewell: false,
@@ -91,6 +97,11 @@ impl Follower {
 
     pub fn heard_farewell(&self) -> bool {
         self.farewell
+    }
+
+    /// Whether the leader wants to know how this node's disk does.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted && self.streams()
     }
 
     pub fn streams(&self) -> bool {
@@ -169,6 +180,7 @@ impl Follower {
             (FollowerState::Greeting, Message::Welcome(welcome)) => self.welcomed(link, welcome, cx),
             (FollowerState::Header, Message::Append(append)) => {
                 self.eager = append.eager;
+                self.doubted = append.doubts;
                 cx.shard.commit_to(append.committed);
                 self.note_commit(Some((append.committed, cx.clock.now)), cx.shard.committed());
                 if append.frames_bytes == 0 {
@@ -283,12 +295,15 @@ impl Follower {
             Some(told) if self.eager => cursors != told,
             Some(told) => cursors.durable != told.durable,
         };
+        let disk = cx.clock.disk_sign();
+        let news = news || (self.doubted && disk != self.told_disk);
         if !news && cx.clock.now < self.told_at + HEARTBEAT {
             return;
         }
         self.told = Some(cursors);
+        self.told_disk = disk;
         self.told_at = cx.clock.now;
-        let bytes = super::header(self.epoch, Message::Ack(cursors), cx);
+        let bytes = super::header(self.epoch, Message::Ack(Ack { cursors, disk }), cx);
         cx.out.push(Command::LinkSend { link, bytes });
     }
 

@@ -2,7 +2,7 @@
 
 use super::commit;
 use super::links::LinkOwner;
-use super::message::{self, Append, Envelope, Farewell, Hello, Message, RefusalReason, Refuse, Welcome};
+use super::message::{self, Ack, Append, Envelope, Farewell, Hello, Message, RefusalReason, Refuse, Welcome};
 use super::patience::{Moment, Patience};
 use super::peer::{APPEND_BYTES, Cursors, Peer, SEND_WINDOW_BYTES};
 use crate::events::{Command, Landing};
@@ -254,10 +254,12 @@ impl Leader {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let envelope = Envelope::decode(bytes, message::group_mark(cx.options.settings.group));
         let accepted = match envelope {
-            Ok(Envelope { message: Message::Ack(claim), epoch, .. }) if epoch == self.epoch => {
-                let fine = peer.acknowledged(claim);
+            Ok(Envelope { message: Message::Ack(Ack { cursors, disk }), epoch, .. })
+                if epoch == self.epoch =>
+            {
+                let fine = peer.acknowledged(cursors);
                 if fine {
-                    self.patience.heard(node, claim.durable, moment(cx));
+                    self.patience.heard(node, cursors.durable, disk, moment(cx));
                 }
                 fine
             }
@@ -349,18 +351,18 @@ impl Leader {
         }
     }
 
-    /// The own disk stands still: an in-sync follower that holds all that was sent to it, more than this disk does, and
-    /// whose disk moved since this one stopped.
+    /// The own disk stands still: an in-sync follower that holds more than this disk does, and whose disk was seen to move
+    /// all through the later half of that. One that only moved once may stand still by now, too, as where both share a
+    /// device; and when a stall that they share is over, the follower may be the first to say so.
     fn successor_on_stall(&self, configuration: &Configuration, cx: &Context<'_>) -> Option<NodeId> {
         let since = cx.clock.disk_stands_since?;
-        let stood = cx.clock.now.since(since);
-        if stood <= cx.options.settings.copies.yield_after || lacks(Mutant::NeverYields) {
+        let patience = cx.options.settings.copies.yield_after;
+        if cx.clock.now.since(since) <= patience || lacks(Mutant::NeverYields) {
             return None;
         }
-        let moves = |node: NodeId, peer: &Peer, cursors: Cursors| {
-            cursors.durable == peer.sent
-                && cursors.durable > cx.shard.durable()
-                && self.patience.moved_at(node) > since
+        let moves = |node: NodeId, cursors: Cursors| {
+            cursors.durable > cx.shard.durable()
+                && self.patience.disk_moves_for(node, moment(cx)) >= patience / 2
         };
         let fit = |node: NodeId| {
             configuration.in_sync.contains(node)
@@ -370,11 +372,11 @@ impl Leader {
         };
         self.peers
             .iter()
-            .filter_map(|(node, peer)| Some((*node, peer, peer.cursors()?)))
-            .filter(|(node, ..)| fit(*node))
-            .filter(|(node, peer, cursors)| moves(*node, peer, *cursors) || lacks(Mutant::YieldsToAnyone))
-            .max_by_key(|(.., cursors)| cursors.durable)
-            .map(|(node, ..)| node)
+            .filter_map(|(node, peer)| Some((*node, peer.cursors()?)))
+            .filter(|(node, _)| fit(*node))
+            .filter(|(node, cursors)| moves(*node, *cursors) || lacks(Mutant::YieldsToAnyone))
+            .max_by_key(|(_, cursors)| cursors.durable)
+            .map(|(node, _)| node)
     }
 
     /// Notes who stops in order. Returns those who hold all that was written when that became known, and whom nobody
@@ -466,8 +468,9 @@ impl Leader {
             return;
         }
         let (now, committed) = (cx.clock.now, cx.shard.committed());
+        let doubts = cx.clock.disk_stands_since.is_some();
         let append = |at: Lsn, frames_bytes: usize, cx: &Context<'_>| {
-            let append = Message::Append(Append { at, committed, eager, frames_bytes });
+            let append = Message::Append(Append { at, committed, eager, doubts, frames_bytes });
             super::header(self.epoch, append, cx)
         };
         let append_bytes = append_bytes(cx.shard);
@@ -518,7 +521,7 @@ impl Leader {
         peer.reading = false;
         let (whole, committed) = (frames.len(), cx.shard.committed());
         peer.note_sent(whole as u64, None, committed, cx.clock.now);
-        let append = Append { at: from, committed, eager: false, frames_bytes: whole };
+        let append = Append { at: from, committed, eager: false, doubts: false, frames_bytes: whole };
         let mut bytes = super::header(self.epoch, Message::Append(append), cx);
         bytes.extend_from_slice(frames);
         cx.out.push(Command::LinkSend { link, bytes });

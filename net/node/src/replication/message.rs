@@ -36,6 +36,10 @@ const _: () = assert!(
 pub const EAGER: u8 = 1;
 /// Flag of a hello: the follower found corruption before its durable mark.
 pub const DAMAGED: u8 = 2;
+/// Flag of an append: the leader's own disk stands still, and whoever could replace it is to show that its own moves.
+pub const DOUBTS: u8 = 4;
+/// Flag of an ack: the follower's disk stands still.
+pub const STANDS: u8 = 8;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +69,7 @@ pub enum RefusalReason {
     LogGone = 2,
 }
 
-/// The fixed header as it lies on the wire. What `lsn`, `a` and `b` mean depends on the kind ([`Message`] knows). For
+/// The fixed header as it lies on the wire. What `lsn`, `a`, `b` and `c` mean depends on the kind ([`Message`] knows). For
 /// this module, and for tests that forge what no node says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawHeader {
@@ -78,6 +82,7 @@ pub struct RawHeader {
     pub lsn: Lsn,
     pub a: u64,
     pub b: u64,
+    pub c: u32,
     pub group: u64,
 }
 
@@ -136,7 +141,25 @@ pub struct Append {
     pub committed: Lsn,
     /// Receipts are to be acknowledged, not only durability.
     pub eager: bool,
+    /// The leader's disk stands still: the follower is to show whether its own moves.
+    pub doubts: bool,
     pub frames_bytes: usize,
+}
+
+/// How far a follower is, and how its disk does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub cursors: Cursors,
+    pub disk: DiskSign,
+}
+
+/// How the disk of a node does, by its hot writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSign {
+    /// How many ended well in this life; wraps.
+    pub beats: u32,
+    /// The oldest under way has been so for longer than a disk takes that moves.
+    pub stands: bool,
 }
 
 /// Asks for one frame by its name; on a connection of its own.
@@ -191,8 +214,7 @@ pub enum Message {
     Welcome(Welcome),
     Refuse(Refuse),
     Append(Append),
-    /// How far the follower is.
-    Ack(Cursors),
+    Ack(Ack),
     Fetch(Fetch),
     Fetched(Fetched),
     Farewell(Farewell),
@@ -246,11 +268,13 @@ impl Envelope {
                 at: raw.lsn,
                 committed: Lsn(raw.a),
                 eager: raw.flags & EAGER != 0,
+                doubts: raw.flags & DOUBTS != 0,
                 frames_bytes: raw.body_bytes,
             }),
-            MessageKind::Ack => {
-                Message::Ack(Cursors { received: raw.lsn, durable: Lsn(raw.a), applied: Lsn(raw.b) })
-            }
+            MessageKind::Ack => Message::Ack(Ack {
+                cursors: Cursors { received: raw.lsn, durable: Lsn(raw.a), applied: Lsn(raw.b) },
+                disk: DiskSign { beats: raw.c, stands: raw.flags & STANDS != 0 },
+            }),
             MessageKind::Fetch => Message::Fetch(Fetch {
                 at: raw.lsn,
                 frame_epoch: Epoch(raw.a),
@@ -285,11 +309,12 @@ impl Envelope {
                 (MessageKind::Welcome, 0, 0, common, committed.0, 0)
             }
             Message::Refuse(Refuse { reason }) => (MessageKind::Refuse, 0, 0, Lsn(0), reason as u64, 0),
-            Message::Append(Append { at, committed, eager, frames_bytes }) => {
-                (MessageKind::Append, flag(eager, EAGER), frames_bytes, at, committed.0, 0)
+            Message::Append(Append { at, committed, eager, doubts, frames_bytes }) => {
+                let flags = flag(eager, EAGER) | flag(doubts, DOUBTS);
+                (MessageKind::Append, flags, frames_bytes, at, committed.0, 0)
             }
-            Message::Ack(Cursors { received, durable, applied }) => {
-                (MessageKind::Ack, 0, 0, received, durable.0, applied.0)
+            Message::Ack(Ack { cursors: Cursors { received, durable, applied }, disk }) => {
+                (MessageKind::Ack, flag(disk.stands, STANDS), 0, received, durable.0, applied.0)
             }
             Message::Fetch(Fetch { at, frame_epoch, blocks }) => {
                 (MessageKind::Fetch, 0, 0, at, frame_epoch.0, blocks.into())
@@ -307,8 +332,9 @@ impl Envelope {
                 (MessageKind::Refilled, 0, frames_bytes, at, committed.0, holds.into())
             }
         };
+        let c = if let Message::Ack(ack) = self.message { ack.disk.beats } else { 0 };
         let Sender { shard, from, group } = self.sender;
-        RawHeader { kind, shard, from, flags, body_bytes, epoch: self.epoch, lsn, a, b, group }
+        RawHeader { kind, shard, from, flags, body_bytes, epoch: self.epoch, lsn, a, b, c, group }
     }
 }
 
@@ -338,7 +364,7 @@ struct Wire {
     a: U64,
     b: U64,
     group: U64,
-    reserved2: [u8; 4],
+    c: U32,
     checksum: U32,
 }
 
@@ -370,7 +396,7 @@ impl RawHeader {
             a: U64::new(self.a),
             b: U64::new(self.b),
             group: U64::new(self.group),
-            reserved2: [0; 4],
+            c: U32::new(self.c),
             checksum: U32::new(0),
         };
         wire.checksum = U32::new(crc32fast::hash(&wire.as_bytes()[..CHECKED_BYTES]));
@@ -418,6 +444,7 @@ impl RawHeader {
             lsn: Lsn(wire.lsn.get()),
             a: wire.a.get(),
             b: wire.b.get(),
+            c: wire.c.get(),
             group: wire.group.get(),
         })
     }
@@ -477,6 +504,7 @@ mod tests {
             lsn: Lsn(123_456),
             a: 99,
             b: 0,
+            c: 0,
             group: 42,
         }
     }
@@ -515,12 +543,17 @@ mod tests {
                 let reason = if gone { RefusalReason::LogGone } else { RefusalReason::NotLeader };
                 Message::Refuse(Refuse { reason })
             }),
-            (lsn(), lsn(), any::<bool>(), body.clone()).prop_map(|(at, committed, eager, frames_bytes)| {
-                Message::Append(Append { at, committed, eager, frames_bytes })
-            }),
-            (lsn(), lsn(), lsn()).prop_map(|(received, durable, applied)| {
-                Message::Ack(Cursors { received, durable, applied })
-            }),
+            (lsn(), lsn(), any::<[bool; 2]>(), body.clone()).prop_map(
+                |(at, committed, [eager, doubts], frames_bytes)| {
+                    Message::Append(Append { at, committed, eager, doubts, frames_bytes })
+                }
+            ),
+            (lsn(), lsn(), lsn(), any::<(u32, bool)>()).prop_map(
+                |(received, durable, applied, (beats, stands))| {
+                    let cursors = Cursors { received, durable, applied };
+                    Message::Ack(Ack { cursors, disk: DiskSign { beats, stands } })
+                }
+            ),
             (lsn(), any::<u64>(), any::<u8>()).prop_map(|(at, epoch, blocks)| {
                 Message::Fetch(Fetch { at, frame_epoch: Epoch(epoch), blocks })
             }),

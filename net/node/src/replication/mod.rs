@@ -289,6 +289,11 @@ impl Replication {
         }
     }
 
+    /// Whether a leader whose disk stands still wants to know how this node's disk does.
+    pub fn is_doubted(&self) -> bool {
+        matches!(&self.role, Role::Follower(follower) if follower.is_doubted())
+    }
+
     /// Whether nobody needs this node for the shard any more, which stops in order: it is not in the in-sync set, or its
     /// leader has said its last word, or is known to have stopped.
     pub fn may_stop_following(&self, cx: &Context<'_>) -> bool {

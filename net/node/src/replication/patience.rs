@@ -5,6 +5,7 @@
 //! look like one of a member. *Patient* time leaves out the stalls of the leader's own disk, too, so that one that
 //! both share evicts nobody. Decides nothing about the configuration.
 
+use super::message::DiskSign;
 use agency::ids::{MAX_MEMBERS, Nanos, NodeId};
 use engine::ids::Lsn;
 use std::time::Duration;
@@ -59,6 +60,40 @@ impl Calm {
     }
 }
 
+/// A disk of which nothing was heard to end for longer than this does not move steadily.
+const BEAT_GAP: Duration = Duration::from_millis(30);
+
+/// Whether a member's disk moves without a break, as far as is heard of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beats {
+    last: DiskSign,
+    /// When the newest was heard of.
+    at: Nanos,
+    /// The first of those that came without a break; `None`: there is one now.
+    since: Option<Nanos>,
+}
+
+impl Beats {
+    fn heard(&mut self, sign: DiskSign, now: Nanos) {
+        let beat = sign.beats != self.last.beats;
+        if sign.stands || now.since(self.at) > BEAT_GAP {
+            self.since = None;
+        }
+        if beat {
+            self.at = now;
+            if !sign.stands {
+                self.since.get_or_insert(now);
+            }
+        }
+        self.last = sign;
+    }
+
+    fn steady_for(&self, now: Nanos) -> Duration {
+        let fresh = now.since(self.at) <= BEAT_GAP;
+        self.since.filter(|_| fresh).map_or(Duration::ZERO, |since| now.since(since))
+    }
+}
+
 /// The two clocks of a leader at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -74,8 +109,7 @@ struct Member {
     heard: Nanos,
     /// Patient time in which its durable cursor moved last, or had nothing to wait for.
     moved: Nanos,
-    /// When it moved last.
-    moved_at: Nanos,
+    beats: Beats,
     /// The most that it ever acknowledged as durable in this epoch.
     acknowledged: Lsn,
     /// Since when, in attended time, it has kept up without a break.
@@ -94,7 +128,7 @@ impl Patience {
         let member = Member {
             heard: at.attended,
             moved: at.patient,
-            moved_at: Nanos(0),
+            beats: Beats::default(),
             acknowledged: Lsn(0),
             keeps_up: None,
             calm: Calm::default(),
@@ -106,14 +140,14 @@ impl Patience {
         &mut self.members[usize::from(node.0)]
     }
 
-    /// It says that it holds everything up to `durable` on its disk.
-    pub fn heard(&mut self, node: NodeId, durable: Lsn, at: Moment) {
+    /// It says that it holds everything up to `durable` on its disk, and how that does.
+    pub fn heard(&mut self, node: NodeId, durable: Lsn, disk: DiskSign, at: Moment) {
         let member = self.of(node);
         member.heard = at.attended;
+        member.beats.heard(disk, at.now);
         if durable > member.acknowledged {
             member.acknowledged = durable;
             member.moved = at.patient;
-            member.moved_at = at.now;
         }
     }
 
@@ -148,9 +182,9 @@ impl Patience {
         at.patient.since(self.members[usize::from(node.0)].moved)
     }
 
-    /// When its durable cursor moved last; 0: not in this epoch.
-    pub fn moved_at(&self, node: NodeId) -> Nanos {
-        self.members[usize::from(node.0)].moved_at
+    /// For how long its disk has been seen to move without a break; zero if it does not now.
+    pub fn disk_moves_for(&self, node: NodeId, at: Moment) -> Duration {
+        self.members[usize::from(node.0)].beats.steady_for(at.now)
     }
 
     /// It is given up for slowness, or gave up itself because its disk stood still.
@@ -199,13 +233,13 @@ mod tests {
     #[test]
     fn a_cursor_that_moves_or_rests_keeps_nobody_waiting() {
         let mut patience = Patience::new(at(0));
-        patience.heard(B, Lsn(8), at(10));
-        patience.heard(B, Lsn(8), at(500));
+        patience.heard(B, Lsn(8), DiskSign::default(), at(10));
+        patience.heard(B, Lsn(8), DiskSign::default(), at(500));
         assert_eq!(patience.stands_for(B, at(510)).as_millis(), 500);
         assert_eq!(patience.silent_for(B, at(510)).as_millis(), 10);
         patience.note(B, true, true, true, at(520));
         assert_eq!(patience.stands_for(B, at(530)).as_millis(), 10);
-        patience.heard(B, Lsn(16), at(600));
+        patience.heard(B, Lsn(16), DiskSign::default(), at(600));
         assert_eq!(patience.stands_for(B, at(600)).as_millis(), 0);
     }
 
@@ -222,5 +256,22 @@ mod tests {
         patience.note(B, false, false, false, at(201));
         patience.note(B, false, true, false, at(202));
         assert!(!patience.is_calm(B, at(401)) && patience.is_calm(B, at(402)));
+    }
+
+    #[test]
+    fn a_disk_moves_as_long_as_its_beats_come_without_a_break() {
+        let mut patience = Patience::new(at(0));
+        let mut beat = |beats: u32, stands: bool, ms: u64| {
+            patience.heard(B, Lsn(8), DiskSign { beats, stands }, at(ms));
+            patience.disk_moves_for(B, at(ms)).as_millis()
+        };
+        assert_eq!(beat(0, false, 100), 0, "nothing has ended yet");
+        assert_eq!([beat(1, false, 110), beat(2, false, 120), beat(2, false, 125)], [0, 10, 15]);
+        assert_eq!(beat(3, false, 150), 40, "as long as the gap allows");
+        assert_eq!(beat(3, false, 181), 0, "too long without one");
+        assert_eq!([beat(4, false, 190), beat(5, false, 200)], [0, 10], "and anew");
+        assert_eq!([beat(6, true, 210), beat(7, false, 215), beat(8, false, 220)], [0, 0, 5], "it stood");
+        let silent = |ms: u64| patience.disk_moves_for(B, at(ms)).as_millis();
+        assert_eq!([silent(250), silent(251)], [35, 0], "nothing more is heard");
     }
 }

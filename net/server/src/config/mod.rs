@@ -182,7 +182,7 @@ impl Default for TimingConfig {
             disk_hang_after: ms(30_000),
             evict_after: ms(30),
             slow_after: ms(1000),
-            yield_after: ms(80),
+            yield_after: ms(100),
         }
     }
 }
