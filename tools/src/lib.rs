@@ -19,8 +19,6 @@ pub mod serve;
 pub mod start;
 pub mod status;
 
-// The simulator's switches, which take defences away, are in no build of this program. Where the feature `mutants`
-// compiled one in, asking for it is no constant any more, and this is refused.
-const _: bool = agency::mutants::lacks(agency::mutants::Mutant::QuorumOfOne);
-const _: bool = engine::mutants::lacks(engine::mutants::Mutant::AcceptsTornFrames);
-const _: bool = node::mutants::lacks(node::mutants::Mutant::CommitsAlone);
+// The simulator's switches, which take defences away, are in no build of this program. Where a feature `mutants` armed
+// them, asking for one is no constant any more, and this is refused.
+const _: bool = mutants::lacks(agency::mutants::Mutant::QuorumOfOne);

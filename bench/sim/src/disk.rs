@@ -5,7 +5,7 @@
 //! land elsewhere, a read may fail. The bytes are the engine's own memory
 //! disk.
 
-use crate::mutants::Mutant;
+use crate::mutants::{Mutant, lacks};
 use crate::random::Dice;
 use crate::shell::device::{Device, EIO, Flight};
 use engine::disk::LogStorage;
@@ -75,7 +75,6 @@ pub struct SimDisk {
     /// It may hold what no log of its time would.
     pub strange: bool,
     /// The defence that this disk lacks.
-    mutant: Option<Mutant>,
     /// Reported as done, but not yet on the device: the operations, oldest first.
     unwritten: VecDeque<Vec<Vec<Effect>>>,
     /// What a dead process had under way and is not on the device yet, and until when.
@@ -86,7 +85,7 @@ pub struct SimDisk {
 }
 
 impl SimDisk {
-    pub fn new(segment_bytes: u64, mutant: Option<Mutant>) -> SimDisk {
+    pub fn new(segment_bytes: u64) -> SimDisk {
         SimDisk {
             device: Device::new(MemoryDisk::new(segment_bytes)),
             stalled_until: 0,
@@ -95,7 +94,6 @@ impl SimDisk {
             harm: None,
             harmed: false,
             strange: false,
-            mutant,
             unwritten: VecDeque::new(),
             late: Vec::new(),
             late_until: 0,
@@ -161,11 +159,11 @@ impl SimDisk {
     /// The operation is over.
     pub fn finish(&mut self, flight: u64, dice: &mut Dice) -> Option<DiskDone> {
         let Flight { op, stages, fails } = self.device.take(flight)?;
-        if self.mutant == Some(Mutant::IgnoresFailedWrites) && fails {
+        if lacks(Mutant::IgnoresFailedWrites) && fails {
             self.apply_part(&op, &stages, dice);
             return Some(DiskDone { ticket: op.ticket, result: Ok(()) });
         }
-        if self.mutant == Some(Mutant::DiskLies) && matches!(op.work, DiskWork::WriteLog { .. }) {
+        if lacks(Mutant::DiskLies) && matches!(op.work, DiskWork::WriteLog { .. }) {
             self.unwritten.push_back(stages);
             if self.unwritten.len() > LIES_MOST {
                 self.write_oldest();

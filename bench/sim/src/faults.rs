@@ -3,7 +3,7 @@
 
 use crate::clock::Clock;
 use crate::fault::{Fault, Trap};
-use crate::mutants::Mutant;
+use crate::mutants::{Mutant, lacks};
 use crate::nemesis::{MS, Nemesis, SECOND};
 use crate::network::{Owner, Plane};
 use crate::shell::input::Input;
@@ -244,7 +244,7 @@ impl World {
         let Some(node) = &mut self.hosts[host].node else { return };
         node.paused_until = until;
         let incarnation = node.incarnation;
-        if self.scenario.mutant == Some(Mutant::FalseDeath) {
+        if lacks(Mutant::FalseDeath) {
             self.later(0, What::Notice { host, life, incarnation });
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::clock::Clock;
 use crate::disk::{SimDisk, Snapshot};
-use crate::mutants::Mutant;
+use crate::mutants::{Mutant, lacks};
 use crate::shell::input::Input;
 use crate::shell::receiver::Receiver;
 use agency::events::Event as WardenEvent;
@@ -155,9 +155,9 @@ impl NodeProcess {
 
     /// What its shards say, and what their threads do while their words stand still. Whether they do is for the
     /// detector to compare.
-    pub fn looked_at(&self, now: u64, mutant: Option<Mutant>) -> Vec<ShardProgress> {
+    pub fn looked_at(&self, now: u64) -> Vec<ShardProgress> {
         let standing = |actor: &Actor| match actor {
-            _ if mutant == Some(Mutant::KillsWorkers) => Standing::Stopped,
+            _ if lacks(Mutant::KillsWorkers) => Standing::Stopped,
             _ if self.stuck_until > now => Standing::InKernel,
             _ if self.paused_until > now => Standing::Stopped,
             actor if actor.busy_until > now => Standing::Working,

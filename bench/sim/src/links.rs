@@ -1,5 +1,6 @@
 //! A node's replication connections: what it sends, what lands where, and how they end.
 
+use crate::mutants::distort;
 use crate::network::{Owner, Packet};
 use crate::shell::input::Input;
 use crate::world::{What, World};
@@ -13,9 +14,7 @@ const RELEASE: u64 = 200_000;
 
 impl World {
     pub fn link_send(&mut self, host: usize, shard: ShardId, link: LinkId, mut bytes: Vec<u8>) {
-        if let Some(mutant) = self.scenario.mutant {
-            mutant.distort(&mut bytes, message::group_mark(self.configs[host].group));
-        }
+        distort(&mut bytes, message::group_mark(self.configs[host].group));
         if let Some((connection, side)) = self.link_side(host, shard, link) {
             self.transmit(connection, side, Packet::Bytes(bytes));
         }

@@ -1,7 +1,7 @@
 //! How a node's process begins and ends.
 
 use crate::fault::Trap;
-use crate::mutants::Mutant;
+use crate::mutants::{Mutant, lacks};
 use crate::network::Owner;
 use crate::post::TURN_SPREAD;
 use crate::shell::open;
@@ -33,7 +33,7 @@ impl World {
         let config = self.configs[host].clone();
         // A file is read only when the kernel has nothing more to write to it for a process that died.
         let landed = self.hosts[host].disks.iter().map(|disk| disk.late_until).max().unwrap_or(0);
-        if landed > self.now && self.scenario.mutant != Some(Mutant::ReadsTooEarly) {
+        if landed > self.now && !lacks(Mutant::ReadsTooEarly) {
             return self.at(landed + 1, What::Recovered { host, life });
         }
         let Some(node) = self.hosts[host].living(life) else { return };

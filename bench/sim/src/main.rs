@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     let named = options.mutant.as_deref().or(options.faults_of.as_deref());
     let known = match named.map(|name| (name, Known::named(name))) {
         Some((name, None)) => {
-            let names: Vec<String> = mutants::ALL.iter().map(Known::name).collect();
+            let names: Vec<&str> = mutants::ALL.iter().map(|known| known.mutant.name).collect();
             println!("there is no mutant {name}; there are: all, {}", names.join(", "));
             return ExitCode::from(2);
         }
@@ -129,7 +129,8 @@ fn hunt(options: &Options) -> ExitCode {
                 Err(_) => Some((seed, "a panic of a core")),
             }
         });
-        let (rule, name, took) = (known.rule, known.name(), started.elapsed().as_secs_f64());
+        let ::mutants::Switch { name, rule } = known.mutant;
+        let took = started.elapsed().as_secs_f64();
         match noticed {
             Some((seed, by)) => println!("rule {rule}: {name}: noticed by {by} in seed {seed} ({took:.1} s)"),
             None => {
@@ -200,7 +201,8 @@ impl Campaign {
         self.bar.suspend(|| {
             let (seconds, commit) = (self.options.seconds, commit());
             let option = if self.options.mutant.is_some() { "mutant" } else { "faults-of" };
-            let mutant = self.known.map_or(String::new(), |known| format!(" --{option} {}", known.name()));
+            let mutant =
+                self.known.map_or(String::new(), |known| format!(" --{option} {}", known.mutant.name));
             println!("seed {seed}: {what}");
             println!(
                 "  at commit {commit}, replay: cargo sim --seed {seed} --seconds {seconds}{mutant} --trace"

@@ -3,48 +3,45 @@
 //!
 //! Those of the shells (disk, store, page, wire) are played by the simulator's own shells; those of the cores
 //! are switches of the crates' `mutants` modules, which only a build with the feature `mutants` has. Each says
-//! which faults bring it to light, so that few seeds are enough.
+//! which faults bring it to light, so that few seeds are enough; its rule stands with the switch.
 
 use crate::fault::Fault;
+use ::mutants::Switch;
+pub use ::mutants::lacks;
 use node::replication::message::{HEADER_BYTES, MessageKind, RawHeader};
 
-/// One defence less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// Rule 1: the agent's store says durable before it is.
-    StoreLies,
-    /// Rule 2: the disk says durable before it is.
-    DiskLies,
-    /// Rule 2: followers acknowledge as durable what they have only received.
-    AcknowledgesReceipt,
-    /// Rule 8: a node that lost its disk comes back under its old identity.
-    WipedUnnoticed,
-    /// Rule 9: a turn that stood still ends by the clock of its beginning.
-    StaleClock,
-    /// Rule 10: followers are told that all they are sent is committed.
-    AppliesUncommitted,
-    /// Rule 14: a failed write is reported as done.
-    IgnoresFailedWrites,
-    /// Rule 20: the log is read while the kernel still writes to it for a process that died.
-    ReadsTooEarly,
-    /// Rule 21: a thread that works is taken for one that is stopped.
-    KillsWorkers,
-    /// Rule 15: a death is reported of a node that only stands still.
-    FalseDeath,
-    /// Rule 18: a restarted node goes on as the incarnation it was.
-    SameIncarnation,
-    Engine(engine::mutants::Mutant),
-    Agency(agency::mutants::Mutant),
-    Faces(faces::mutants::Mutant),
-    Node(node::mutants::Mutant),
+::mutants::defences! {
+    /// One defence of the shells less, played by the simulator's own.
+    pub enum Mutant {
+        /// The agent's store says durable before it is.
+        StoreLies: 1,
+        /// The disk says durable before it is.
+        DiskLies: 2,
+        /// Followers acknowledge as durable what they have only received.
+        AcknowledgesReceipt: 2,
+        /// A node that lost its disk comes back under its old identity.
+        WipedUnnoticed: 8,
+        /// A turn that stood still ends by the clock of its beginning.
+        StaleClock: 9,
+        /// Followers are told that all they are sent is committed.
+        AppliesUncommitted: 10,
+        /// A failed write is reported as done.
+        IgnoresFailedWrites: 14,
+        /// The log is read while the kernel still writes to it for a process that died.
+        ReadsTooEarly: 20,
+        /// A thread that works is taken for one that is stopped.
+        KillsWorkers: 21,
+        /// A death is reported of a node that only stands still.
+        FalseDeath: 15,
+        /// A restarted node goes on as the incarnation it was.
+        SameIncarnation: 18,
+    }
 }
 
 /// A mutant with what shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    pub mutant: Mutant,
-    /// The rule of the design whose defence is missing; 0: that a read shows the key's value goes without saying.
-    pub rule: u8,
+    pub mutant: Switch,
     /// The faults that strike in its runs; empty: those that the seed draws.
     pub kinds: &'static [Fault],
     /// How many clients its runs have.
@@ -60,13 +57,13 @@ pub struct Known {
 /// So many seeds, from the first on, must be enough.
 pub const SEEDS: u64 = 60;
 
-const fn known(mutant: Mutant, rule: u8, kinds: &'static [Fault], clients: usize, first: u64) -> Known {
-    Known { mutant, rule, kinds, clients, http_clients: 0, crowded: false, first }
+const fn known(mutant: Switch, kinds: &'static [Fault], clients: usize, first: u64) -> Known {
+    Known { mutant, kinds, clients, http_clients: 0, crowded: false, first }
 }
 
 /// Noticed without any fault, by what a crowd does to slow cores.
-const fn by_crowd(mutant: Mutant, rule: u8, first: u64) -> Known {
-    Known { crowded: true, ..known(mutant, rule, &[], 4, first) }
+const fn by_crowd(mutant: Switch, first: u64) -> Known {
+    Known { crowded: true, ..known(mutant, &[], 4, first) }
 }
 
 /// The same, noticed by clients that speak HTTP.
@@ -109,123 +106,75 @@ const FLIPS: &[Fault] = &[Fault::FlipBit, Fault::FlipBit, Fault::KillNode, Fault
 
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
-    known(Mutant::Node(N::MixesUpValues), 0, &[Fault::KillNode], 6, 8),
+    known(N::MixesUpValues.switch(), &[Fault::KillNode], 6, 8),
     over_http(known(
-        Mutant::Faces(F::ForgetsRepeats),
-        0,
+        F::ForgetsRepeats.switch(),
         &[Fault::KillNode, Fault::KillNode, Fault::BlockNodes],
         6,
         1,
     )),
-    known(Mutant::StoreLies, 1, DUELS, 8, 244),
-    known(Mutant::Agency(A::QuorumOfOne), 1, DUELS, 8, 1),
-    known(Mutant::Agency(A::BreaksPromises), 1, DUELS, 8, 50),
-    known(Mutant::DiskLies, 2, CRASHES, 8, 1),
-    known(Mutant::AcknowledgesReceipt, 2, STALLS, 6, 4),
-    known(Mutant::Node(N::CommitsAlone), 2, CRASHES, 8, 1),
-    over_http(known(Mutant::Node(N::SettlesByGuess), 2, CUTS, 6, 1)),
-    known(Mutant::Agency(A::PromotesAnyone), 3, CRASHES, 8, 5),
-    known(Mutant::Node(N::StaysWithOldLeader), 3, CRASHES, 8, 4),
-    known(Mutant::Agency(A::ForgetsUndecided), 5, DUELS, 8, 62),
-    known(Mutant::Node(N::AdmitsEarly), 6, ADMISSIONS, 8, 4),
-    known(Mutant::Node(N::StopsWithoutMajority), 7, &[Fault::KillNode], 8, 1),
-    known(Mutant::WipedUnnoticed, 8, LOST_DISKS, 6, 48),
-    known(Mutant::Agency(A::TrustsStrangers), 8, LOST_DISKS, 6, 54),
-    known(Mutant::Node(N::ReadsWithoutLease), 9, STILL, 8, 18),
-    known(Mutant::StaleClock, 9, STILL, 8, 76),
-    known(Mutant::Node(N::ServesUncommitted), 10, CUTS, 8, 2),
-    known(Mutant::AppliesUncommitted, 10, CUTS, 6, 125),
-    known(Mutant::Node(N::DropsSilentFollowers), 11, CUTS, 6, 1),
-    known(Mutant::Node(N::TruncatesByLength), 12, CUTS, 6, 1),
-    known(Mutant::Engine(E::TornTailAlways), 12, FLIPS, 6, 23),
-    known(Mutant::Node(N::LeadsDamaged), 12, FLIPS, 6, 23),
-    known(Mutant::Engine(E::ThrowsAwayRewound), 13, CUTS, 6, 1),
-    known(Mutant::IgnoresFailedWrites, 14, &[Fault::WriteError, Fault::KillNode], 6, 1),
-    known(Mutant::FalseDeath, 15, STILL, 6, 1),
-    known(Mutant::Agency(A::NeverCallsHangs), 15, &[Fault::HangDisk], 6, 1),
-    known(Mutant::Agency(A::BelievesOneWay), 16, &[Fault::KillNode], 6, 1),
-    known(Mutant::Node(N::CountsPendingEviction), 17, CUTS, 6, 1),
-    known(Mutant::Node(N::IgnoresPendingAdmission), 17, ADMISSIONS, 6, 121),
-    known(Mutant::SameIncarnation, 18, CRASHES, 6, 1),
-    known(Mutant::Node(N::ServesBeforeStart), 19, CRASHES, 6, 8),
-    known(Mutant::ReadsTooEarly, 20, &[Fault::KillNode], 8, 1),
-    by_crowd(Mutant::KillsWorkers, 21, 1),
-    by_crowd(Mutant::Node(N::SlowIsGone), 22, 5),
-    known(Mutant::Node(N::BlamesOthersForOwnDisk), 22, &[Fault::KillNode], 6, 1),
-    known(Mutant::Node(N::NeverYields), 22, &[Fault::KillNode], 6, 2),
-    known(Mutant::Node(N::YieldsToAnyone), 22, &[Fault::KillNode], 6, 1),
-    known(Mutant::Agency(A::TrustsWithheldLeases), 15, &[Fault::KillNode], 6, 4),
-    known(Mutant::Agency(A::CampaignsOnAStalledDisk), 25, &[Fault::KillNode], 6, 1),
-    known(Mutant::Engine(E::AcceptsTornFrames), 20, CRASHES, 6, 56),
+    known(Mutant::StoreLies.switch(), DUELS, 8, 244),
+    known(A::QuorumOfOne.switch(), DUELS, 8, 1),
+    known(A::BreaksPromises.switch(), DUELS, 8, 50),
+    known(Mutant::DiskLies.switch(), CRASHES, 8, 1),
+    known(Mutant::AcknowledgesReceipt.switch(), STALLS, 6, 4),
+    known(N::CommitsAlone.switch(), CRASHES, 8, 1),
+    over_http(known(N::SettlesByGuess.switch(), CUTS, 6, 1)),
+    known(A::PromotesAnyone.switch(), CRASHES, 8, 5),
+    known(N::StaysWithOldLeader.switch(), CRASHES, 8, 4),
+    known(A::ForgetsUndecided.switch(), DUELS, 8, 62),
+    known(N::AdmitsEarly.switch(), ADMISSIONS, 8, 4),
+    known(N::StopsWithoutMajority.switch(), &[Fault::KillNode], 8, 1),
+    known(Mutant::WipedUnnoticed.switch(), LOST_DISKS, 6, 48),
+    known(A::TrustsStrangers.switch(), LOST_DISKS, 6, 54),
+    known(N::ReadsWithoutLease.switch(), STILL, 8, 18),
+    known(Mutant::StaleClock.switch(), STILL, 8, 76),
+    known(N::ServesUncommitted.switch(), CUTS, 8, 2),
+    known(Mutant::AppliesUncommitted.switch(), CUTS, 6, 125),
+    known(N::DropsSilentFollowers.switch(), CUTS, 6, 1),
+    known(N::TruncatesByLength.switch(), CUTS, 6, 1),
+    known(E::TornTailAlways.switch(), FLIPS, 6, 23),
+    known(N::LeadsDamaged.switch(), FLIPS, 6, 23),
+    known(E::ThrowsAwayRewound.switch(), CUTS, 6, 1),
+    known(Mutant::IgnoresFailedWrites.switch(), &[Fault::WriteError, Fault::KillNode], 6, 1),
+    known(Mutant::FalseDeath.switch(), STILL, 6, 1),
+    known(A::NeverCallsHangs.switch(), &[Fault::HangDisk], 6, 1),
+    known(A::BelievesOneWay.switch(), &[Fault::KillNode], 6, 1),
+    known(N::CountsPendingEviction.switch(), CUTS, 6, 1),
+    known(N::IgnoresPendingAdmission.switch(), ADMISSIONS, 6, 121),
+    known(Mutant::SameIncarnation.switch(), CRASHES, 6, 1),
+    known(N::ServesBeforeStart.switch(), CRASHES, 6, 8),
+    known(Mutant::ReadsTooEarly.switch(), &[Fault::KillNode], 8, 1),
+    by_crowd(Mutant::KillsWorkers.switch(), 1),
+    by_crowd(N::SlowIsGone.switch(), 5),
+    known(N::BlamesOthersForOwnDisk.switch(), &[Fault::KillNode], 6, 1),
+    known(N::NeverYields.switch(), &[Fault::KillNode], 6, 2),
+    known(N::YieldsToAnyone.switch(), &[Fault::KillNode], 6, 1),
+    known(A::TrustsWithheldLeases.switch(), &[Fault::KillNode], 6, 4),
+    known(A::CampaignsOnAStalledDisk.switch(), &[Fault::KillNode], 6, 1),
+    known(E::AcceptsTornFrames.switch(), CRASHES, 6, 56),
 ];
 
 impl Known {
-    /// The mutant's name.
-    pub fn name(&self) -> String {
-        match self.mutant {
-            Mutant::Engine(mutant) => format!("{mutant:?}"),
-            Mutant::Agency(mutant) => format!("{mutant:?}"),
-            Mutant::Faces(mutant) => format!("{mutant:?}"),
-            Mutant::Node(mutant) => format!("{mutant:?}"),
-            shell => format!("{shell:?}"),
-        }
-    }
-
     /// The mutant of this name.
     pub fn named(name: &str) -> Option<&'static Known> {
-        ALL.iter().find(|known| known.name().eq_ignore_ascii_case(name))
+        ALL.iter().find(|known| known.mutant.name.eq_ignore_ascii_case(name))
     }
 }
 
-/// This thread's cores lack what the mutant takes away, until this is dropped.
-pub struct TakenAway(());
-
-impl TakenAway {
-    pub fn new(mutant: Option<Mutant>) -> TakenAway {
-        let engine = if let Some(Mutant::Engine(mutant)) = mutant { Some(mutant) } else { None };
-        let agency = if let Some(Mutant::Agency(mutant)) = mutant { Some(mutant) } else { None };
-        let faces = if let Some(Mutant::Faces(mutant)) = mutant { Some(mutant) } else { None };
-        let node = if let Some(Mutant::Node(mutant)) = mutant { Some(mutant) } else { None };
-        take_away(engine, agency, faces, node);
-        TakenAway(())
+/// What a mutant makes of bytes that a node sends to another.
+pub fn distort(bytes: &mut [u8], group: u64) {
+    let (receipt, uncommitted) = (lacks(Mutant::AcknowledgesReceipt), lacks(Mutant::AppliesUncommitted));
+    if !receipt && !uncommitted {
+        return;
     }
-}
-
-impl Drop for TakenAway {
-    fn drop(&mut self) {
-        take_away(None, None, None, None);
+    let Some(Ok(mut header)) = bytes.get(..HEADER_BYTES).map(|head| RawHeader::decode(head, group)) else {
+        return;
+    };
+    match header.kind {
+        MessageKind::Ack if receipt => header.a = header.lsn.0,
+        MessageKind::Append if uncommitted => header.a = header.lsn.0 + header.body_bytes as u64,
+        _ => return,
     }
-}
-
-#[cfg(feature = "mutants")]
-fn take_away(engine: Option<E>, agency: Option<A>, faces: Option<F>, node: Option<N>) {
-    engine::mutants::take_away(engine);
-    agency::mutants::take_away(agency);
-    faces::mutants::take_away(faces);
-    node::mutants::take_away(node);
-}
-
-/// The cores of this build have all their defences, and nobody may believe that one was taken away.
-#[cfg(not(feature = "mutants"))]
-fn take_away(engine: Option<E>, agency: Option<A>, faces: Option<F>, node: Option<N>) {
-    let none = engine.is_none() && agency.is_none() && faces.is_none() && node.is_none();
-    assert!(none, "a core's mutant needs the feature `mutants`");
-}
-
-impl Mutant {
-    /// What it makes of bytes that a node sends to another.
-    pub fn distort(self, bytes: &mut [u8], group: u64) {
-        let Some(Ok(mut header)) = bytes.get(..HEADER_BYTES).map(|head| RawHeader::decode(head, group))
-        else {
-            return;
-        };
-        match (self, header.kind) {
-            (Mutant::AcknowledgesReceipt, MessageKind::Ack) => header.a = header.lsn.0,
-            (Mutant::AppliesUncommitted, MessageKind::Append) => {
-                header.a = header.lsn.0 + header.body_bytes as u64;
-            }
-            _ => return,
-        }
-        bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
-    }
+    bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
 }

@@ -2,7 +2,7 @@
 //! out. What the core does in it takes time, while which the thread sees nothing and its progress word stands.
 
 use crate::host::{Actor, Link, Turn};
-use crate::mutants::Mutant;
+use crate::mutants::{Mutant, lacks};
 use crate::network::{Owner, Packet};
 use crate::shell::input::Input;
 use crate::work::{Done, moved_by};
@@ -92,7 +92,7 @@ impl World {
         let Some(node) = &mut me.node else { return };
         let Some(core) = &mut node.shards[place].core else { return };
         let before = Done::so_far(core);
-        let ends = if self.scenario.mutant == Some(Mutant::StaleClock) { began } else { local };
+        let ends = if lacks(Mutant::StaleClock) { began } else { local };
         let tail = core.engine().tail();
         core.finish_turn(ends, wall, node.page.leases[place], &mut commands);
         let done = Done::so_far(core).since(before, moved_by(&commands));

@@ -8,6 +8,7 @@ use crate::work::Pace;
 use agency::timing::Timing;
 use engine::ids::{GroupId, ShardId};
 use engine::limits::{least_log_buffer_bytes, least_segment_bytes};
+use mutants::Switch;
 use node::events::Face;
 use node::settings::Member;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub struct Scenario {
     /// Death notices may be late by this, in ns, and come twice.
     pub late_notices: u64,
     /// A defence that is taken away.
-    pub mutant: Option<Mutant>,
+    pub mutant: Option<Switch>,
     /// The faults that strike, instead of those that the seed draws.
     pub kinds: Option<&'static [Fault]>,
     /// Disks may be wiped, damaged or rolled back.
@@ -163,7 +164,7 @@ impl Scenario {
         self.damages_disks = true;
         (self.guests, self.pace, self.value_bytes) = (0, Pace::TIMELESS, 32 << 10);
         (self.calm, self.faultless) = (0, false);
-        self.late_writes = known.mutant == Mutant::ReadsTooEarly;
+        self.late_writes = known.mutant == Mutant::ReadsTooEarly.switch();
         self.impatient = false;
         if known.crowded {
             (self.guests, self.pace) = (4, Pace::SLOWEST);

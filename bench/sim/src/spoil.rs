@@ -10,7 +10,7 @@
 use crate::disk::{Harm, SimDisk};
 use crate::fault::Fault;
 use crate::host::Host;
-use crate::mutants::Mutant;
+use crate::mutants::{Mutant, lacks};
 use crate::nemesis::{MS, SECOND};
 use crate::world::{What, World};
 use agency::register::Image;
@@ -43,13 +43,13 @@ impl World {
         self.hosts[host].up = false;
         self.kill_warden(host, "its disk is lost");
         let me = &mut self.hosts[host];
-        if self.scenario.mutant != Some(Mutant::WipedUnnoticed) {
+        if !lacks(Mutant::WipedUnnoticed) {
             me.image = None;
             me.incarnation = 0;
             me.disk_id = 1 + u128::from(self.dice.bits() >> 1);
         }
         for disk in &mut me.disks {
-            *disk = SimDisk::new(self.scenario.segment_bytes, self.scenario.mutant);
+            *disk = SimDisk::new(self.scenario.segment_bytes);
         }
         let back = self.dice.magnitude(50 * MS, 2 * SECOND);
         self.later(back, What::StartWarden { host });
@@ -65,7 +65,7 @@ impl World {
         let me = &mut self.hosts[host];
         me.disk_id = 1 + u128::from(self.dice.bits() >> 1);
         for disk in &mut me.disks {
-            *disk = SimDisk::new(self.scenario.segment_bytes, self.scenario.mutant);
+            *disk = SimDisk::new(self.scenario.segment_bytes);
         }
     }
 

@@ -4,12 +4,12 @@ use crate::checkers::{index, leaks, unavailable};
 use crate::client::Again;
 use crate::host::Host;
 use crate::http_clients;
-use crate::mutants::TakenAway;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::world::{START, Violation, World};
 use engine::ids::{Lsn, ShardId};
 use engine::slot::slot_of;
+use mutants::TakenAway;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;

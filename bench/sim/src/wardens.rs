@@ -3,7 +3,7 @@
 use crate::checkers::promotions;
 use crate::fault::Trap;
 use crate::host::{NodeProcess, Warden};
-use crate::mutants::Mutant;
+use crate::mutants::{Mutant, lacks};
 use crate::network::{Owner, Packet};
 use crate::world::{What, World};
 use agency::configuration::{Configuration, Why};
@@ -142,7 +142,7 @@ impl World {
     fn warden_tick(&mut self, host: usize) {
         let now = self.now;
         if let Some(node) = &self.hosts[host].node {
-            let progress = node.looked_at(now, self.scenario.mutant);
+            let progress = node.looked_at(now);
             self.warden_handle(host, Event::Progress(progress));
         }
         self.take_requests(host);
@@ -225,7 +225,7 @@ impl World {
                 let takes = STORE_LEAST + self.dice.below(STORE_SPREAD);
                 let Some(warden) = &mut self.hosts[host].warden else { return };
                 warden.storing.push_back((ticket, image));
-                if self.scenario.mutant == Some(Mutant::StoreLies) {
+                if lacks(Mutant::StoreLies) {
                     warden.inbox.push_back(Event::Stored(ticket));
                 }
                 warden.store_idle_at = warden.store_idle_at.max(self.now) + takes;
@@ -349,7 +349,7 @@ impl World {
         if me.warden_life != life || me.warden.is_none() || me.node.is_some() || self.stopping {
             return;
         }
-        if self.scenario.mutant != Some(Mutant::SameIncarnation) || me.incarnation == 0 {
+        if !lacks(Mutant::SameIncarnation) || me.incarnation == 0 {
             me.incarnation = (me.incarnation + 1).max(me.wall_ms + self.now / 1_000_000);
         }
         me.node_life += 1;

@@ -238,9 +238,7 @@ impl World {
                 wall_ms: 1_700_000_000_000 + dice.below(scenario.wall_skew_ms + 1),
                 disk_id: 1 + u128::from(dice.bits() >> 1),
                 disks: if place < scenario.data_nodes {
-                    (0..scenario.shards)
-                        .map(|_| SimDisk::new(scenario.segment_bytes, scenario.mutant))
-                        .collect()
+                    (0..scenario.shards).map(|_| SimDisk::new(scenario.segment_bytes)).collect()
                 } else {
                     Vec::new()
                 },

@@ -11,10 +11,8 @@ use sim::shell::device::Device;
 /// Whether a story ends badly without a defence.
 #[cfg(feature = "mutants")]
 fn fails_without(mutant: node::mutants::Mutant, story: fn()) -> bool {
-    node::mutants::take_away(Some(mutant));
-    let result = std::panic::catch_unwind(story);
-    node::mutants::take_away(None);
-    result.is_err()
+    let _taken_away = mutants::TakenAway::new(Some(mutant.switch()));
+    std::panic::catch_unwind(story).is_err()
 }
 
 fn in_sync(pair: &Pair) -> NodeSet {

@@ -50,15 +50,15 @@ fn is_noticed(known: &Known) {
     };
     let noticed = (known.first..known.first + mutants::SEEDS).find(|seed| fails(*seed));
     let Some(seed) = noticed else {
-        panic!("rule {}: {} passed {} seeds", known.rule, known.name(), mutants::SEEDS);
+        panic!("rule {}: {} passed {} seeds", known.mutant.rule, known.mutant.name, mutants::SEEDS);
     };
     let whole = simulate(Scenario::of_seed(seed, MUTANT_MS).with_faults_of(known), Trace::new(false, 0));
-    assert!(whole.violation.is_none(), "{} without the mutant: {whole:?}", known.name());
-    println!("rule {}: {} noticed in seed {seed}", known.rule, known.name());
+    assert!(whole.violation.is_none(), "{} without the mutant: {whole:?}", known.mutant.name);
+    println!("rule {}: {} noticed in seed {seed}", known.mutant.rule, known.mutant.name);
 }
 
 fn all_are_noticed(rules: std::ops::RangeInclusive<u8>) {
-    mutants::ALL.iter().filter(|known| rules.contains(&known.rule)).for_each(is_noticed);
+    mutants::ALL.iter().filter(|known| rules.contains(&known.mutant.rule)).for_each(is_noticed);
 }
 
 #[test]
@@ -102,6 +102,6 @@ fn missing_defences_of_steadiness_are_noticed() {
 fn every_rule_has_a_mutant() {
     // 4 is the race of rules 1 and 5: both proposals compete for one version of one register.
     for rule in (1..=20).filter(|rule| *rule != 4) {
-        assert!(mutants::ALL.iter().any(|known| known.rule == rule), "rule {rule}");
+        assert!(mutants::ALL.iter().any(|known| known.mutant.rule == rule), "rule {rule}");
     }
 }
