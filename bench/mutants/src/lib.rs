@@ -108,6 +108,13 @@ impl Drop for TakenAway {
     }
 }
 
+/// Whether a story ends badly without a defence.
+#[cfg(feature = "armed")]
+pub fn fails_without(switch: Switch, story: fn()) -> bool {
+    let _taken_away = TakenAway::new(Some(switch));
+    std::panic::catch_unwind(story).is_err()
+}
+
 #[cfg(feature = "armed")]
 fn set(switch: Option<Switch>) {
     MISSING.set(switch);

@@ -2,6 +2,7 @@
 
 use crate::host::Link;
 use crate::network::{CONNECT_TIMEOUT, Owner, Packet, Plane, USER_TIMEOUT};
+use crate::served::Served;
 use crate::shell::input::Input;
 use crate::shell::receiver::Receiver;
 use crate::world::{Caller, What, World};
@@ -93,8 +94,8 @@ impl World {
             Owner::Unannounced { .. } => {}
             Owner::Link { host, shard, link, .. } => self.link_ends(host, shard, link),
             Owner::Served { host, shard, conn, .. } => {
-                if let Some(node) = &mut self.hosts[host].node
-                    && node.shards[usize::from(shard.0)].conns.remove(&conn).is_some()
+                if let Some(node) = &self.hosts[host].node
+                    && node.shards[usize::from(shard.0)].conns.contains_key(&conn)
                 {
                     self.input(host, shard, Input::ClientClosed { conn });
                 }
@@ -227,7 +228,7 @@ impl World {
         let conn = ConnId(node.next_conn);
         let served = Owner::Served { host: to, life, shard, conn };
         let connection = self.network.open((from, caller), (to, served));
-        node.shards[usize::from(shard.0)].conns.insert(conn, (connection, face));
+        node.shards[usize::from(shard.0)].conns.insert(conn, Served::new(connection, face));
         let port = self.scenario.port(to, face, shard);
         self.input(to, shard, Input::ClientOpened { conn, face, port });
         Some(connection)

@@ -40,6 +40,8 @@ pub struct Client {
     pub http: bool,
     /// What a connection, or a client, begins with has been said.
     pub greeted: bool,
+    /// It has said on this connection who it is.
+    pub known: bool,
     /// To be sent again.
     pub again: Option<Again>,
     /// A key to be written once more, because nobody answered.
@@ -64,6 +66,7 @@ impl Client {
             stale: number < scenario.stale_clients,
             http: scenario.is_http(number),
             greeted: false,
+            known: false,
             again: None,
             rewrite: None,
             audit: Vec::new(),

@@ -2,7 +2,7 @@
 //! commands of many keys, reads of what is no longer in memory, floods by somebody who never reads, coming and going.
 //!
 //! A guest sends a burst, ends it with a word of its own, and waits until that comes back. All of it is what honest
-//! clients do, but for the flood, which anybody can do.
+//! clients do, but for the floods, which anybody can make, also who does not say who it is.
 
 use crate::guest::Habit;
 use crate::network::{Owner, Packet};
@@ -16,6 +16,8 @@ const RESTS: (u64, u64) = (5 * MS, 1_500 * MS);
 const REMEMBERED: usize = 64;
 /// What a burst is answered within, or its guest leaves.
 const PATIENCE: u64 = 20_000 * MS;
+/// After how long one goes that does not wait.
+const GOES: (u64, u64) = (MS, 60 * MS);
 /// For how long a flood stands.
 const FLOODED: u64 = 1_000 * MS;
 /// Bursts of one guest; then it is gone for good.
@@ -42,6 +44,7 @@ impl World {
             None => self.guest_calls(guest),
             Some(connection) if !me.waits => self.guest_sends(guest, connection),
             Some(_) => {
+                self.crowd[guest].bursts += 1;
                 self.guest_leaves(guest);
                 self.guest_rests(guest, COMES_BACK);
             }
@@ -64,6 +67,7 @@ impl World {
     pub fn guest_connected(&mut self, guest: usize, connection: u64) {
         self.crowd[guest].connection = Some(connection);
         self.crowd[guest].waits = false;
+        self.crowd[guest].known = false;
         self.guest_rests(guest, (10_000, MS));
     }
 
@@ -79,8 +83,12 @@ impl World {
         }
         self.crowd[guest].waits = true;
         self.crowd[guest].inbox.clear();
-        let patience = if self.crowd[guest].habit == Habit::Floods { FLOODED } else { PATIENCE };
-        self.guest_rests(guest, (patience, patience + 1));
+        let patience = match self.crowd[guest].habit {
+            Habit::Floods | Habit::Strange => (FLOODED, FLOODED + 1),
+            Habit::Abandons if !self.crowd[guest].wrote.is_empty() => GOES,
+            _ => (PATIENCE, PATIENCE + 1),
+        };
+        self.guest_rests(guest, patience);
         if let Some(side) = self.guests_side(guest, connection) {
             self.transmit(connection, side, Packet::Bytes(bytes));
         }
@@ -100,6 +108,11 @@ impl World {
             self.guest_leaves(guest);
             return self.guest_rests(guest, COMES_BACK);
         }
+        if let Some(wrong) = spoilt(&me.inbox) {
+            let what = format!("guest {guest} is given a value with {wrong:?} in it, which nobody wrote");
+            return self.violated("values", what);
+        }
+        let me = &mut self.crowd[guest];
         let over = me.inbox.ends_with(format!("{}\r\n", me.last_word()).as_bytes());
         let kept = me.inbox.len().saturating_sub(REMEMBERED);
         me.inbox.drain(..kept);
@@ -125,17 +138,21 @@ impl World {
     /// Whether what is sent by this connection is read.
     pub fn is_read(&self, connection: u64) -> bool {
         let floods = |port: &Owner| match port {
-            Owner::Guest { guest } => self.crowd[*guest].habit == Habit::Floods,
+            Owner::Guest { guest } => matches!(self.crowd[*guest].habit, Habit::Floods | Habit::Strange),
             _ => false,
         };
         self.network.side(connection, floods).is_none()
     }
 
     fn guest_leaves(&mut self, guest: usize) {
-        if let Some(connection) = self.crowd[guest].connection.take()
-            && let Some(side) = self.guests_side(guest, connection)
-        {
-            self.hang_up(connection, side);
+        if let Some(connection) = self.crowd[guest].connection.take() {
+            let unanswered = std::mem::take(&mut self.crowd[guest].wrote);
+            if self.crowd[guest].waits {
+                self.gives_up(connection, unanswered);
+            }
+            if let Some(side) = self.guests_side(guest, connection) {
+                self.hang_up(connection, side);
+            }
         }
     }
 
@@ -149,6 +166,13 @@ impl World {
         let delay = self.dice.magnitude(span.0, span.1);
         self.later(delay, What::Guest { guest, serial });
     }
+}
+
+/// What stands in a value between bytes that are all of one kind, as guests write them.
+fn spoilt(bytes: &[u8]) -> Option<u8> {
+    let inside =
+        |three: &[u8]| (three[0] == b'w' && three[2] == b'w' && three[1] != b'w').then_some(three[1]);
+    bytes.windows(3).find_map(inside)
 }
 
 /// What an error among replies says; `first`: they begin with the first byte of one.

@@ -74,7 +74,6 @@ pub struct SimDisk {
     pub harmed: bool,
     /// It may hold what no log of its time would.
     pub strange: bool,
-    /// The defence that this disk lacks.
     /// Reported as done, but not yet on the device: the operations, oldest first.
     unwritten: VecDeque<Vec<Vec<Effect>>>,
     /// What a dead process had under way and is not on the device yet, and until when.

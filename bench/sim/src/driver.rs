@@ -52,6 +52,7 @@ impl World {
             What::Stored { host, life } => self.stored(host, life),
             What::Disk { host, life, shard, flight } => self.disk_done(host, life, shard, flight),
             What::Read { host, life, shard, ticket, spec } => self.read_done(host, life, shard, ticket, spec),
+            What::Job { host, life, shard, ticket, job } => self.job_done(host, life, shard, ticket, *job),
             What::SentLog { host, life, shard, link, range, crc } => {
                 self.sent_log(host, life, shard, link, range, crc)
             }

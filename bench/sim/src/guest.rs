@@ -1,7 +1,7 @@
 //! One of the crowd: what it does, and the bytes it sends for it.
 
 use crate::random::Dice;
-use crate::scenario::Scenario;
+use crate::scenario::{PASSWORD, Scenario};
 use engine::ids::ShardId;
 use engine::slot::slot_of;
 use node::events::Face;
@@ -28,10 +28,17 @@ pub enum Habit {
     Floods,
     /// Connects, asks once, and goes.
     Visits,
+    /// Sends many small writes, and goes without waiting.
+    Abandons,
+    /// Sends, does not read, and never says who it is. Only where that is asked.
+    Strange,
 }
 
-const HABITS: [Habit; 6] =
-    [Habit::Loads, Habit::Large, Habit::Many, Habit::Reads, Habit::Floods, Habit::Visits];
+const HABITS: [Habit; 7] =
+    [Habit::Loads, Habit::Large, Habit::Many, Habit::Reads, Habit::Floods, Habit::Visits, Habit::Abandons];
+/// Where the numbers begin that guests write; no client comes that far.
+const NUMBERS: i64 = 1 << 48;
+const NUMBERS_EACH: i64 = 1 << 32;
 
 /// One of the crowd.
 #[derive(Debug)]
@@ -46,6 +53,11 @@ pub struct Guest {
     pub bursts: u64,
     pub waits: bool,
     pub inbox: Vec<u8>,
+    /// It has said on this connection who it is, or need not.
+    pub known: bool,
+    /// The newest number that it wrote, and those of its newest burst.
+    number: i64,
+    pub wrote: Vec<i64>,
 }
 
 impl Guest {
@@ -55,7 +67,10 @@ impl Guest {
         let fits = |tag: &String| config.shard_of_slot(slot_of(tag.as_bytes())).0 == shard.0;
         let tag = (0..).map(|n| format!("{{g{number}.{n}}}")).find(fits).unwrap_or_default();
         Guest {
-            habit: dice.pick(&HABITS).unwrap_or(Habit::Loads),
+            habit: match dice.pick(&HABITS).unwrap_or(Habit::Loads) {
+                _ if scenario.auth && dice.one_in(2) => Habit::Strange,
+                habit => habit,
+            },
             serial: 0,
             connection: None,
             face: if dice.percent(25) { Face::AnyKey } else { Face::Shard },
@@ -64,6 +79,9 @@ impl Guest {
             bursts: 0,
             waits: false,
             inbox: Vec::new(),
+            known: false,
+            number: NUMBERS + NUMBERS_EACH * number as i64,
+            wrote: Vec::new(),
         }
     }
 
@@ -73,8 +91,18 @@ impl Guest {
     }
 
     /// What it sends at once.
-    pub fn burst(&self, scenario: &Scenario, dice: &mut Dice) -> Vec<u8> {
+    pub fn burst(&mut self, scenario: &Scenario, dice: &mut Dice) -> Vec<u8> {
         let mut out = Vec::new();
+        if self.habit == Habit::Strange {
+            let words: [&[u8]; 3] = [b"PING\r\n", b"GET k\r\n", b"ECHO hello-hello-hello-hello\r\n"];
+            let word = dice.pick(&words).unwrap_or(words[0]);
+            return word.repeat(dice.magnitude(1 << 10, FLOOD_MOST) as usize / word.len());
+        }
+        if !std::mem::replace(&mut self.known, true) && scenario.auth {
+            command(&mut out, &["AUTH", PASSWORD]);
+            command(&mut out, &["ECHO", &self.last_word()]);
+            return out;
+        }
         let tag = &self.tag;
         let many = dice.magnitude(KEYS_LEAST, KEYS_MOST);
         match self.habit {
@@ -115,7 +143,22 @@ impl Guest {
                     command(&mut out, &["GET", &format!("{tag}large{}", n % LARGE)]);
                 }
             }
-            Habit::Floods => {
+            Habit::Abandons => {
+                self.wrote.clear();
+                for n in 0..many {
+                    self.number += 1;
+                    self.wrote.push(self.number);
+                    command(&mut out, &["SET", &format!("{tag}{n}"), &format!("{}:", self.number)]);
+                }
+            }
+            Habit::Floods if dice.one_in(2) => {
+                let value = "w".repeat(scenario.value_bytes - 100);
+                command(&mut out, &["SET", &format!("{tag}large"), &value]);
+                for _ in 0..many {
+                    command(&mut out, &["GET", &format!("{tag}large")]);
+                }
+            }
+            Habit::Strange | Habit::Floods => {
                 let pings = dice.magnitude(1 << 10, FLOOD_MOST) / 6;
                 out = b"PING\r\n".repeat(pings as usize);
             }

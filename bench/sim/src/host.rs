@@ -6,6 +6,7 @@
 use crate::clock::Clock;
 use crate::disk::{SimDisk, Snapshot};
 use crate::mutants::{Mutant, lacks};
+use crate::served::Served;
 use crate::shell::input::Input;
 use crate::shell::receiver::Receiver;
 use agency::events::Event as WardenEvent;
@@ -14,7 +15,7 @@ use agency::overseer::Overseer;
 use agency::shard::{ShardProgress, ShardRequest, ShardUpdate, Standing};
 use agency::view::ClusterView;
 use node::Node;
-use node::events::{Command, ConnId, Face, Lease, LinkId};
+use node::events::{Command, ConnId, Lease, LinkId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -96,13 +97,15 @@ pub struct Actor {
     pub seen_request: u64,
     pub links: BTreeMap<LinkId, Link>,
     pub next_accepted: u64,
-    pub conns: BTreeMap<ConnId, (u64, Face)>,
+    pub conns: BTreeMap<ConnId, Served>,
     /// What the clock showed a turn whose thread then stood still.
     pub turn_began: Option<Nanos>,
     /// The turn that is under way, if it takes time.
     pub turn: Option<Turn>,
     /// When it began.
     pub began_at: u64,
+    /// Requests that it carried out before it was to be finished.
+    pub carried_out: u64,
     /// Until when the thread works on it.
     pub busy_until: u64,
 }

@@ -6,7 +6,7 @@
 //! * `random`, `trace`, `clock`, `fault` (kinds of faults), `mutants`, `work` (what a
 //!   turn costs), `scenario` (what a seed stands for);
 //! * [`shell`]: the virtual shell of a node, which the stories and the fuzz targets use as well;
-//! * `disk`, `network`, `host`, `client`, `guest` (one of the crowd), `nemesis`, `checkers` (one property a file): the parts of the world, each
+//! * `disk`, `network`, `host`, `client`, `guest` (one of the crowd), `served` (a client as a node's shell sees it), `nemesis`, `checkers` (one property a file): the parts of the world, each
 //!   by itself;
 //! * `world`: the clock, what is to happen, and the parts; it knows nothing of those who act in it;
 //! * `post` and `wires` (what goes out), `targets` and `traps` (what a fault may strike, and when);
@@ -45,6 +45,7 @@ mod random;
 mod requests;
 mod resp_clients;
 mod scenario;
+mod served;
 pub mod shell;
 mod spoil;
 mod strikes;

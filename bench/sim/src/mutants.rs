@@ -48,27 +48,49 @@ pub struct Known {
     pub clients: usize,
     /// How many of them speak HTTP.
     pub http_clients: usize,
-    /// Its runs have a crowd and slow cores, and no faults.
-    pub crowded: bool,
+    /// Who burdens its runs.
+    pub crowd: Crowd,
+    /// With fewer members in sync no write is taken.
+    pub min_in_sync: u8,
     /// A seed that has noticed it, where the hunt begins.
     pub first: u64,
+}
+
+/// Clients that burden a mutant's runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    Nobody,
+    /// Four, of slow cores, and there are no faults.
+    Burden,
+    /// Four, and values are as large as they may be.
+    Readers,
 }
 
 /// So many seeds, from the first on, must be enough.
 pub const SEEDS: u64 = 60;
 
 const fn known(mutant: Switch, kinds: &'static [Fault], clients: usize, first: u64) -> Known {
-    Known { mutant, kinds, clients, http_clients: 0, crowded: false, first }
+    Known { mutant, kinds, clients, http_clients: 0, crowd: Crowd::Nobody, min_in_sync: 1, first }
 }
 
 /// Noticed without any fault, by what a crowd does to slow cores.
 const fn by_crowd(mutant: Switch, first: u64) -> Known {
-    Known { crowded: true, ..known(mutant, &[], 4, first) }
+    Known { crowd: Crowd::Burden, ..known(mutant, &[], 4, first) }
 }
 
 /// The same, noticed by clients that speak HTTP.
 const fn over_http(known: Known) -> Known {
     Known { http_clients: known.clients / 2, ..known }
+}
+
+/// The same, noticed where large values are read.
+const fn by_readers(known: Known) -> Known {
+    Known { crowd: Crowd::Readers, ..known }
+}
+
+/// The same, where two copies are asked for.
+const fn with_two_copies(known: Known) -> Known {
+    Known { min_in_sync: 2, ..known }
 }
 
 use agency::mutants::Mutant as A;
@@ -104,6 +126,8 @@ const STILL: &[Fault] = &[Fault::PauseHost];
 const LOST_DISKS: &[Fault] = &[Fault::LoseDisk, Fault::LosePower, Fault::KillNode, Fault::Blackout];
 const FLIPS: &[Fault] = &[Fault::FlipBit, Fault::FlipBit, Fault::KillNode, Fault::Blackout];
 
+const ROT: &[Fault] = &[Fault::Rot, Fault::Rot, Fault::FlipBit];
+
 /// All of them, by rule.
 pub const ALL: &[Known] = &[
     known(N::MixesUpValues.switch(), &[Fault::KillNode], 6, 8),
@@ -135,6 +159,7 @@ pub const ALL: &[Known] = &[
     known(N::TruncatesByLength.switch(), CUTS, 6, 1),
     known(E::TornTailAlways.switch(), FLIPS, 6, 23),
     known(N::LeadsDamaged.switch(), FLIPS, 6, 23),
+    by_readers(known(E::TrustsPieces.switch(), ROT, 4, 1)),
     known(E::ThrowsAwayRewound.switch(), CUTS, 6, 1),
     known(Mutant::IgnoresFailedWrites.switch(), &[Fault::WriteError, Fault::KillNode], 6, 1),
     known(Mutant::FalseDeath.switch(), STILL, 6, 1),
@@ -146,10 +171,19 @@ pub const ALL: &[Known] = &[
     known(N::ServesBeforeStart.switch(), CRASHES, 6, 8),
     known(Mutant::ReadsTooEarly.switch(), &[Fault::KillNode], 8, 1),
     by_crowd(Mutant::KillsWorkers.switch(), 1),
+    by_crowd(N::IgnoresBudget.switch(), 1),
+    by_crowd(N::KeepsAllOutput.switch(), 1),
+    by_crowd(N::CarriesOutZombies.switch(), 1),
     by_crowd(N::SlowIsGone.switch(), 5),
     known(N::BlamesOthersForOwnDisk.switch(), &[Fault::KillNode], 6, 1),
     known(N::NeverYields.switch(), &[Fault::KillNode], 6, 2),
     known(N::YieldsToAnyone.switch(), &[Fault::KillNode], 6, 1),
+    known(N::BelievesOneBeat.switch(), &[Fault::KillNode], 6, 1),
+    known(N::AdmitsAtOnce.switch(), &[Fault::KillNode], 6, 1),
+    with_two_copies(known(N::IgnoresMinInSync.switch(), CRASHES, 6, 1)),
+    known(A::KillsLeadersForTheirDisk.switch(), &[Fault::KillNode], 6, 1),
+    known(N::EvictsAtTheEnd.switch(), &[Fault::KillNode], 6, 3),
+    known(A::PromotesTheStopping.switch(), &[Fault::KillNode], 6, 4),
     known(A::TrustsWithheldLeases.switch(), &[Fault::KillNode], 6, 4),
     known(A::CampaignsOnAStalledDisk.switch(), &[Fault::KillNode], 6, 1),
     known(E::AcceptsTornFrames.switch(), CRASHES, 6, 56),

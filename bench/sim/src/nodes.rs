@@ -1,9 +1,14 @@
 //! Drives the nodes' cores as the shard loop does: a turn gathers what arrived, then its commands are carried
 //! out. What the core does in it takes time, while which the thread sees nothing and its progress word stands.
 
+use crate::checkers::memory::{self, Holder};
+use crate::checkers::{copies, turns};
+use crate::guest::Habit;
 use crate::host::{Actor, Link, Turn};
 use crate::mutants::{Mutant, lacks};
 use crate::network::{Owner, Packet};
+use crate::post::TURN_SPREAD;
+use crate::served::Served;
 use crate::shell::input::Input;
 use crate::work::{Done, moved_by};
 use crate::world::{Caller, What, World};
@@ -11,9 +16,12 @@ use agency::ids::Nanos;
 use engine::ids::{Lsn, ShardId};
 use engine::log::BufferRange;
 use node::events::{Command, Face, Part};
+use node::job::{Job, Queue};
 
 /// The longest time between two turns of an idle shard.
 const IDLE_TURN: u64 = 5_000_000;
+/// What a job of a control thread takes.
+const JOB: (u64, u64) = (1_000_000, 40_000_000);
 /// A turn that the core wants at once comes after this.
 const SOON: u64 = 30_000;
 
@@ -66,15 +74,20 @@ impl World {
             Input::View(node.page.view.1.clone()).hand_to(core, began, &mut commands);
         }
         let (mut moved, mut gone) = (0, Vec::new());
-        let tail = core.engine().tail();
         actor.began_at = self.now;
-        for input in actor.inbox.drain(..) {
+        let handed = actor.receive();
+        let Some(core) = &mut actor.core else { return };
+        let tail = core.engine().tail();
+        for input in handed {
             moved += input.bytes();
-            gone.extend(if let Input::ClientClosed { conn } = input { Some(conn) } else { None });
+            if let Input::ClientClosed { conn } | Input::ClientHalfClosed { conn } = input {
+                gone.push(conn);
+            }
             input.hand_to(core, began, &mut commands);
         }
         let done = Done::so_far(core).since(before, moved);
-        self.look_for_zombies(host, shard, tail);
+        actor.carried_out = done.requests;
+        self.look_at_appended(host, shard, tail);
         for conn in gone {
             self.checkers.zombies.told((host, self.hosts[host].node_life, conn), self.now);
         }
@@ -96,7 +109,8 @@ impl World {
         let tail = core.engine().tail();
         core.finish_turn(ends, wall, node.page.leases[place], &mut commands);
         let done = Done::so_far(core).since(before, moved_by(&commands));
-        self.look_for_zombies(host, shard, tail);
+        self.look_at_appended(host, shard, tail);
+        self.look_at_turn(host, shard, done.requests);
         match self.takes_until(host, shard, done) {
             Some(actor) => actor.turn = Some(Turn::Finished { commands }),
             None => self.end_turn(host, shard, commands),
@@ -121,11 +135,39 @@ impl World {
             }
             self.carry_out(host, shard, command);
         }
+        if let Some(node) = self.hosts[host].living(life)
+            && node.shards[place].has_unread()
+        {
+            self.wake_shard(host, shard, TURN_SPREAD);
+        }
+    }
+
+    /// Shows how much a turn carried out, `requests` of it when it was finished, and what clients hold after it.
+    fn look_at_turn(&mut self, host: usize, shard: ShardId, requests: u64) {
+        let Some(node) = &self.hosts[host].node else { return };
+        let carried_out = node.shards[usize::from(shard.0)].carried_out + requests;
+        let verdict = turns::verdict(host, shard, carried_out);
+        let memory =
+            memory::verdict(host, node, self.configs[host].memory.all, |connection| self.holder(connection));
+        self.judge("turns", verdict);
+        self.judge("memory", memory);
+    }
+
+    /// Who it is that has this connection, as far as a node's memory goes.
+    fn holder(&self, connection: u64) -> Holder {
+        let ends = self.network.connections.get(&connection).map(|known| &known.ends);
+        let of = |owner: &Owner| match owner {
+            Owner::Client { .. } => Some(Holder::Modest),
+            Owner::Guest { guest } if self.crowd[*guest].habit == Habit::Strange => Some(Holder::Stranger),
+            _ => None,
+        };
+        ends.and_then(|ends| ends.iter().find_map(|end| of(&end.owner))).unwrap_or(Holder::Guest)
     }
 
     /// Shows what a leader appended since its log ended at `tail`.
-    fn look_for_zombies(&mut self, host: usize, shard: ShardId, tail: Lsn) {
-        if !self.checkers.zombies.haunt(host) {
+    fn look_at_appended(&mut self, host: usize, shard: ShardId, tail: Lsn) {
+        let least = self.scenario.min_in_sync;
+        if !self.checkers.zombies.haunt(host) && least < 2 {
             return;
         }
         let Some(node) = &self.hosts[host].node else { return };
@@ -141,8 +183,11 @@ impl World {
             return;
         }
         let bytes = core.engine().bytes(BufferRange { start: tail, len });
+        let in_sync = node.page.updates[usize::from(shard.0)].1.map_or(0, |u| u.configuration.in_sync.len());
+        let copies = copies::appended(host, in_sync, usize::from(least), bytes);
         let verdict = self.checkers.zombies.appended(host, actor.began_at, bytes);
         self.judge("zombies", verdict);
+        self.judge("copies", copies);
     }
 
     /// The thread is busy with what it did, and its turn goes on after that; `None`: it was over at once.
@@ -178,7 +223,9 @@ impl World {
         match action {
             Command::ClientSend { conn, parts } => {
                 let bytes = Part::join(&parts);
-                if let Some((connection, face)) = actor.conns.get(&conn).copied() {
+                if let Some((connection, face)) =
+                    actor.conns.get(&conn).map(|served| (served.connection, served.face))
+                {
                     if face == Face::Shard && !bytes.starts_with(b"-") {
                         self.note_answer(host, shard, connection);
                     }
@@ -190,14 +237,14 @@ impl World {
                 self.input(host, shard, Input::ClientSent { conn });
             }
             Command::ClientClose { conn } | Command::ClientReset { conn } => {
-                if let Some((connection, _)) = actor.conns.remove(&conn) {
+                if let Some(Served { connection, .. }) = actor.conns.remove(&conn) {
                     let served = |port: &Owner| matches!(port, Owner::Served { .. });
                     if let Some(side) = self.network.side(connection, served) {
                         self.hang_up(connection, side);
                     }
                 }
             }
-            Command::ClientPause { .. } => {}
+            Command::ClientPause { conn, paused } => actor.pause(conn, paused),
             Command::LinkConnect { link, to } => {
                 actor.links.insert(link, Link::default());
                 self.call(Caller::Link { host, life, shard, link }, host, usize::from(to.0));
@@ -230,7 +277,14 @@ impl World {
                     self.kill_node(host, "it stopped in order");
                 }
             }
-            Command::StopNode | Command::Control { .. } | Command::Warn { .. } => {}
+            Command::Control { ticket, job } => {
+                // The administrators' jobs end with what they ask of others.
+                if job.queue() != Queue::Quick {
+                    let takes = self.dice.magnitude(JOB.0, JOB.1);
+                    self.later(takes, What::Job { host, life, shard, ticket, job });
+                }
+            }
+            Command::StopNode | Command::Warn { .. } => {}
             Command::Fail { failure } => {
                 self.say(host, format_args!("shard {} fails: {failure}", shard.0));
                 // Anything else would be a bug of our own.
@@ -240,6 +294,17 @@ impl World {
                 self.kill_node(host, "its shard failed");
             }
         }
+    }
+
+    /// A control thread does a job.
+    pub fn job_done(&mut self, host: usize, life: u64, shard: ShardId, ticket: u64, job: Job) {
+        if self.hosts[host].living(life).is_none() {
+            return;
+        }
+        let dice = &mut self.dice;
+        let mut salt = || (u128::from(dice.bits()) << 64 | u128::from(dice.bits())).to_le_bytes();
+        let done = job.compute(&self.configs[host].settings, &mut salt);
+        self.input(host, shard, Input::ControlDone { ticket, done: Box::new(done) });
     }
 
     /// A client is told something other than an error.

@@ -53,6 +53,7 @@ impl World {
         me.at = at;
         me.inbox.clear();
         me.greeted &= me.http;
+        me.known = false;
         let serial = me.serial;
         let caller = Caller::Client { client, serial, face: at.1, shard: at.2 };
         self.call(caller, self.scenario.members() + client, at.0);
@@ -85,6 +86,12 @@ impl World {
         };
         let values: Vec<i64> = asked.iter().filter_map(|(_, asked)| value(asked)).collect();
         let set = asked.iter().find(|(_, asked)| matches!(asked, Asked::Set(_))).map(|(key, _)| key.clone());
+        self.gives_up(connection, values);
+        self.clients[client].rewrite = set.filter(|_| self.scenario.impatient);
+    }
+
+    /// Who has this connection closes it and has no answer about the writes of these values.
+    pub fn gives_up(&mut self, connection: u64, values: Vec<i64>) {
         let known = self.network.connections.get(&connection);
         let seat = known.and_then(|known| {
             known.ends.iter().find_map(|end| match end.owner {
@@ -95,7 +102,6 @@ impl World {
         if let Some(seat) = seat {
             self.checkers.zombies.gave_up(seat, values);
         }
-        self.clients[client].rewrite = set.filter(|_| self.scenario.impatient);
     }
 
     /// The connection is over: what became of the request under way is not known.

@@ -6,6 +6,7 @@
 use crate::checkers::history::{Asked, Told};
 use crate::client::Questions;
 use crate::requests::told_of;
+use crate::scenario::PASSWORD;
 use crate::world::World;
 use engine::slot::slot_of;
 use node::events::Face;
@@ -32,6 +33,9 @@ impl World {
             let asked = told_of(&asked);
             self.trace.say(self.now, format_args!("client {client}"), format_args!("{asked}: {text}"));
         }
+        if asked[0].1 == Asked::ReadOnly && matches!(reply, Reply::Text(_)) {
+            return self.next_step(client, 30_000);
+        }
         // All keys of a command are of one slot.
         let shard = self.configs[0].shard_of_slot(slot_of(&asked[0].0));
         let told: Vec<Told> = match reply {
@@ -49,6 +53,11 @@ impl World {
 
     pub fn resp_asks(&mut self, client: usize, connection: u64) {
         let stale = self.clients[client].stale;
+        if self.scenario.auth && !self.clients[client].known {
+            self.clients[client].known = true;
+            let asked = vec![(Vec::new(), Asked::ReadOnly)];
+            return self.client_sends(client, connection, asked, &[b"AUTH", PASSWORD.as_bytes()]);
+        }
         if stale && !self.clients[client].greeted {
             self.clients[client].greeted = true;
             let asked = vec![(Vec::new(), Asked::ReadOnly)];
@@ -171,6 +180,7 @@ impl World {
             "MOVED ",
             "CLUSTERDOWN",
             "TRYAGAIN",
+            "NOREPLICAS",
             "OOM ",
             "ERR the disk could not",
             "ERR the value's checksum",
@@ -178,7 +188,7 @@ impl World {
         if !known.iter().any(|start| text.starts_with(start)) {
             return self.violated("replies", format!("client {client} was told: {text}"));
         }
-        let nobody = text.starts_with("CLUSTERDOWN") || text.starts_with("TRYAGAIN");
+        let nobody = ["CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS"].iter().any(|start| text.starts_with(start));
         let to = moved.and_then(|port| self.scenario.host_of_port(port));
         self.client_turned_away(client, connection, shard, to, nobody);
     }

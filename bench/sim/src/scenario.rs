@@ -2,22 +2,35 @@
 
 use crate::fault::Fault;
 use crate::host_config::HostConfig;
-use crate::mutants::{Known, Mutant};
+use crate::mutants::{Crowd, Known, Mutant};
 use crate::random::Dice;
 use crate::work::Pace;
 use agency::timing::Timing;
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, Version};
 use engine::ids::{GroupId, ShardId};
 use engine::limits::{least_log_buffer_bytes, least_segment_bytes};
 use mutants::Switch;
 use node::events::Face;
 use node::settings::Member;
 use std::sync::Arc;
+use std::time::Duration;
 
 const PORT_BASE: u16 = 7000;
 const PORTS_EACH: u16 = 200;
 const MS: u64 = 1_000_000;
 /// A drift that the leases' margin does not cover: a sixth.
 const BEYOND_MARGIN: u64 = 160_000;
+
+/// Makes a seed of its own for how the group is set up.
+const SETTINGS: u64 = 0x5e77_1265_0000_0001;
+/// `root`'s, where clients are asked who they are.
+pub const PASSWORD: &str = "swordfish";
+/// What the clients of a shard may hold together, in bytes.
+const CLIENT_MEMORY: usize = 32 << 20;
+/// A shorter time than by default after which a follower is killed for its disk.
+const DISK_HANG_SOON: Duration = Duration::from_secs(2);
 
 /// Makes a seed of its own for what clients do.
 const BURDEN: u64 = 0xb07d_e200_0000_0001;
@@ -72,6 +85,10 @@ pub struct Scenario {
     pub drift_ppm: u64,
     /// Death notices may be late by this, in ns, and come twice.
     pub late_notices: u64,
+    /// Clients are asked who they are.
+    pub auth: bool,
+    /// With fewer members in sync no write is taken.
+    pub min_in_sync: u8,
     /// A defence that is taken away.
     pub mutant: Option<Switch>,
     /// The faults that strike, instead of those that the seed draws.
@@ -123,8 +140,11 @@ impl Scenario {
             impatient: false,
             calm: 0,
             faultless: false,
+            auth: false,
+            min_in_sync: 1,
         }
         .burdened()
+        .set_up()
     }
 
     /// The same with what clients may do to it. Drawn from dice of its own.
@@ -138,6 +158,19 @@ impl Scenario {
         self.impatient = dice.percent(40);
         if dice.percent(25) {
             self.value_bytes = largest_value(self.segment_bytes, self.buffer_bytes);
+        }
+        self
+    }
+
+    /// The same with settings of the group. Drawn from dice of their own.
+    fn set_up(mut self) -> Scenario {
+        let mut dice = Dice::new(self.seed ^ SETTINGS);
+        self.auth = dice.percent(20);
+        if self.data_nodes > 1 && dice.percent(15) {
+            self.min_in_sync = 2;
+        }
+        if dice.percent(30) {
+            self.timing.disk_hang_after = DISK_HANG_SOON;
         }
         self
     }
@@ -166,9 +199,18 @@ impl Scenario {
         (self.calm, self.faultless) = (0, false);
         self.late_writes = known.mutant == Mutant::ReadsTooEarly.switch();
         self.impatient = false;
-        if known.crowded {
-            (self.guests, self.pace) = (4, Pace::SLOWEST);
-            (self.calm, self.faultless, self.hostile) = (1_000 * MS, true, self.hostile / 2);
+        self.auth = false;
+        self.min_in_sync = known.min_in_sync;
+        match known.crowd {
+            Crowd::Nobody => {}
+            Crowd::Burden => {
+                (self.guests, self.pace) = (4, Pace::SLOWEST);
+                (self.calm, self.faultless, self.hostile) = (1_000 * MS, true, self.hostile / 2);
+            }
+            Crowd::Readers => {
+                self.guests = 4;
+                self.value_bytes = largest_value(self.segment_bytes, self.buffer_bytes);
+            }
         }
         self
     }
@@ -232,6 +274,7 @@ impl Scenario {
     pub fn configs(&self) -> Vec<Arc<HostConfig>> {
         let members: Vec<Member> = (0..self.members()).map(|host| self.member(host)).collect();
         let group = GroupId(u128::from(self.seed) << 64 | 0xba70);
+        let hash = self.auth.then(cheap_hash);
         let config = |host: usize| {
             let mut config = HostConfig::new(group, host, members.clone());
             config.shards = self.shards;
@@ -241,8 +284,21 @@ impl Scenario {
             config.log_buffer_bytes = self.buffer_bytes;
             config.cache_bytes = self.cache_bytes;
             config.max_value_bytes = self.value_bytes;
+            config.memory.all = CLIENT_MEMORY;
+            config.copies.min_in_sync = self.min_in_sync;
+            config.auth = self.auth;
+            config.root_password_hash.clone_from(&hash);
             Arc::new(config)
         };
         (0..self.members()).map(config).collect()
     }
+}
+
+/// The hash of [`PASSWORD`], by parameters that cost next to nothing: it is looked at often.
+fn cheap_hash() -> String {
+    let cheap = Params::new(Params::MIN_M_COST, 1, 1, None).expect("the least that there are");
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, cheap);
+    let hash: PasswordHash =
+        argon.hash_password_with_salt(PASSWORD.as_bytes(), &[1; 16]).expect("a salt of 16 bytes is sound");
+    hash.to_string()
 }

@@ -1,12 +1,13 @@
 //! Single faults in a group that is whole and otherwise in peace, so that what must come of them is known: writes
 //! go on without a majority of agents (rule 7), and a leader that hears nobody is replaced though everybody
 //! hears it (rule 16). Then one of those that take long: a leader that cannot be killed, disks that stand still, an
-//! orderly stop of the whole group.
+//! orderly stop of the whole group; and a follower that is too slow, or stops as its leader dies.
 
 use crate::nemesis::{MS, SECOND};
 use crate::network::Plane;
 use crate::world::{What, World};
-use agency::configuration::Configuration;
+use agency::configuration::{Configuration, Why};
+use agency::ids::NodeId;
 
 /// For how long no warden reaches another, and after how much of it the group must show that it writes.
 const WITHOUT_MAJORITY: u64 = 1_500 * MS;
@@ -24,6 +25,14 @@ const SHARED_STALL: u64 = 2_500 * MS;
 /// For how long a leader's does, and within which it must have yielded.
 const OWN_STALL: u64 = 5 * SECOND;
 const YIELDS_WITHIN: u64 = 600 * MS;
+/// By how much one disk of them is back before another at most.
+const STAGGER: u64 = 30 * MS;
+/// For how long a follower's disk stands still: somewhat longer than it is waited for.
+const TOO_SLOW: u64 = 1_300 * MS;
+/// For how long at least it must then have kept up; clocks differ a little.
+const CALM: u64 = 90 * MS;
+/// Between the order to stop and the death of who could have waited for it.
+const STOPS_FOR: u64 = 40 * MS;
 /// Within which a group that is told to stop has ended.
 const STOPPED_WITHIN: u64 = 10 * SECOND;
 
@@ -98,16 +107,87 @@ impl World {
         self.run_until(until, |_| false);
     }
 
-    /// Rule 22: where no disk moves, everybody waits as long as the disks do: nobody is killed, evicted or replaced.
+    /// Rule 22: where no disk moves, everybody waits as long as the disks do: nobody is evicted or replaced, and nobody
+    /// is killed but who leads nothing, where that is the rule.
     pub fn try_shared_stall(&mut self) {
         if self.violation.is_some() {
             return;
         }
         self.trace.say(self.now, format_args!("trial"), format_args!("all disks stand still"));
-        self.checkers.steady.holds = true;
-        self.stall(0..=self.scenario.data_nodes - 1, SHARED_STALL);
+        let lives: Vec<(usize, u64)> = (0..self.scenario.shards)
+            .filter_map(|shard| self.checkers.configurations.newest(shard))
+            .map(|c| (usize::from(c.leader.0), self.hosts[usize::from(c.leader.0)].node_life))
+            .collect();
+        let patient = self.scenario.timing.disk_hang_after.as_nanos() as u64 > SHARED_STALL + STAGGER;
+        self.checkers.steady.holds = patient;
+        for host in 0..self.scenario.data_nodes {
+            let longer = self.dice.below(STAGGER);
+            self.stall(host..=host, SHARED_STALL + longer);
+        }
         self.run_until(self.now + SHARED_STALL + SECOND, |_| false);
         self.checkers.steady.holds = false;
+        for (leader, life) in lives {
+            if self.hosts[leader].node_life != life && self.violation.is_none() {
+                self.violated("stalled disk", format!("host {leader}, a leader, was killed for its disk"));
+            }
+        }
+    }
+
+    /// Rule 22: a follower that was too slow for all the others counts again when it has been calm for a while.
+    pub fn try_slow_follower(&mut self) {
+        let Some((before, follower)) = self.leader_and_follower() else { return };
+        self.trace.say(
+            self.now,
+            format_args!("trial"),
+            format_args!("host {follower} is too slow for shard 0"),
+        );
+        let moves = self.now + TOO_SLOW;
+        let disk = &mut self.hosts[follower].disks[0];
+        disk.stalled_until = disk.stalled_until.max(moves);
+        let newest = |world: &World| world.checkers.configurations.newest(0).copied();
+        let out = |c: Configuration| c.why == Why::Slow && !c.in_sync.contains(NodeId(follower as u8));
+        let evicted = self.run_until(moves, |world| newest(world).is_some_and(out));
+        if !evicted {
+            // Nobody wrote just then.
+            self.run_until(moves + SECOND, |_| false);
+            return;
+        }
+        self.run_until(moves + CALM, |_| false);
+        let back = newest(self).filter(|c| c.leader == before.leader && !out(*c));
+        if let (Some(back), None) = (back, &self.violation) {
+            self.violated("calm", format!("host {follower} was too slow just now, and is back: {back:?}"));
+        }
+        self.run_until(moves + SECOND, |_| false);
+    }
+
+    /// Rule 25: who is about to stop takes nothing over.
+    pub fn try_stopping_follower(&mut self) {
+        let Some((before, follower)) = self.leader_and_follower() else { return };
+        self.trace.say(
+            self.now,
+            format_args!("trial"),
+            format_args!("host {follower} stops, and the leader of shard 0 dies"),
+        );
+        let incarnation = self.hosts[follower].node.as_ref().map(|node| node.incarnation);
+        self.stop_node(follower);
+        self.run_until(self.now + STOPS_FOR, |_| false);
+        self.kill_node(usize::from(before.leader.0), "the leader of a trial");
+        let taken = |world: &mut World| {
+            world.checkers.configurations.newest(0).is_some_and(|c| {
+                usize::from(c.leader.0) == follower && Some(c.leader_incarnation) == incarnation
+            })
+        };
+        if self.run_until(self.now + SECOND, taken) && self.violation.is_none() {
+            self.violated("stopping", format!("host {follower} stops, and shard 0 is given to it"));
+        }
+        self.run_until(self.now + SECOND, |_| false);
+    }
+
+    /// The configuration of shard 0 and a follower of it that is in sync, if there is one.
+    fn leader_and_follower(&self) -> Option<(Configuration, usize)> {
+        let c = self.checkers.configurations.newest(0).filter(|_| self.violation.is_none())?;
+        let follower = c.in_sync.without(c.leader).iter().next()?;
+        Some((*c, usize::from(follower.0)))
     }
 
     /// Rule 22: a leader whose disk stands still alone yields, and lives.

@@ -85,7 +85,9 @@ fn run(world: &mut World) {
     world.make_peace();
     let peace = world.now;
     let before = answered(world);
-    let end = world.now + SERVES_WITHIN;
+    // Where two copies are asked for, somebody has to be admitted first.
+    let within = if world.scenario.min_in_sync > 1 { WHOLE_WITHIN } else { SERVES_WITHIN };
+    let end = world.now + within;
     let served = world.run_until(end, |world| serving_since(world, &before));
     if world.trace.stops() {
         return;
@@ -93,7 +95,7 @@ fn run(world: &mut World) {
     if !served && excused(world) {
         judge_unavailable(world, &before, peace);
     } else if !served {
-        let within = SERVES_WITHIN / SECOND;
+        let within = within / SECOND;
         let what = format!("no write was answered within {within} s of the last fault; {}", state(world));
         return world.violated("liveness", what);
     }
@@ -127,6 +129,12 @@ fn one_more_trial(world: &mut World) {
         1 => world.try_shared_stall(),
         2 => world.try_stalled_leader(),
         _ => world.try_orderly_stop(),
+    }
+    become_whole(world);
+    match world.scenario.seed / 4 % 3 {
+        0 => world.try_slow_follower(),
+        1 => world.try_stopping_follower(),
+        _ => {}
     }
 }
 

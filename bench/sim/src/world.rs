@@ -20,6 +20,7 @@ use engine::disk::ReadSpec;
 use engine::ids::ShardId;
 use engine::log::BufferRange;
 use node::events::{Face, LinkId};
+use node::job::Job;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -81,6 +82,14 @@ pub enum What {
         life: u64,
         shard: ShardId,
         flight: u64,
+    },
+    /// A job of a node's control threads.
+    Job {
+        host: usize,
+        life: u64,
+        shard: ShardId,
+        ticket: u64,
+        job: Box<Job>,
     },
     Read {
         host: usize,

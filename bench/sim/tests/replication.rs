@@ -8,13 +8,6 @@ use engine::testing::MemoryDisk;
 use sim::pair::{A, B, Pair};
 use sim::shell::device::Device;
 
-/// Whether a story ends badly without a defence.
-#[cfg(feature = "mutants")]
-fn fails_without(mutant: node::mutants::Mutant, story: fn()) -> bool {
-    let _taken_away = mutants::TakenAway::new(Some(mutant.switch()));
-    std::panic::catch_unwind(story).is_err()
-}
-
 fn in_sync(pair: &Pair) -> NodeSet {
     pair.configuration.in_sync
 }

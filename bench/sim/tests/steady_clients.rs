@@ -282,3 +282,20 @@ fn parked_requests_run_in_the_turn_that_commits_the_epoch_start() {
     pair.run_until("the reply", |pair| !pair.hosts[1].replies.is_empty());
     assert_eq!(pair.take_replies(B), "+OK\r\n");
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn each_missing_defence_is_noticed() {
+    use node::mutants::Mutant;
+    let stories: [(Mutant, fn()); 6] = [
+        (Mutant::IgnoresBudget, a_bulk_load_does_not_fill_a_turn),
+        (Mutant::IgnoresQueue, one_who_sends_much_does_not_keep_others_waiting),
+        (Mutant::KeepsAllOutput, one_who_does_not_read_is_held_back_and_then_reset),
+        (Mutant::KeepsAllOutput, all_clients_together_hold_no_more_than_their_memory),
+        (Mutant::CarriesOutZombies, what_waited_for_too_long_is_not_carried_out),
+        (Mutant::CarriesOutZombies, what_a_client_left_behind_that_has_gone_is_not_carried_out),
+    ];
+    for (mutant, story) in stories {
+        assert!(mutants::fails_without(mutant.switch(), story), "nobody notices {mutant:?}");
+    }
+}

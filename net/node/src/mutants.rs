@@ -14,7 +14,7 @@ pub use ::mutants::lacks;
         /// What a client does not read is kept for it, however much that is.
         KeepsAllOutput: 23,
         /// What waited for too long, or for a client that has gone, is carried out all the same.
-        CarriesOutZombies: 23,
+        CarriesOutZombies: 0,
         /// A deposed leader takes the writes of HTTP requests for committed.
         SettlesByGuess: 2,
         /// The leader's own disk is enough.
@@ -55,6 +55,8 @@ pub use ::mutants::lacks;
         NeverYields: 22,
         /// A leader whose disk stands still yields to whoever follows, whether its disk moves or not.
         YieldsToAnyone: 22,
+        /// A leader whose disk stands still yields to a follower whose disk moved once.
+        BelievesOneBeat: 22,
         /// Whoever was too slow is admitted again as soon as it has caught up.
         AdmitsAtOnce: 22,
         /// A new leader serves before its epoch start is committed.

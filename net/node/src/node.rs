@@ -312,6 +312,11 @@ impl Node {
         self.shared.stats.commands_processed
     }
 
+    /// What its clients of RESP held of the memory when the newest turn ended, in bytes.
+    pub fn client_memory(&self) -> u64 {
+        self.shared.stats.client_memory_bytes
+    }
+
     /// This shard's account of itself for the warden.
     pub fn progress(&self) -> ShardProgress {
         let shard = &self.shared.shard;

@@ -3,16 +3,19 @@
 pub mod answers;
 pub mod committed_log;
 pub mod configurations;
+pub mod copies;
 pub mod cursors;
 pub mod damage;
 pub mod epochs;
 pub mod history;
 pub mod index;
 pub mod leaks;
+pub mod memory;
 pub mod promotions;
 pub mod rewinds;
 pub mod stale_reads;
 pub mod steady;
+pub mod turns;
 pub mod unavailable;
 pub mod zombies;
 

@@ -1,6 +1,7 @@
 //! No zombie writes: what a client gave up does not take effect once the node has been told that it is gone.
 //!
-//! A write that was on its way to another shard of the node just then may still overtake the word; hence a grace.
+//! A write that was on its way to another shard of the node just then may still overtake the word, and a turn of a slow
+//! core takes a while; hence a grace.
 
 use engine::frame::{FrameView, peek};
 use node::events::ConnId;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 pub type Seat = (usize, u64, ConnId);
 
 /// For how long a write may overtake the word that its client is gone.
-const GRACE: u64 = 20_000_000;
+const GRACE: u64 = 100_000_000;
 
 /// See the module.
 #[derive(Default)]
@@ -41,23 +42,31 @@ impl Zombies {
 
     /// A leader appended these frames in a turn that began at `began`.
     pub fn appended(&self, host: usize, began: u64, bytes: &[u8]) -> Result<(), String> {
-        let mut at = 0;
-        while let Some(header) = bytes.get(at..).and_then(peek) {
-            let Some(view) = bytes.get(at..).and_then(FrameView::of) else { break };
-            let value = |text: &[u8]| {
-                let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-                std::str::from_utf8(&text[..digits]).ok()?.parse::<i64>().ok()
-            };
-            for operation in view.operations().filter(|operation| operation.put) {
-                let told = value(operation.value).and_then(|value| self.gone.get(&(host, value)));
-                if let Some(told) = told.filter(|told| began > **told + GRACE) {
-                    let late = (began - told) / 1_000_000;
-                    let key = String::from_utf8_lossy(operation.key).into_owned();
-                    return Err(format!("host {host} writes {key} {late} ms after its client had closed"));
-                }
+        for (key, value) in values(bytes) {
+            let told = self.gone.get(&(host, value));
+            if let Some(told) = told.filter(|told| began > **told + GRACE) {
+                let late = (began - told) / 1_000_000;
+                return Err(format!("host {host} writes {key} {late} ms after its client had closed"));
             }
-            at += header.len.get() as usize;
         }
         Ok(())
     }
+}
+
+/// The keys that these frames write numbers to, and the numbers.
+pub fn values(bytes: &[u8]) -> Vec<(String, i64)> {
+    let number = |text: &[u8]| {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        std::str::from_utf8(&text[..digits]).ok()?.parse::<i64>().ok()
+    };
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some(header) = bytes.get(at..).and_then(peek) {
+        let Some(view) = bytes.get(at..).and_then(FrameView::of) else { break };
+        for operation in view.operations().filter(|operation| operation.put) {
+            let key = || String::from_utf8_lossy(operation.key).into_owned();
+            found.extend(number(operation.value).map(|value| (key(), value)));
+        }
+        at += header.len.get() as usize;
+    }
+    found
 }

@@ -390,7 +390,7 @@ fn a_loss_that_was_accepted_is_not_accepted_for_the_next_one() {
 #[test]
 fn a_loss_that_is_accepted_for_ever_is_noticed() {
     let story = a_loss_that_was_accepted_is_not_accepted_for_the_next_one;
-    assert!(crate::fails_without(node::mutants::Mutant::AcceptsEveryLoss, story));
+    assert!(mutants::fails_without(node::mutants::Mutant::AcceptsEveryLoss.switch(), story));
 }
 
 #[test]
@@ -428,5 +428,5 @@ fn another_log_of_the_same_length_is_not_taken_for_the_one_that_was_lost() {
 #[test]
 fn a_refill_from_any_log_is_noticed() {
     let story = another_log_of_the_same_length_is_not_taken_for_the_one_that_was_lost;
-    assert!(crate::fails_without(node::mutants::Mutant::RefillsFromAnyLog, story));
+    assert!(mutants::fails_without(node::mutants::Mutant::RefillsFromAnyLog.switch(), story));
 }

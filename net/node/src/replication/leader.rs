@@ -360,9 +360,9 @@ impl Leader {
         if cx.clock.now.since(since) <= patience || lacks(Mutant::NeverYields) {
             return None;
         }
+        let seen = if lacks(Mutant::BelievesOneBeat) { Duration::from_nanos(1) } else { patience / 2 };
         let moves = |node: NodeId, cursors: Cursors| {
-            cursors.durable > cx.shard.durable()
-                && self.patience.disk_moves_for(node, moment(cx)) >= patience / 2
+            cursors.durable > cx.shard.durable() && self.patience.disk_moves_for(node, moment(cx)) >= seen
         };
         let fit = |node: NodeId| {
             configuration.in_sync.contains(node)
