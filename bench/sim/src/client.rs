@@ -75,6 +75,11 @@ impl Client {
         }
     }
 
+    /// It waits for the answer to what a connection begins with.
+    pub fn greets(&self) -> bool {
+        matches!(&self.standing, Standing::Waiting { asked, .. } if asked[0].1 == Asked::ReadOnly)
+    }
+
     /// Nothing more is to be read.
     pub fn audited(&self) -> bool {
         let idle = self.audit.is_empty() && self.again.is_none();

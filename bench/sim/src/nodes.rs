@@ -89,7 +89,7 @@ impl World {
         actor.carried_out = done.requests;
         self.look_at_appended(host, shard, tail);
         for conn in gone {
-            self.checkers.zombies.told((host, self.hosts[host].node_life, conn), self.now);
+            self.checkers.zombies.told((host, self.hosts[host].node_life, conn), shard, self.now);
         }
         match self.takes_until(host, shard, done) {
             Some(actor) => actor.turn = Some(Turn::Handed { began, commands }),
@@ -185,7 +185,7 @@ impl World {
         let bytes = core.engine().bytes(BufferRange { start: tail, len });
         let in_sync = node.page.updates[usize::from(shard.0)].1.map_or(0, |u| u.configuration.in_sync.len());
         let copies = copies::appended(host, in_sync, usize::from(least), bytes);
-        let verdict = self.checkers.zombies.appended(host, actor.began_at, bytes);
+        let verdict = self.checkers.zombies.appended(host, shard, actor.began_at, bytes);
         self.judge("zombies", verdict);
         self.judge("copies", copies);
     }
@@ -310,7 +310,10 @@ impl World {
     /// A client is told something other than an error.
     fn note_answer(&mut self, host: usize, shard: ShardId, connection: u64) {
         let of_client = |port: &Owner| match port {
-            Owner::Client { client } => *client >= self.scenario.stale_clients,
+            // Who logs in is answered by anybody.
+            Owner::Client { client } => {
+                *client >= self.scenario.stale_clients && !self.clients[*client].greets()
+            }
             _ => false,
         };
         if self.network.side(connection, of_client).is_none() {

@@ -30,7 +30,7 @@ pub const PASSWORD: &str = "swordfish";
 /// What the clients of a shard may hold together, in bytes.
 const CLIENT_MEMORY: usize = 32 << 20;
 /// A shorter time than by default after which a follower is killed for its disk.
-const DISK_HANG_SOON: Duration = Duration::from_secs(2);
+const DISK_HANG_SOON: Duration = Duration::from_millis(3_500);
 
 /// Makes a seed of its own for what clients do.
 const BURDEN: u64 = 0xb07d_e200_0000_0001;

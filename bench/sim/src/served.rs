@@ -1,12 +1,15 @@
 //! A client's connection as the shell of a node sees it: what its kernel holds of it, and whether that is read.
 //!
-//! Promises what the ring does: of one connection a turn hands over so much and no more; of one that is left unread
+//! Promises what the ring does: of one connection a turn hands over so much (`PIECES`) and no more; of one that is left unread
 //! nothing, but that its client has closed.
 
 use crate::host::Actor;
 use crate::shell::input::Input;
 use node::events::{ConnId, Face};
 use std::collections::VecDeque;
+
+/// What a turn is handed of one connection at most.
+const PIECES: usize = 4;
 
 /// See the module.
 pub struct Served {
@@ -24,17 +27,16 @@ impl Served {
         Served { connection, face, paused: false, unread: VecDeque::new(), half_closed: false }
     }
 
-    /// What the next turn is told of it: at most one piece.
-    fn receive(&mut self) -> Option<Input> {
+    /// What the next turn is told of it.
+    fn receive(&mut self, handed: &mut Vec<Input>) {
         if !self.paused {
-            return self.unread.pop_front();
+            let pieces = self.unread.len().min(PIECES);
+            return handed.extend(self.unread.drain(..pieces));
         }
-        match self.unread.back() {
-            Some(Input::ClientClosed { conn }) if !self.half_closed => {
-                self.half_closed = true;
-                Some(Input::ClientHalfClosed { conn: *conn })
-            }
-            _ => None,
+        if let Some(Input::ClientClosed { conn }) = self.unread.back()
+            && !std::mem::replace(&mut self.half_closed, true)
+        {
+            handed.push(Input::ClientHalfClosed { conn: *conn });
         }
     }
 }
@@ -53,7 +55,7 @@ impl Actor {
                 _ => handed.push(input),
             }
         }
-        handed.extend(self.conns.values_mut().filter_map(Served::receive));
+        self.conns.values_mut().for_each(|served| served.receive(&mut handed));
         for input in &handed {
             if let Input::ClientClosed { conn } = input {
                 self.conns.remove(conn);

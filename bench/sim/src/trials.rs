@@ -21,7 +21,7 @@ const REPLACED_WITHIN: u64 = 400 * MS;
 const STUCK: u64 = 3 * SECOND;
 const STUCK_FOR: u64 = 800 * MS;
 /// For how long all disks stand still.
-const SHARED_STALL: u64 = 2_500 * MS;
+const SHARED_STALL: u64 = 4 * SECOND;
 /// For how long a leader's does, and within which it must have yielded.
 const OWN_STALL: u64 = 5 * SECOND;
 const YIELDS_WITHIN: u64 = 600 * MS;
@@ -218,7 +218,8 @@ impl World {
             self.violated("stalled disk", format!("a leader whose disk stands still leads on: {before:?}"));
         }
         self.run_until(until, |_| false);
-        if self.hosts[leader].node_life != life && self.violation.is_none() {
+        let patient = self.scenario.timing.disk_hang_after.as_nanos() as u64 > OWN_STALL;
+        if patient && self.hosts[leader].node_life != life && self.violation.is_none() {
             self.violated("stalled disk", format!("host {leader} was killed for its disk"));
         }
     }

@@ -1,7 +1,7 @@
 //! What a group with users promises, and what strangers cannot do to it, each as a story of two nodes (see
 //! `replication.rs`). Roles by both faces and real processes: `tools/tests/users.rs`.
 
-use sim::pair::{A, PASSWORD, Pair};
+use sim::pair::{A, B, PASSWORD, Pair};
 use sim::shell::input::CLIENT_ADDRESS;
 
 /// Base64 of `root:swordfish`.
@@ -90,6 +90,21 @@ fn who_waits_for_a_verdict_looks_again_when_there_is_one_and_not_for_ever() {
     pair.do_jobs();
     pair.run_until("the verdict", |w| !w.hosts[0].replies.is_empty());
     assert!(pair.take_replies(A).starts_with("-WRONGPASS "));
+}
+
+/// A node that was killed before its pulse said that anything is committed.
+#[test]
+fn who_has_just_come_back_calls_no_right_password_wrong() {
+    let mut pair = Pair::with_users();
+    pair.kill(B);
+    pair.kill(A);
+    pair.start(B);
+    pair.run_ms(20);
+    let client = pair.open_resp(B);
+    pair.send_on(B, client, format!("AUTH {PASSWORD}\r\n").as_bytes());
+    pair.run_ms(500);
+    let told = String::from_utf8(pair.take_told(B, client)).expect("a reply is text");
+    assert!(!told.contains("WRONGPASS"), "{told}");
 }
 
 #[test]

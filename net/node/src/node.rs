@@ -516,7 +516,7 @@ impl Node {
     fn watch_metadata(&mut self, out: &mut Vec<Command>) {
         let (leads, serves) = (self.replication.leads(), self.replication.serves());
         let mut cx = self.shared.context(out);
-        self.metadata.watch(leads, &mut cx);
+        self.metadata.watch(leads, serves, &mut cx);
         if let Some(edit) = self.metadata.first_user(serves, &cx) {
             let subrequest = SubRequest {
                 from: KEEPER,

@@ -1,16 +1,17 @@
 //! No zombie writes: what a client gave up does not take effect once the node has been told that it is gone.
 //!
 //! A write that was on its way to another shard of the node just then may still overtake the word, and a turn of a slow
-//! core takes a while; hence a grace.
+//! core takes a while; hence a grace. Where the connection is the shard's own there is none.
 
 use engine::frame::{FrameView, peek};
+use engine::ids::ShardId;
 use node::events::ConnId;
 use std::collections::BTreeMap;
 
 /// A connection of a node's life.
 pub type Seat = (usize, u64, ConnId);
 
-/// For how long a write may overtake the word that its client is gone.
+/// For how long a write of another shard may overtake the word that its client is gone.
 const GRACE: u64 = 100_000_000;
 
 /// See the module.
@@ -18,8 +19,8 @@ const GRACE: u64 = 100_000_000;
 pub struct Zombies {
     /// What was under way when its client gave up: the numbers that the values begin with.
     given_up: BTreeMap<Seat, Vec<i64>>,
-    /// Of those, whose end was handed to the core, and when.
-    gone: BTreeMap<(usize, i64), u64>,
+    /// Of those, whose end was handed to the core: to which shard, and when.
+    gone: BTreeMap<(usize, i64), (ShardId, u64)>,
 }
 
 impl Zombies {
@@ -28,10 +29,10 @@ impl Zombies {
         self.given_up.insert(seat, values);
     }
 
-    /// The core is told that this client is gone.
-    pub fn told(&mut self, seat: Seat, now: u64) {
+    /// The core of this shard is told that this client is gone.
+    pub fn told(&mut self, seat: Seat, shard: ShardId, now: u64) {
         for value in self.given_up.remove(&seat).unwrap_or_default() {
-            self.gone.insert((seat.0, value), now);
+            self.gone.insert((seat.0, value), (shard, now));
         }
     }
 
@@ -41,10 +42,11 @@ impl Zombies {
     }
 
     /// A leader appended these frames in a turn that began at `began`.
-    pub fn appended(&self, host: usize, began: u64, bytes: &[u8]) -> Result<(), String> {
+    pub fn appended(&self, host: usize, shard: ShardId, began: u64, bytes: &[u8]) -> Result<(), String> {
         for (key, value) in values(bytes) {
-            let told = self.gone.get(&(host, value));
-            if let Some(told) = told.filter(|told| began > **told + GRACE) {
+            let Some((by, told)) = self.gone.get(&(host, value)) else { continue };
+            let grace = if *by == shard { 0 } else { GRACE };
+            if began > told + grace {
                 let late = (began - told) / 1_000_000;
                 return Err(format!("host {host} writes {key} {late} ms after its client had closed"));
             }

@@ -96,8 +96,9 @@ pub(crate) fn is_over(now: Nanos, since: Nanos) -> bool {
 }
 
 impl MetadataCopy {
-    /// On shard 0: notices what was committed since. `leads`: this node leads it.
-    pub fn watch(&mut self, leads: bool, cx: &mut Context<'_>) {
+    /// On shard 0: notices what was committed since. `leads`: this node leads it; `serves`: and it knows all that is
+    /// committed.
+    pub fn watch(&mut self, leads: bool, serves: bool, cx: &mut Context<'_>) {
         if cx.options.shard != KEEPER {
             return;
         }
@@ -105,7 +106,7 @@ impl MetadataCopy {
         let due = leads || now >= self.looked.1 + LOOK_INTERVAL;
         if committed != self.looked.0 && due && self.reading.is_none() {
             self.looked = (committed, now);
-            self.look(cx);
+            self.look(serves, cx);
         }
     }
 
@@ -113,15 +114,17 @@ impl MetadataCopy {
     pub fn is_newest(&mut self, version: u64, cx: &mut Context<'_>) -> bool {
         if cx.shard.committed() != self.looked.0 && self.reading.is_none() {
             self.looked = (cx.shard.committed(), cx.clock.now);
-            self.look(cx);
+            self.look(false, cx);
         }
         self.reading.is_none() && self.current.is_some() && self.version() == version
     }
 
-    fn look(&mut self, cx: &mut Context<'_>) {
+    fn look(&mut self, serves: bool, cx: &mut Context<'_>) {
         let found = match cx.shard.find(METADATA_KEY, View::Committed) {
             Found::Missing { .. } => match self.current {
                 Some(_) => return,
+                // Who has just come back may not know yet how much is committed, and would call each password wrong.
+                None if cx.options.settings.auth && !serves => return self.looked.0 = Lsn(u64::MAX),
                 None => Some((Metadata::default(), None)),
             },
             Found::Here { revision, .. } if self.revision == Some(revision) => return,
