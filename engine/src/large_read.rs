@@ -11,7 +11,6 @@ use crate::ids::{Epoch, Lsn, Revision};
 use crate::limits::{BLOCK, LARGE_VALUE_BYTES, MAX_KEY_BYTES, READ_PIECE_BYTES, block_ceil, block_floor};
 use crate::memory::AlignedBlocks;
 use crate::mend::FrameName;
-use crate::mutants::{Mutant, lacks};
 use crate::parts::{Pieces, ValueParts};
 use crate::segment::Location;
 use crate::shard::Shard;
@@ -150,7 +149,7 @@ impl LargeRead {
         if Some(self.taken) != self.blocks_len() {
             return Ok(ReadProgress::More);
         }
-        let holds = self.checksum.clone().finalize() == header.crc.get() || lacks(Mutant::TrustsPieces);
+        let holds = self.checksum.clone().finalize() == header.crc.get();
         if holds { Ok(ReadProgress::Whole) } else { Err(Corrupt) }
     }
 

@@ -9,8 +9,6 @@ pub use ::mutants::lacks;
         TornTailAlways: 12,
         /// What a rewind cuts is not saved.
         ThrowsAwayRewound: 13,
-        /// What a large value was read as is what it is, whatever its frame's checksum says.
-        TrustsPieces: 12,
         /// A frame's checksum need not hold.
         AcceptsTornFrames: 20,
     }

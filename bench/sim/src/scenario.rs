@@ -2,7 +2,7 @@
 
 use crate::fault::Fault;
 use crate::host_config::HostConfig;
-use crate::mutants::{Crowd, Known, Mutant};
+use crate::mutants::{Known, Mutant};
 use crate::random::Dice;
 use crate::work::Pace;
 use agency::timing::Timing;
@@ -30,7 +30,7 @@ pub const PASSWORD: &str = "swordfish";
 /// What the clients of a shard may hold together, in bytes.
 const CLIENT_MEMORY: usize = 32 << 20;
 /// A shorter time than by default after which a follower is killed for its disk.
-const DISK_HANG_SOON: Duration = Duration::from_millis(3_500);
+const DISK_HANG_SOON: Duration = Duration::from_secs(2);
 
 /// Makes a seed of its own for what clients do.
 const BURDEN: u64 = 0xb07d_e200_0000_0001;
@@ -201,16 +201,9 @@ impl Scenario {
         self.impatient = false;
         self.auth = false;
         self.min_in_sync = known.min_in_sync;
-        match known.crowd {
-            Crowd::Nobody => {}
-            Crowd::Burden => {
-                (self.guests, self.pace) = (4, Pace::SLOWEST);
-                (self.calm, self.faultless, self.hostile) = (1_000 * MS, true, self.hostile / 2);
-            }
-            Crowd::Readers => {
-                self.guests = 4;
-                self.value_bytes = largest_value(self.segment_bytes, self.buffer_bytes);
-            }
+        if known.crowded {
+            (self.guests, self.pace) = (4, Pace::SLOWEST);
+            (self.calm, self.faultless, self.hostile) = (1_000 * MS, true, self.hostile / 2);
         }
         self
     }

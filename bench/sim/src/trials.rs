@@ -20,8 +20,10 @@ const REPLACED_WITHIN: u64 = 400 * MS;
 /// For how long a leader sticks in the kernel, and within which it must be replaced.
 const STUCK: u64 = 3 * SECOND;
 const STUCK_FOR: u64 = 800 * MS;
-/// For how long all disks stand still.
+/// For how long all disks stand still: longer than a lease is renewed; and where a node is killed for its disk before
+/// that is over, less long.
 const SHARED_STALL: u64 = 4 * SECOND;
+const SHORTER_STALL: u64 = 2_700 * MS;
 /// For how long a leader's does, and within which it must have yielded.
 const OWN_STALL: u64 = 5 * SECOND;
 const YIELDS_WITHIN: u64 = 600 * MS;
@@ -33,6 +35,8 @@ const TOO_SLOW: u64 = 1_300 * MS;
 const CALM: u64 = 90 * MS;
 /// Between the order to stop and the death of who could have waited for it.
 const STOPS_FOR: u64 = 40 * MS;
+/// For how long a leader's disk may stand still as its group stops: longer than who stops alone is waited for.
+const SLOW_STOP: u64 = 300 * MS;
 /// Within which a group that is told to stop has ended.
 const STOPPED_WITHIN: u64 = 10 * SECOND;
 
@@ -119,12 +123,13 @@ impl World {
             .map(|c| (usize::from(c.leader.0), self.hosts[usize::from(c.leader.0)].node_life))
             .collect();
         let patient = self.scenario.timing.disk_hang_after.as_nanos() as u64 > SHARED_STALL + STAGGER;
+        let span = if patient { SHARED_STALL } else { SHORTER_STALL };
         self.checkers.steady.holds = patient;
         for host in 0..self.scenario.data_nodes {
             let longer = self.dice.below(STAGGER);
-            self.stall(host..=host, SHARED_STALL + longer);
+            self.stall(host..=host, span + longer);
         }
-        self.run_until(self.now + SHARED_STALL + SECOND, |_| false);
+        self.run_until(self.now + span + SECOND, |_| false);
         self.checkers.steady.holds = false;
         for (leader, life) in lives {
             if self.hosts[leader].node_life != life && self.violation.is_none() {
@@ -183,11 +188,12 @@ impl World {
         self.run_until(self.now + SECOND, |_| false);
     }
 
-    /// The configuration of shard 0 and a follower of it that is in sync, if there is one.
+    /// The configuration of shard 0, if its leader lives, and a follower of it that is in sync.
     fn leader_and_follower(&self) -> Option<(Configuration, usize)> {
         let c = self.checkers.configurations.newest(0).filter(|_| self.violation.is_none())?;
+        let leader = self.hosts[usize::from(c.leader.0)].node.as_ref()?;
         let follower = c.in_sync.without(c.leader).iter().next()?;
-        Some((*c, usize::from(follower.0)))
+        (leader.incarnation == c.leader_incarnation).then_some((*c, usize::from(follower.0)))
     }
 
     /// Rule 22: a leader whose disk stands still alone yields, and lives.
@@ -238,6 +244,11 @@ impl World {
         }
         self.trace.say(self.now, format_args!("trial"), format_args!("the group stops in order"));
         self.stopping = true;
+        // The last of it may take a while to be confirmed.
+        let leader = usize::from(before[0].leader.0);
+        if self.dice.one_in(2) {
+            self.stall(leader..=leader, SLOW_STOP);
+        }
         for host in 0..self.scenario.data_nodes {
             self.stop_node(host);
         }
@@ -251,7 +262,6 @@ impl World {
             }
         }
         (0..self.hosts.len()).for_each(|host| self.kill_warden(host, "the group stopped"));
-        let leader = usize::from(before[0].leader.0);
         self.checkers.damage.hit_bit(leader);
         if self.hosts[leader].disks[0].flip_durable_bit(&mut self.dice).is_some() {
             self.say(leader, format_args!("a bit of its log flips"));

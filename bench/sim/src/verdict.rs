@@ -131,6 +131,10 @@ fn one_more_trial(world: &mut World) {
         _ => world.try_orderly_stop(),
     }
     become_whole(world);
+    // What was whole after a stop may yet have to choose its leader.
+    let end = world.now + SECOND;
+    world.run_until(end, |_| false);
+    become_whole(world);
     match world.scenario.seed / 4 % 3 {
         0 => world.try_slow_follower(),
         1 => world.try_stopping_follower(),
