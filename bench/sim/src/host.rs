@@ -142,6 +142,35 @@ impl Page {
     }
 }
 
+impl Actor {
+    /// What a turn is handed, in its order.
+    pub fn receive(&mut self) -> Vec<Input> {
+        let mut handed = Vec::new();
+        for input in self.inbox.drain(..) {
+            match &input {
+                Input::ClientBytes { conn, .. } | Input::ClientClosed { conn } => {
+                    if let Some(served) = self.conns.get_mut(conn) {
+                        served.came(input);
+                    }
+                }
+                _ => handed.push(input),
+            }
+        }
+        self.conns.values_mut().for_each(|served| served.receive(&mut handed));
+        for input in &handed {
+            if let Input::ClientClosed { conn } = input {
+                self.conns.remove(conn);
+            }
+        }
+        handed
+    }
+
+    /// Whether a turn would be handed something that came before.
+    pub fn has_unread(&self) -> bool {
+        self.conns.values().any(Served::has_unread)
+    }
+}
+
 impl NodeProcess {
     pub fn new(incarnation: Incarnation, shards: usize) -> NodeProcess {
         NodeProcess {

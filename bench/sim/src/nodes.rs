@@ -244,7 +244,11 @@ impl World {
                     }
                 }
             }
-            Command::ClientPause { conn, paused } => actor.pause(conn, paused),
+            Command::ClientPause { conn, paused } => {
+                if let Some(served) = actor.conns.get_mut(&conn) {
+                    served.pause(paused);
+                }
+            }
             Command::LinkConnect { link, to } => {
                 actor.links.insert(link, Link::default());
                 self.call(Caller::Link { host, life, shard, link }, host, usize::from(to.0));

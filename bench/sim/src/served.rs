@@ -3,9 +3,8 @@
 //! Promises what the ring does: of one connection a turn hands over so much (`PIECES`) and no more; of one that is left unread
 //! nothing, but that its client has closed.
 
-use crate::host::Actor;
 use crate::shell::input::Input;
-use node::events::{ConnId, Face};
+use node::events::Face;
 use std::collections::VecDeque;
 
 /// What a turn is handed of one connection at most.
@@ -28,7 +27,7 @@ impl Served {
     }
 
     /// What the next turn is told of it.
-    fn receive(&mut self, handed: &mut Vec<Input>) {
+    pub fn receive(&mut self, handed: &mut Vec<Input>) {
         if !self.paused {
             let pieces = self.unread.len().min(PIECES);
             return handed.extend(self.unread.drain(..pieces));
@@ -39,40 +38,19 @@ impl Served {
             handed.push(Input::ClientHalfClosed { conn: *conn });
         }
     }
-}
 
-impl Actor {
-    /// What a turn is handed, in its order.
-    pub fn receive(&mut self) -> Vec<Input> {
-        let mut handed = Vec::new();
-        for input in self.inbox.drain(..) {
-            match &input {
-                Input::ClientBytes { conn, .. } | Input::ClientClosed { conn } => {
-                    if let Some(served) = self.conns.get_mut(conn) {
-                        served.unread.push_back(input);
-                    }
-                }
-                _ => handed.push(input),
-            }
-        }
-        self.conns.values_mut().for_each(|served| served.receive(&mut handed));
-        for input in &handed {
-            if let Input::ClientClosed { conn } = input {
-                self.conns.remove(conn);
-            }
-        }
-        handed
+    /// Bytes came, or its end did.
+    pub fn came(&mut self, input: Input) {
+        self.unread.push_back(input);
     }
 
-    /// Whether a turn would be handed something that came before.
+    /// Whether the next turn would be handed something that came before.
     pub fn has_unread(&self) -> bool {
-        self.conns.values().any(|served| !served.paused && !served.unread.is_empty())
+        !self.paused && !self.unread.is_empty()
     }
 
-    /// A client is to be left unread, or read again.
-    pub fn pause(&mut self, conn: ConnId, paused: bool) {
-        if let Some(served) = self.conns.get_mut(&conn) {
-            served.paused = paused;
-        }
+    /// It is to be left unread, or read again.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
     }
 }
