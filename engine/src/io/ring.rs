@@ -197,6 +197,7 @@ enum Held {
     Bytes(Vec<u8>),
     Blocks(AlignedBlocks),
     Message(Box<Message>),
+    Pieces(Vec<Piece>),
     Address(#[expect(dead_code, reason = "only the kernel reads it")] Box<SocketAddrAny>),
     Time(Box<Timespec>),
 }
@@ -411,16 +412,32 @@ impl<T: Copy> Ring<T> {
         self.push(entry, id)
     }
 
+    /// Where the kernel finds a piece. It only reads it.
+    fn memory_of(&self, piece: &Piece) -> (*mut u8, usize) {
+        match piece {
+            Piece::Bytes(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+            Piece::Shared(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+            Piece::Log { at, len } => (self.log.at(*at, *len), *len),
+        }
+    }
+
     /// Send all the pieces but for the first `skip` bytes, in one go.
     pub fn send_pieces(&mut self, socket: RawFd, pieces: Vec<Piece>, mut skip: usize, token: T) -> OpId {
+        if let [piece] = &pieces[..] {
+            // Nearly every reply is one: neither a list has to be made, nor does the kernel have to read one.
+            let (start, len) = self.memory_of(piece);
+            assert!(skip <= len, "more is skipped than there is");
+            let entry = opcode::Send::new(Fd(socket), start.wrapping_add(skip), (len - skip) as u32)
+                .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+                .build();
+            self.expect_inline(len - skip);
+            let id = self.slot(token, Held::Pieces(pieces));
+            return self.push(entry, id);
+        }
         let mut vectors = Vec::with_capacity(pieces.len());
         let mut total = 0;
         for piece in &pieces {
-            let (start, len) = match piece {
-                Piece::Bytes(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
-                Piece::Shared(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
-                Piece::Log { at, len } => (self.log.at(*at, *len), *len),
-            };
+            let (start, len) = self.memory_of(piece);
             let skipped = skip.min(len);
             skip -= skipped;
             if skipped < len {
@@ -713,6 +730,7 @@ fn settle<T: Copy>(
             Held::Bytes(bytes) => completion.lent = Lent::Bytes(bytes),
             Held::Blocks(blocks) => completion.lent = Lent::Blocks(blocks),
             Held::Message(message) => completion.lent = Lent::Pieces(message.pieces),
+            Held::Pieces(pieces) => completion.lent = Lent::Pieces(pieces),
             Held::Nothing | Held::Accepting | Held::Address(_) | Held::Time(_) => {}
         }
     }
