@@ -326,8 +326,19 @@ impl Scene {
         }
         let group = group_mark(GROUP);
         let flags = *self.dice.pick(&[0, 0, EAGER, DAMAGED]);
-        let header =
-            RawHeader { kind, shard: ShardId(0), from: 1, flags, body_bytes: body, epoch, lsn, a, b, c: 0, group };
+        let header = RawHeader {
+            kind,
+            shard: ShardId(0),
+            from: 1,
+            flags,
+            body_bytes: body,
+            epoch,
+            lsn,
+            a,
+            b,
+            c: 0,
+            group,
+        };
         let mut bytes = header.encode();
         match self.dice.below(12) {
             0 => {
