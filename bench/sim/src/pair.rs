@@ -110,7 +110,7 @@ pub struct Pair {
     /// Jobs are done as they come; else they are kept here.
     pub works: bool,
     pub jobs: Vec<(usize, u64, Job)>,
-    /// What was said to other shards of the node: there are none.
+    /// What was said to other shards of the node, and to itself: the story plays them.
     pub mails: Vec<(usize, ShardId, Box<Mail>)>,
     /// What is to come, when, and to which host.
     queue: BTreeMap<(u64, u64), (usize, Delivery)>,
@@ -291,6 +291,11 @@ impl Pair {
     /// Asks a leader to hand over to its best follower.
     pub fn hand_off(&mut self, node: NodeId) {
         self.deliver(node, Input::Handoff(None));
+    }
+
+    /// Another shard of the node, or the node's own, says something to it.
+    pub fn deliver_mail(&mut self, node: NodeId, mail: Mail) {
+        self.deliver(node, Input::Mail(Box::new(mail)));
     }
 
     /// A person has a node lead with what it has.
