@@ -9,7 +9,7 @@ use crate::shell::receiver::Receiver;
 use agency::configuration::{Change, Configuration, Why};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
-use agency::view::{ClusterView, NodeView};
+use agency::view::{ClusterView, NodeView, ShardView};
 use engine::disk::{DiskCommand, DiskWork, ReadSpec};
 use engine::ids::{GroupId, Lsn, ShardId};
 use engine::shard::Shard;
@@ -279,6 +279,17 @@ impl Pair {
         for to in [A, B] {
             self.deliver(to, Input::View(Arc::clone(&view)));
         }
+    }
+
+    /// The warden of `to` tells it that another node leads the group by now, and lives; the shard is told nothing.
+    pub fn tell_who_leads(&mut self, to: NodeId, leader: NodeId) {
+        let mut configuration = self.configuration;
+        configuration.version.0 += 1;
+        configuration.epoch.0 += 1;
+        configuration.leader = leader;
+        let shard = ShardView { configuration: Some(configuration), leader_lost: false };
+        let view = ClusterView { shards: vec![shard], ..ClusterView::default() };
+        self.deliver(to, Input::View(Arc::new(view)));
     }
 
     /// Asks a node to stop in order; its warden tells everybody.
