@@ -9,6 +9,7 @@ use crate::ids::{Nanos, ShardId};
 use crate::mutants::{Mutant, lacks};
 use crate::shard::{Health, ShardProgress, Standing};
 use crate::timing::{KERNEL_WAIT_LIMIT, STARTING_LIMIT, STARVED_LIMIT, Timing, WORK_LIMIT};
+use std::fmt;
 use std::time::Duration;
 
 /// For how long a shard has not moved, by what its thread did.
@@ -67,6 +68,31 @@ pub enum Hang {
     Loop(ShardId),
     /// The shard's oldest log write.
     Disk(ShardId),
+}
+
+/// Why a shard's lease is not renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standstill {
+    /// Its loop was called hanging, or is about to be.
+    Hangs,
+    /// Its loop has had no CPU for so long.
+    Starved(Duration),
+    /// Its oldest log write has been under way for so long.
+    Disk(Duration),
+}
+
+impl fmt::Display for Standstill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Standstill::Hangs => f.write_str("its loop stands still"),
+            Standstill::Starved(span) => {
+                write!(f, "its loop has had no CPU for {} ms; the host needs more of them", span.as_millis())
+            }
+            Standstill::Disk(span) => {
+                write!(f, "its disk has not ended a log write for {} ms", span.as_millis())
+            }
+        }
+    }
 }
 
 /// Watches the shards of one incarnation.
@@ -139,17 +165,26 @@ impl Detector {
         self.at.is_some() && still.whole + still.starved < timing.hang_after
     }
 
-    /// Whether the shard moves or works, and its disk does not stand still (rule 15): it keeps its lease.
-    pub fn moves(&self, now: Nanos, shard: ShardId, timing: &Timing) -> bool {
+    /// What stands still; `None`: the shard moves or works, and its disk does not stand still (rule 15), so that it keeps
+    /// its lease.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn standstill(&self, now: Nanos, shard: ShardId, timing: &Timing) -> Option<Standstill> {
         if lacks(Mutant::NeverCallsHangs) {
-            return true;
+            return None;
         }
         let watch = &self.shards[usize::from(shard.0)];
         let waiting = watch.last.disk_waiting_since;
-        let disk_late = waiting != Nanos(0) && now.since(waiting) > timing.disk_lease_limit;
+        let waited = if waiting == Nanos(0) { Duration::ZERO } else { now.since(waiting) };
         let still = &watch.still;
-        let stands = still.hangs(false, timing) || still.starved >= STARVED_LIMIT;
-        !self.called && self.at.is_some() && !stands && !disk_late
+        if self.called || self.at.is_none() || still.hangs(false, timing) {
+            Some(Standstill::Hangs)
+        } else if still.starved >= STARVED_LIMIT {
+            Some(Standstill::Starved(still.starved))
+        } else {
+            (waited > timing.disk_lease_limit).then_some(Standstill::Disk(waited))
+        }
     }
 }
 
@@ -179,7 +214,7 @@ mod tests {
         let (mut d, timing) = (Detector::new(1), Timing::default());
         let renewed = |t: &u64| {
             d.observe(Nanos(t * TICK), &[at(*t)], true, &timing);
-            d.moves(Nanos(t * TICK), ShardId(0), &timing)
+            d.standstill(Nanos(t * TICK), ShardId(0), &timing).is_none()
         };
         (1..limit).take_while(renewed).count() as u64
     }

@@ -20,11 +20,15 @@ pub const WORK_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the lease of a shard that merely waits for a CPU (`Standing::Starved`) is renewed. It is no hang however
 /// long it lasts.
-pub const STARVED_LIMIT: Duration = Duration::from_millis(200);
+pub const STARVED_LIMIT: Duration = Duration::from_secs(1);
 
 /// A log write that is outstanding for this long: the disk stands still. Whoever waits for its disk does not take an
 /// expired lease over.
 pub const DISK_STALL: Duration = Duration::from_millis(20);
+
+/// For how long a candidate's own disk must not have stood still before it takes an expired lease over: until then
+/// both may share what made the leader's stand.
+pub const DISK_CALM: Duration = Duration::from_millis(500);
 
 /// How long a leader that yields waits for its successor before it takes that back and asks for its lease again.
 pub const YIELD_PATIENCE: Duration = Duration::from_secs(1);
@@ -65,7 +69,8 @@ pub struct Timing {
     /// A node that leads no shard is killed when a log write of it is outstanding this long, in the warden's own
     /// ticks. A leader is not: who leads in its place is settled by yielding, and by its lease.
     pub disk_hang_after: Duration,
-    /// A leader's lease is not renewed while a log write of it is outstanding for longer than this (rule 15).
+    /// A leader's lease is not renewed while a log write of it is outstanding for longer than this (rule 15). Far longer
+    /// than it takes to yield: that goes by what the followers' disks do, this by nothing else.
     pub disk_lease_limit: Duration,
     /// How long a leader waits for a lost or slow follower before it asks for its eviction. The shards read it.
     pub evict_after: Duration,
@@ -84,7 +89,7 @@ impl Default for Timing {
             drift_fixed: ms(1),
             hang_after: ms(25),
             disk_hang_after: ms(30_000),
-            disk_lease_limit: ms(1_000),
+            disk_lease_limit: ms(3_000),
             evict_after: ms(30),
             link_silent_after: ms(35),
         }

@@ -108,12 +108,12 @@ fn nobody_yields_to_who_cannot_lead() {
 fn a_leader_whose_disk_stands_loses_its_lease_after_a_while_and_is_never_killed() {
     let mut g = Group::founded();
     disk_stands(&mut g, A);
-    g.run(ms(900));
+    g.run(ms(2_900));
     assert!(g.lease(A) && g.newest().version == Version(1), "yielding is the shard's to ask for");
     g.time_until(promoted_to_b);
     assert_eq!((g.newest().why, g.newest().in_sync), (Why::LeaseExpired, ONLY_B));
     // As a follower it is killed once its disk has stood for long.
-    g.run(ms(28_500));
+    g.run(ms(26_500));
     assert_eq!(g.member(A).kills, 0);
     g.run(ms(1_000));
     assert_eq!(g.member(A).kills, 1);
@@ -152,16 +152,16 @@ fn a_follower_whose_disk_is_back_first_leaves_the_leader_its_time() {
     let mut g = Group::founded();
     disk_stands(&mut g, A);
     disk_stands(&mut g, B);
-    g.run(ms(2_500));
+    g.run(ms(4_500));
     g.member(B).disk_waiting_since = Nanos(0);
-    g.run(ms(20));
+    g.run(ms(400));
     assert_eq!(g.newest().version, Version(1));
     g.member(A).disk_waiting_since = Nanos(0);
     g.run(ms(30));
     assert!(g.lease(A) && g.newest().version == Version(1));
     // A disk that alone stands on is another matter.
     disk_stands(&mut g, A);
-    g.run(ms(1_100));
+    g.run(ms(3_200));
     assert!(promoted_to_b(&g));
 }
 

@@ -2,7 +2,7 @@
 //! announcements.
 
 use super::Overseer;
-use crate::detector::Hang;
+use crate::detector::{Hang, Standstill};
 use crate::events::Command;
 use crate::ids::{Epoch, Incarnation, NodeId, NodeSet, ShardId, Version};
 use crate::message::{Message, NodeReport, Proof, ShardBeat};
@@ -35,18 +35,40 @@ impl Overseer {
     fn asks(&self, shard: ShardId) -> Option<Epoch> {
         let s = self.shard(shard);
         let c = s.decided?;
-        let moves = self.detector.moves(self.now, shard, &self.options.timing);
+        let moves = self.standstill(shard).is_none();
         (self.leads(&c) && !s.released && !self.node.killed && moves && self.ready(self.options.me, shard))
             .then_some(c.epoch)
     }
 
     /// Whether the node leads the shard and this warden, which could, does not ask for its lease any more.
     fn withholds(&self, shard: ShardId) -> bool {
-        let moves = self.detector.moves(self.now, shard, &self.options.timing);
-        self.shard(shard).decided.is_some_and(|c| self.leads(&c)) && (self.node.killed || !moves)
+        let stands = self.node.killed || self.standstill(shard).is_some();
+        self.shard(shard).decided.is_some_and(|c| self.leads(&c)) && stands
+    }
+
+    fn standstill(&self, shard: ShardId) -> Option<Standstill> {
+        self.detector.standstill(self.now, shard, &self.options.timing)
+    }
+
+    /// Says why a lease is withheld from now on: what came of it is in the history, and this is why.
+    fn tell_withheld(&mut self) {
+        for shard in self.shard_ids() {
+            let withholds = self.withholds(shard);
+            let s = self.shard_mut(shard);
+            if std::mem::replace(&mut s.withheld, withholds) == withholds {
+                continue;
+            }
+            let line = match self.standstill(shard) {
+                _ if !withholds => format!("shard {}: its lease is no longer withheld", shard.0),
+                Some(why) => format!("shard {}: its lease is withheld: {why}", shard.0),
+                None => format!("shard {}: its lease is withheld: its node is being killed", shard.0),
+            };
+            self.say(line);
+        }
     }
 
     pub(super) fn send_heartbeats(&mut self) {
+        self.tell_withheld();
         self.beat_now = false;
         self.next_beat = self.now + self.options.timing.heartbeat;
         self.beat += 1;

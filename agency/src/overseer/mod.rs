@@ -93,6 +93,8 @@ struct Shard {
     told: (Epoch, Nanos),
     /// The lease was given up for a handoff whose outcome is open, or to yield.
     released: bool,
+    /// The own node leads, and its lease is withheld: as told in the log.
+    withheld: bool,
     /// The leader's offer to yield to the own node.
     offer: Option<Offer>,
     proposer: Proposer,
@@ -120,6 +122,7 @@ impl Shard {
             holder: Holder::default(),
             told: (Epoch(0), Nanos(0)),
             released: false,
+            withheld: false,
             offer: None,
             proposer: Proposer::new(options.me, options.agents),
             courtesy_until: Nanos(0),

@@ -9,7 +9,7 @@ use crate::message::NodeReport;
 use crate::mutants::{Mutant, lacks};
 use crate::register::Identity;
 use crate::shard::{Health, ShardProgress};
-use crate::timing::DISK_STALL;
+use crate::timing::{DISK_CALM, DISK_STALL};
 use std::time::Duration;
 
 /// Another member.
@@ -138,7 +138,7 @@ impl Overseer {
     pub(super) fn hampered(&self, shard: ShardId) -> bool {
         let stands = !self.detector.is_lively(shard, &self.options.timing);
         // The leader's disk may be back as well, a moment later: it is given the time to have its lease renewed.
-        let waited = self.node.waited_at.is_some_and(|at| self.now.since(at) < self.options.timing.lease);
+        let waited = self.node.waited_at.is_some_and(|at| self.now.since(at) < DISK_CALM);
         !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || waited)
     }
 

@@ -14,7 +14,7 @@ const DISK_STALL: Duration = Duration::from_millis(20);
 /// How often the pulse block tells what is durable and committed.
 const PULSE_INTERVAL: Duration = Duration::from_millis(100);
 /// The same while a leader wants to know whether this disk moves.
-const PROOF_INTERVAL: Duration = Duration::from_millis(5);
+const PROOF_INTERVAL: Duration = Duration::from_millis(10);
 /// Pause before a failed preparation of a segment (full disk) is tried again.
 const PREPARE_RETRY: Duration = Duration::from_secs(1);
 /// A preparation, a save or a cut that takes longer than this while log writes end will not end: zeroing a large segment takes
