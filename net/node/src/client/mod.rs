@@ -533,6 +533,12 @@ impl Clients {
             }
         };
         let Some(mut client) = self.map.remove(&id) else { return };
+        // What its own shard asks itself is about what that wrote for it without asking.
+        if from == at.cx.options.shard
+            && let Some(asks) = self.map.get(&conn)
+        {
+            client.last_write = client.last_write.max(asks.last_write);
+        }
         if let Some(origin) = &mut client.forwarded {
             origin.tickets.push_back(request.ticket);
             origin.waiting.push_back(request);
