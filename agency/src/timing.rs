@@ -40,7 +40,8 @@ pub const ACCEPT_WITHIN: Duration = Duration::from_secs(60);
 /// How long a candidate that just came up waits for in-sync members that have not reported yet.
 pub const STARTUP_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a leaderless shard's lesser candidate defers to a better one before it goes ahead anyway.
+/// How long a leaderless shard's lesser candidate, which could lead by itself, defers to a better one before it goes
+/// ahead anyway.
 pub const CANDIDATE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a ballot that was only kept ready is not prepared again after another's passed it: the other's

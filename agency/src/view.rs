@@ -2,12 +2,17 @@
 
 use crate::configuration::Configuration;
 use crate::history::Tally;
-use crate::ids::{Incarnation, NodeId, ShardId};
+use crate::ids::{Incarnation, Nanos, NodeId, ShardId};
 use crate::shard::ShardProgress;
 
 /// What a warden knows of the whole group: for status, `CLUSTER SLOTS` and the like; never for safety.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterView {
+    /// When the warden saw it so, by its clock.
+    pub told_at: Nanos,
+    /// It heard, and was heard by, a majority of the agents, itself among them. Without one, what it says of others may
+    /// be old.
+    pub majority: bool,
     /// Data nodes, by [`NodeId`].
     pub nodes: Vec<NodeView>,
     /// Agents, by [`NodeId`]; data nodes' wardens and witnesses.

@@ -157,6 +157,26 @@ fn a_leader_that_restarts_alone_waits_for_nobody_long() {
 }
 
 #[test]
+fn who_hears_no_majority_says_so() {
+    let mut g = Group::founded();
+    let majority = |g: &mut Group, n| g.member(n).overseer.as_ref().unwrap().view().majority;
+    assert!([A, B, W].into_iter().all(|n| majority(&mut g, n)));
+    g.cut.extend([(A, B), (B, A)]);
+    g.run(ms(200));
+    assert!(majority(&mut g, A), "the witness is heard");
+    // It is heard, and hears nothing: one direction dead is link dead.
+    g.cut.insert((A, W));
+    g.run(ms(200));
+    assert!(!majority(&mut g, A));
+    assert!(majority(&mut g, B) && majority(&mut g, W));
+    g.cut.clear();
+    g.run(ms(200));
+    let view = g.member(A).overseer.as_ref().unwrap().view();
+    assert!(view.majority);
+    assert!(g.now.since(view.told_at) <= ms(5), "{:?}", view.told_at);
+}
+
+#[test]
 fn a_dead_follower_is_seen_at_once_and_evicted() {
     let mut g = Group::founded();
     g.kill_node(B);

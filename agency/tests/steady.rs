@@ -248,20 +248,22 @@ fn a_leader_that_ends_as_it_said_with_all_confirmed_did_not_die() {
 
 /// Every data node says that it stops; the leader ends first.
 fn stop_group(g: &mut Group) {
+    let before = g.newest();
+    let (leader, other) = if before.leader == A { (A, B) } else { (B, A) };
     for n in [A, B] {
         g.member(n).stopping = true;
     }
     g.run(ms(20));
-    g.kill_node(A);
+    g.kill_node(leader);
     g.run(ms(30));
-    g.kill_host(A);
+    g.kill_host(leader);
     g.run(ms(300));
-    g.kill_node(B);
+    g.kill_node(other);
     g.run(ms(30));
-    g.kill_host(B);
+    g.kill_host(other);
     g.kill_host(W);
     g.run(ms(30));
-    assert_eq!((g.newest().version, g.newest().in_sync.len()), (Version(1), 2), "nothing happened");
+    assert_eq!((g.newest(), g.newest().in_sync.len()), (before, 2), "nothing happened");
 }
 
 #[test]
@@ -276,6 +278,41 @@ fn a_group_that_stops_in_order_starts_as_it_was() {
     g.time_until(|g| g.newest().epoch > Epoch(1));
     let c = g.newest();
     assert_eq!((c.leader, c.why, c.in_sync.len()), (A, Why::LeaderRestarted, 2));
+}
+
+#[test]
+fn a_group_that_stopped_in_order_comes_back_whole_whoever_recovers_first() {
+    for (leader, first) in [(A, A), (A, B), (B, A), (B, B)] {
+        for wait in [0, 20, 150, 400] {
+            let mut g = Group::founded();
+            if leader == B {
+                g.request(A, Change::Handoff(B));
+                g.time_until(promoted_to_b);
+                g.run(ms(50));
+            }
+            stop_group(&mut g);
+            let before = g.newest();
+            for n in [A, B, W] {
+                g.start_warden(n);
+            }
+            let later = if first == A { B } else { A };
+            g.run(ms(300));
+            g.trace.clear();
+            g.start_node(A);
+            g.start_node(B);
+            g.member(later).node.as_mut().unwrap().health = Health::Starting;
+            g.run(ms(wait));
+            g.member(later).node.as_mut().unwrap().health = Health::Ready;
+            g.time_until(|g| g.newest().epoch > before.epoch);
+            let c = g.newest();
+            let case = format!("{leader:?} led, {first:?} was first, by {wait} ms");
+            assert_eq!((c.leader, c.why, c.in_sync.len()), (leader, Why::LeaderRestarted, 2), "{case}");
+            let tries =
+                |m: &Message| matches!(m, Message::Accept(items) if items.iter().any(|i| i.shard == S));
+            let rivals = g.trace.iter().filter(|(_, from, _, m)| *from != leader && tries(m));
+            assert_eq!(rivals.count(), 0, "{case}: the other does not even try");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use baton_tools::http_client;
 use baton_tools::processes::{self, Part};
 use bench::failover::Blow;
 use bench::resp_client::Reply;
@@ -60,4 +61,29 @@ fn a_leader_that_wakes_up_acknowledges_nothing_and_serves_nothing_stale() {
     group.wait_whole();
     let leader = group.leader().unwrap();
     assert_eq!(group.connect(&leader).call(&[b"GET", b"k"]).unwrap(), bulk("after"));
+}
+
+#[test]
+fn a_node_that_sees_no_majority_says_so() {
+    let group = TestGroup::start(25_600);
+    let majority = |name: &str| group.status_of(name).is_ok_and(|status| status.majority);
+    wait_until("both see everybody", || majority("a") && majority("b"));
+    let wardens = [group.pid("b", Part::Warden).unwrap(), group.pid("w", Part::Warden).unwrap()];
+    for warden in wardens {
+        processes::signal(warden, Signal::STOP).unwrap();
+    }
+    wait_until("a hears nobody", || !majority("a"));
+    wait_until("b, whose warden stands still, knows nothing new", || !majority("b"));
+    let said = run(BATON, &["status", "--http", group.http("a")]);
+    let lines = text(&said);
+    assert_eq!(said.status.code(), Some(1), "{lines}");
+    assert!(lines.starts_with("this node sees no majority: what it says of others may be old\n"), "{lines}");
+    let said = text(&run(BATON, &["status", "--json", "--http", group.http("a")]));
+    assert!(said.contains("\"majority\":false"), "{said}");
+    let metrics = http_client::request("GET", group.http("a"), "/_admin/metrics", LIMIT).unwrap();
+    assert!(metrics.body.contains("\nbaton_majority 0\n"), "{}", metrics.body);
+    for warden in wardens {
+        processes::signal(warden, Signal::CONT).unwrap();
+    }
+    wait_until("both see everybody again", || majority("a") && majority("b"));
 }

@@ -146,6 +146,13 @@ impl Overseer {
     }
 
     fn may_lead(&self, shard: ShardId, c: &Configuration) -> bool {
+        let deferring_since = self.shard(shard).deferring_since.unwrap_or(self.now);
+        let patient = self.now.since(deferring_since) < CANDIDATE_PATIENCE;
+        self.could_lead(shard, c) && (self.best_candidate(shard, c) == Some(self.options.me) || !patient)
+    }
+
+    /// Whether the own node can be made leader, and who else could is known as far as it is worth waiting for.
+    fn could_lead(&self, shard: ShardId, c: &Configuration) -> bool {
         let me = self.options.me;
         if !c.may_be_led_by(me) || !self.may_follow_on(me, shard) || !self.is_known() {
             return false;
@@ -155,14 +162,17 @@ impl Overseer {
         let heard = self.peer(c.leader);
         let reign_was_heard = heard.met && heard.report.incarnation == c.leader_incarnation;
         let settling = self.node.up_since.is_none_or(|since| self.now.since(since) < STARTUP_WAIT);
-        if settling
-            && !reign_was_heard
-            && c.in_sync.without(me).iter().any(|n| self.undecided_about(n, shard, c))
-        {
-            return false;
-        }
-        let since = self.shard(shard).leaderless_since.unwrap_or(self.now);
-        self.best_candidate(shard, c) == Some(me) || self.now.since(since) >= CANDIDATE_PATIENCE
+        !settling
+            || reign_was_heard
+            || !c.in_sync.without(me).iter().any(|n| self.undecided_about(n, shard, c))
+    }
+
+    /// Whether nobody leads and the own node could, but a better candidate is known.
+    fn defers(&self, shard: ShardId) -> bool {
+        let led = self.leaderless(shard).is_none();
+        self.shard(shard).decided.filter(|_| !led && !self.options.witness).is_some_and(|c| {
+            self.could_lead(shard, &c) && self.best_candidate(shard, &c) != Some(self.options.me)
+        })
     }
 
     /// Whether an in-sync member may yet turn out to be the better candidate.
@@ -172,22 +182,24 @@ impl Overseer {
         !dead && (!self.node_up(node) || starting)
     }
 
-    /// The in-sync member whose log reaches farthest, of those known to be able to lead.
+    /// The in-sync member whose log reaches farthest, of those known to be able to lead. Among equals, and where none is
+    /// preferred, who led before: its in-sync set stays as it is.
     pub(super) fn best_candidate(&self, shard: ShardId, c: &Configuration) -> Option<NodeId> {
         let reign_over = |n: NodeId| {
             n != c.leader || self.running_incarnation(n).is_some_and(|i| i != c.leader_incarnation)
         };
         c.in_sync.iter().filter(|n| self.may_follow_on(*n, shard) && reign_over(*n)).max_by_key(|n| {
             let p = self.progress_of(*n, shard);
-            (p.last_epoch, p.written, self.options.prefer_leader == Some(*n), Reverse(*n))
+            (p.last_epoch, p.written, self.options.prefer_leader == Some(*n), *n == c.leader, Reverse(*n))
         })
     }
 
     /// Lets the shard's proposer take whatever step it can.
     pub(super) fn campaign(&mut self, shard: ShardId) {
         let now = self.now;
-        let leaderless = self.leaderless(shard).is_some();
+        let (leaderless, defers) = (self.leaderless(shard).is_some(), self.defers(shard));
         let s = self.shard_mut(shard);
+        s.deferring_since = if defers { s.deferring_since.or(Some(now)) } else { None };
         s.leaderless_since = if leaderless { s.leaderless_since.or(Some(now)) } else { None };
         let decided = s.decided.map_or(Version(0), |c| c.version);
         let undecided = s.acceptor.accepted().is_some_and(|a| a.1.version > decided);

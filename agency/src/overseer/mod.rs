@@ -104,6 +104,8 @@ struct Shard {
     published: Option<ShardUpdate>,
     /// Since when nobody leads, as far as seen from here.
     leaderless_since: Option<Nanos>,
+    /// Since when the own node could lead, and leaves that to a better candidate.
+    deferring_since: Option<Nanos>,
     /// Since when the own agent has accepted what is not known to be decided.
     undecided_since: Option<Nanos>,
 }
@@ -127,6 +129,7 @@ impl Shard {
             request: None,
             published: None,
             leaderless_since: None,
+            deferring_since: None,
             undecided_since: None,
         };
         shard.grantor = Grantor::after_restart(now, shard.newest(), &options.timing);

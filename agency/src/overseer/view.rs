@@ -12,6 +12,8 @@ impl Overseer {
     /// What is known of the group.
     pub fn view(&self) -> ClusterView {
         ClusterView {
+            told_at: self.now,
+            majority: self.agents_up() >= self.quorum,
             nodes: self.options.data_nodes.iter().map(|n| self.node_view(n)).collect(),
             agents: self.options.agents.iter().map(|id| AgentView { id, up: self.agent_up(id) }).collect(),
             shards: self

@@ -1,10 +1,11 @@
 //! The node's process: started, signalled, waited for.
 //!
 //! Promises that a node never outlives its warden (`PR_SET_PDEATHSIG`, and SIGKILL when its [`Child`] is
-//! dropped), that signals go to exactly the process that was started (pidfd), and that a node inherits no signal
+//! dropped), that it has a session of its own, ahead of ordinary ones, that signals go to exactly the process that was started (pidfd), and that a node inherits no signal
 //! mask and no fds but the ones of [`ChildFds`].
 
 use super::page::ChildFds;
+use super::sched::go_ahead;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::fmt;
@@ -100,6 +101,7 @@ fn prepare(inherited: &[i32], warden: i32) -> io::Result<()> {
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&mut none);
         check(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()))?;
+        go_ahead();
         check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
         // The warden may have died before the line above took effect.
         if libc::getppid() != warden {

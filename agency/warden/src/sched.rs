@@ -1,13 +1,15 @@
-//! What keeps the warden ready on a busy host: its memory locked, its threads ahead of ordinary ones.
+//! What keeps the warden and its node ready on a busy host: the warden's memory locked, its threads ahead of
+//! ordinary ones, and the node's a little less so.
 //!
 //! Promises to take what is permitted and to say in words what is not; nothing here is needed for safety.
-//! Every priority is reset on fork: neither the node nor a thread inherits one.
+//! No real-time priority is inherited: neither the node nor a thread has one that it did not ask for.
 
 use super::log::Log;
 use rustix::io::Errno;
 use rustix::mm::MlockAllFlags;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
+use std::ffi::CStr;
 use std::io;
 
 /// FIFO priorities. The way of a death notice comes first: watch, loop; then the disk of the agent, which
@@ -22,8 +24,35 @@ const _: () = assert!(
     "the way of a death notice comes first"
 );
 
-/// Where FIFO is not permitted.
+/// Of the node, and of the warden where FIFO is not permitted.
 const NICE: i32 = -10;
+
+/// The kernel shares cores among sessions first (`sched_autogroup_enabled`), whatever the nice values within them: a
+/// session has one of its own, in this file.
+const SESSION_NICE: (&CStr, &[u8]) = (c"/proc/self/autogroup", b"-10");
+
+/// Puts the calling process, in a session of its own, ahead of ordinary ones, as far as permitted.
+pub(super) fn go_ahead() {
+    // SAFETY: plain system calls, on a path and bytes that are static. Allowed between fork and exec.
+    unsafe {
+        libc::setsid();
+        libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
+        go_ahead_with_session();
+    }
+}
+
+/// The same for the session, which must be the calling process's alone.
+fn go_ahead_with_session() {
+    let (path, nice) = SESSION_NICE;
+    // SAFETY: plain system calls, on a path and bytes that are static.
+    unsafe {
+        let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file >= 0 {
+            libc::write(file, nice.as_ptr().cast(), nice.len());
+            libc::close(file);
+        }
+    }
+}
 
 /// Locks what is mapped now, and what comes to be mapped as it is touched.
 pub(super) fn lock_memory(log: &Log) {
@@ -46,6 +75,10 @@ pub(super) fn lock_memory(log: &Log) {
 /// Puts the calling thread ahead of ordinary ones. Logs only if `log` is given (once per process is enough).
 pub(super) fn prioritize(priority: i32, log: Option<&Log>) {
     let Err(error) = fifo(priority) else { return };
+    // A session that others share is theirs, too.
+    if rustix::process::getsid(None).is_ok_and(|leader| leader == rustix::process::getpid()) {
+        go_ahead_with_session();
+    }
     let nice = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
     if let Some(log) = log {
         let instead = match nice {

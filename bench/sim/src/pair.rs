@@ -9,7 +9,7 @@ use crate::shell::receiver::Receiver;
 use agency::configuration::{Change, Configuration, Why};
 use agency::ids::{Incarnation, Nanos, NodeId, NodeSet, Version};
 use agency::shard::{RequestStatus, ShardRequest, ShardUpdate};
-use agency::view::{ClusterView, NodeView};
+use agency::view::{ClusterView, NodeView, ShardView};
 use engine::disk::{DiskCommand, DiskWork, ReadSpec};
 use engine::ids::{GroupId, Lsn, ShardId};
 use engine::shard::Shard;
@@ -110,7 +110,7 @@ pub struct Pair {
     /// Jobs are done as they come; else they are kept here.
     pub works: bool,
     pub jobs: Vec<(usize, u64, Job)>,
-    /// What was said to other shards of the node: there are none.
+    /// What was said to other shards of the node, and to itself: the story plays them.
     pub mails: Vec<(usize, ShardId, Box<Mail>)>,
     /// What is to come, when, and to which host.
     queue: BTreeMap<(u64, u64), (usize, Delivery)>,
@@ -281,6 +281,17 @@ impl Pair {
         }
     }
 
+    /// The warden of `to` tells it that another node leads the group by now, and lives; the shard is told nothing.
+    pub fn tell_who_leads(&mut self, to: NodeId, leader: NodeId) {
+        let mut configuration = self.configuration;
+        configuration.version.0 += 1;
+        configuration.epoch.0 += 1;
+        configuration.leader = leader;
+        let shard = ShardView { configuration: Some(configuration), leader_lost: false };
+        let view = ClusterView { shards: vec![shard], ..ClusterView::default() };
+        self.deliver(to, Input::View(Arc::new(view)));
+    }
+
     /// Asks a node to stop in order; its warden tells everybody.
     pub fn stop(&mut self, node: NodeId) {
         self.hosts[node.0 as usize].stopping = true;
@@ -291,6 +302,11 @@ impl Pair {
     /// Asks a leader to hand over to its best follower.
     pub fn hand_off(&mut self, node: NodeId) {
         self.deliver(node, Input::Handoff(None));
+    }
+
+    /// Another shard of the node, or the node's own, says something to it.
+    pub fn deliver_mail(&mut self, node: NodeId, mail: Mail) {
+        self.deliver(node, Input::Mail(Box::new(mail)));
     }
 
     /// A person has a node lead with what it has.

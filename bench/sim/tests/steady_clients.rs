@@ -235,6 +235,17 @@ fn an_isolated_leader_answers() {
     assert!(pair.hosts[0].client_closed, "its WAIT would never be answered");
     let response = pair.ask_http(A, "POST /_db/_system/_api/document/c", "", "{}");
     assert!(response.starts_with("HTTP/1.1 503"), "{response}");
+    assert!(response.contains("X-Arango-Endpoint: \r\n"), "nobody is known: {response}");
+
+    // What it hears of the group may be ahead of what it was told itself.
+    pair.tell_who_leads(A, B);
+    pair.send_on(A, late, b"SET k w\r\n");
+    pair.run_ms(5);
+    let moved = String::from_utf8(pair.take_told(A, late)).unwrap();
+    assert!(moved.starts_with("-MOVED "), "{moved}");
+    let response = pair.ask_http(A, "POST /_db/_system/_api/document/c", "", "{}");
+    assert!(response.starts_with("HTTP/1.1 503"), "{response}");
+    assert!(response.contains("X-Arango-Endpoint: http://"), "{response}");
 }
 
 #[test]

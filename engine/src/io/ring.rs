@@ -4,7 +4,7 @@
 //! * Memory lent to the kernel stays where it is until the kernel's last word about it. An operation's
 //!   buffers move into the ring and come back with its final [`Completion`]; ranges of the log buffer are
 //!   named by position and are the caller's to leave alone until then.
-//! * A durable write is one operation: it succeeded only if every byte was written and is durable.
+//! * A durable write has one completion: it succeeded only if every byte was written and is durable.
 //! * A write that is given to a worker is never waited for by the thread that submits it.
 //! * Nothing is lost when queues run full: a full submission queue is submitted, the kernel keeps
 //!   completions that do not fit.
@@ -16,7 +16,7 @@ use crate::io::medium::Carrier;
 use crate::io::ring_buffers::ReceiveBuffers;
 use crate::limits::MAX_LOG_BUFFER_BYTES;
 use crate::memory::{AlignedBlocks, MirrorBuffer};
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, TimeoutFlags, Timespec};
+use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, TimeoutFlags, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use rustix::net::SocketAddrAny;
 use rustix::net::addr::SocketAddrArg;
@@ -101,14 +101,21 @@ fn set_up(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
 /// What a write promises when it is done, and who carries it into the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteWay {
-    /// The write itself is durable (`RWF_DSYNC`).
+    /// What was written is durable.
     pub durable: bool,
     pub carrier: Carrier,
 }
 
 impl WriteWay {
+    /// The flush is part of the write.
     fn rw_flags(self) -> i32 {
-        if self.durable { libc::RWF_DSYNC } else { 0 }
+        if self.durable && !self.flushes_apart() { libc::RWF_DSYNC } else { 0 }
+    }
+
+    /// The flush is an operation of its own, linked to the write. A kernel carries out the flush of an `RWF_DSYNC`
+    /// write to a file by threads of its own, of no priority: where cores are short it waits for one, for seconds.
+    fn flushes_apart(self) -> bool {
+        self.durable && self.carrier == Carrier::Worker
     }
 
     fn entry_flags(self) -> squeue::Flags {
@@ -197,6 +204,7 @@ enum Held {
     Bytes(Vec<u8>),
     Blocks(AlignedBlocks),
     Message(Box<Message>),
+    Pieces(Vec<Piece>),
     Address(#[expect(dead_code, reason = "only the kernel reads it")] Box<SocketAddrAny>),
     Time(Box<Timespec>),
 }
@@ -238,9 +246,45 @@ struct Slot<T> {
 
 #[derive(Clone, Copy)]
 struct First {
-    /// What both linked operations count as, if the first does not return `wanted`.
+    pair: Pair,
     wanted: i32,
+    /// What both linked operations count as, if the first does not return `wanted`.
     failure: Option<i32>,
+}
+
+/// Which two operations are linked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pair {
+    /// The result is the second's.
+    HeaderThenLog,
+    /// The result is the write's.
+    WriteThenFlush,
+}
+
+impl First {
+    fn of(pair: Pair, wanted: usize) -> First {
+        First { pair, wanted: wanted as i32, failure: None }
+    }
+
+    /// The first of the two ended.
+    fn ended(&mut self, result: i32) {
+        if result != self.wanted {
+            self.failure = Some(match self.pair {
+                Pair::HeaderThenLog => -libc::EPIPE,
+                Pair::WriteThenFlush if result < 0 => result,
+                Pair::WriteThenFlush => -libc::EIO,
+            });
+        }
+    }
+
+    /// What both count as, where the second ended so.
+    fn both(&self, second: i32) -> i32 {
+        match (self.failure, self.pair) {
+            (Some(failure), _) => failure,
+            (None, Pair::WriteThenFlush) if second == 0 => self.wanted,
+            (None, _) => second,
+        }
+    }
 }
 
 /// See the head of this file. `T` is the caller's name for an operation.
@@ -411,16 +455,32 @@ impl<T: Copy> Ring<T> {
         self.push(entry, id)
     }
 
+    /// Where the kernel finds a piece. It only reads it.
+    fn memory_of(&self, piece: &Piece) -> (*mut u8, usize) {
+        match piece {
+            Piece::Bytes(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+            Piece::Shared(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
+            Piece::Log { at, len } => (self.log.at(*at, *len), *len),
+        }
+    }
+
     /// Send all the pieces but for the first `skip` bytes, in one go.
     pub fn send_pieces(&mut self, socket: RawFd, pieces: Vec<Piece>, mut skip: usize, token: T) -> OpId {
+        if let [piece] = &pieces[..] {
+            // Nearly every reply is one: neither a list has to be made, nor does the kernel have to read one.
+            let (start, len) = self.memory_of(piece);
+            assert!(skip <= len, "more is skipped than there is");
+            let entry = opcode::Send::new(Fd(socket), start.wrapping_add(skip), (len - skip) as u32)
+                .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+                .build();
+            self.expect_inline(len - skip);
+            let id = self.slot(token, Held::Pieces(pieces));
+            return self.push(entry, id);
+        }
         let mut vectors = Vec::with_capacity(pieces.len());
         let mut total = 0;
         for piece in &pieces {
-            let (start, len) = match piece {
-                Piece::Bytes(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
-                Piece::Shared(bytes) => (bytes.as_ptr().cast_mut(), bytes.len()),
-                Piece::Log { at, len } => (self.log.at(*at, *len), *len),
-            };
+            let (start, len) = self.memory_of(piece);
             let skipped = skip.min(len);
             skip -= skipped;
             if skipped < len {
@@ -461,7 +521,7 @@ impl<T: Copy> Ring<T> {
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL | libc::MSG_MORE)
             .build()
             .flags(squeue::Flags::IO_LINK);
-        let wanted = header.len() as i32;
+        let first = First::of(Pair::HeaderThenLog, header.len());
         let id = self.slot(token, Held::Bytes(header));
         let log_entry = opcode::SendZc::new(Fd(socket), self.log.at(at, len), len as u32)
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
@@ -469,7 +529,7 @@ impl<T: Copy> Ring<T> {
             .build();
         self.reserve(2);
         if with_header {
-            self.set_first(id, First { wanted, failure: None });
+            self.set_first(id, first);
             self.push_reserved(header_entry, id | FIRST_OF_TWO);
         }
         self.push_reserved(log_entry, id);
@@ -498,7 +558,21 @@ impl<T: Copy> Ring<T> {
             opcode::Write::new(Fd(file), start, len as u32).offset(offset).rw_flags(way.rw_flags()).build()
         };
         let id = self.slot(token, Held::Nothing);
-        self.push(entry.flags(way.entry_flags()), id)
+        self.push_write(entry, file, len, way, id)
+    }
+
+    /// Push a write of `len` bytes, and its flush if that is apart.
+    fn push_write(&mut self, entry: squeue::Entry, file: RawFd, len: usize, way: WriteWay, id: u64) -> OpId {
+        let flags = way.entry_flags();
+        if !way.flushes_apart() {
+            return self.push(entry.flags(flags), id);
+        }
+        self.set_first(id, First::of(Pair::WriteThenFlush, len));
+        let flush = opcode::Fsync::new(Fd(file)).flags(FsyncFlags::DATASYNC).build().flags(flags);
+        self.reserve(2);
+        self.push_reserved(entry.flags(flags | squeue::Flags::IO_LINK), id | FIRST_OF_TWO);
+        self.push_reserved(flush, id);
+        OpId(id)
     }
 
     /// Write whole blocks to `offset` of `file`; about order see [`Ring::write_log`].
@@ -511,12 +585,13 @@ impl<T: Copy> Ring<T> {
         token: T,
     ) -> OpId {
         let bytes = blocks.as_slice();
-        let entry = opcode::Write::new(Fd(file), bytes.as_ptr(), bytes.len() as u32)
+        let len = bytes.len();
+        let entry = opcode::Write::new(Fd(file), bytes.as_ptr(), len as u32)
             .offset(offset)
             .rw_flags(way.rw_flags())
             .build();
         let id = self.slot(token, Held::Blocks(blocks));
-        self.push(entry.flags(way.entry_flags()), id)
+        self.push_write(entry, file, len, way, id)
     }
 
     fn set_first(&mut self, id: u64, first: First) {
@@ -686,12 +761,10 @@ fn settle<T: Copy>(
     let mut result = entry.result();
     if let Some(first) = &mut slot.first {
         if data & FIRST_OF_TWO != 0 {
-            if result != first.wanted {
-                first.failure = Some(-libc::EPIPE);
-            }
+            first.ended(result);
             return None;
         }
-        result = first.failure.unwrap_or(result);
+        result = first.both(result);
     }
     let more = cqueue::more(entry.flags());
     let mut completion = Completion {
@@ -713,6 +786,7 @@ fn settle<T: Copy>(
             Held::Bytes(bytes) => completion.lent = Lent::Bytes(bytes),
             Held::Blocks(blocks) => completion.lent = Lent::Blocks(blocks),
             Held::Message(message) => completion.lent = Lent::Pieces(message.pieces),
+            Held::Pieces(pieces) => completion.lent = Lent::Pieces(pieces),
             Held::Nothing | Held::Accepting | Held::Address(_) | Held::Time(_) => {}
         }
     }

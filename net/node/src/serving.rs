@@ -96,7 +96,11 @@ impl Serving<'_> {
     pub fn standing(&self, write: bool, readonly: bool) -> Standing {
         let cx = &self.cx;
         match &self.replication.role {
-            Role::Leader(_) if cx.isolated => Standing::Refuse,
+            // The wardens' view may tell of a successor before this shard was told that it is deposed.
+            Role::Leader(_) if cx.isolated => match cx.group.other_leader(cx.options.shard) {
+                Some(_) => Standing::Redirect,
+                None => Standing::Refuse,
+            },
             Role::Leader(leader) if leader.serves() && !cx.stopping => {
                 if write && !leader.has_enough_copies(cx) {
                     return Standing::TooFewCopies;

@@ -5,21 +5,36 @@
 
 use crate::settings::Settings;
 use agency::configuration::Why;
-use agency::ids::{NodeId, ShardId};
+use agency::ids::{Nanos, NodeId, ShardId};
 use agency::shard::ShardProgress;
 use agency::view::ClusterView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
+/// A warden tells its node how the group stands several times a second. One that has not for this long stands still, and
+/// hears nobody.
+const TOLD_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a person is told where the status is that of a node on its own.
+pub const NO_MAJORITY: &str = "this node sees no majority: what it says of others may be old";
+
 /// The group as one of its nodes sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// The node's warden hears a majority of the agents. Without one, others may have led the group on since, and what is
+    /// said here of other nodes may be old. A node that does not know of this field says nothing against it.
+    #[serde(default = "unsaid")]
+    pub majority: bool,
     pub nodes: Vec<NodeStatus>,
     pub agents: Vec<AgentStatus>,
     pub shards: Vec<ShardStatus>,
     /// Decided configurations, newest last.
     pub history: Vec<HistoryEntry>,
+}
+
+fn unsaid() -> bool {
+    true
 }
 
 /// A data node.
@@ -116,8 +131,8 @@ pub struct HistoryEntry {
 }
 
 impl Status {
-    /// The status from a warden's view; `own` is this node's newest account of its shards.
-    pub fn new(settings: &Settings, view: &ClusterView, own: &[ShardProgress]) -> Status {
+    /// The status from a warden's view; `own` is this node's newest account of its shards, `now` by the warden's clock.
+    pub fn new(settings: &Settings, view: &ClusterView, own: &[ShardProgress], now: Nanos) -> Status {
         let me = settings.me();
         let name =
             |node: NodeId| settings.member(node).map_or_else(|| node.0.to_string(), |m| m.name.clone());
@@ -157,6 +172,7 @@ impl Status {
             count,
         });
         Status {
+            majority: view.majority && now.since(view.told_at) < TOLD_LIMIT,
             nodes: nodes.collect(),
             agents: view.agents.iter().map(|a| AgentStatus { name: name(a.id), up: a.up }).collect(),
             shards: shards.collect(),
@@ -221,6 +237,9 @@ impl Status {
     /// What is not as it should be, in words; empty if all is well.
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
+        if !self.majority {
+            troubles.push(NO_MAJORITY.to_owned());
+        }
         for node in self.nodes.iter().filter(|n| !n.up) {
             troubles.push(format!("node {} is down", node.name));
         }
@@ -352,6 +371,8 @@ mod tests {
         let newest = Configuration { at_ms: 5, ..configuration };
         let tally = Tally { shard: ShardId(0), member: NodeId(1), count: 7, first_ms: 2, newest };
         let view = ClusterView {
+            told_at: Nanos(5),
+            majority: true,
             nodes: vec![node(0, 80, 80), node(1, 64, 48)],
             agents: Vec::new(),
             shards: vec![ShardView { configuration: Some(configuration), leader_lost: false }],
@@ -359,7 +380,13 @@ mod tests {
             tallies: vec![tally],
         };
         let fresh = ShardProgress { written: 96, durable: 96, ..Default::default() };
-        let status = Status::new(&settings, &view, &[fresh]);
+        let now = view.told_at + Duration::from_millis(500);
+        let status = Status::new(&settings, &view, &[fresh], now);
+        assert!(status.majority);
+        let deaf = ClusterView { majority: false, ..view.clone() };
+        assert!(!Status::new(&settings, &deaf, &[fresh], now).majority);
+        let late = view.told_at + TOLD_LIMIT;
+        assert!(!Status::new(&settings, &view, &[fresh], late).majority, "its warden stands still");
         let shard = &status.shards[0];
         assert_eq!((shard.leader.as_deref(), shard.slots), (Some("a"), [0, 16_383]));
         assert_eq!(shard.nodes["a"].role, ReplicaRole::Leader);
@@ -393,17 +420,19 @@ mod tests {
     fn the_promised_document_is_read_and_is_fine() {
         let status: Status = serde_json::from_str(SAMPLE).unwrap();
         assert_eq!(status.troubles(), Vec::<String>::new());
+        assert!(status.majority, "a node that says nothing of it");
         assert_eq!(status.shards[0].serving_leader(), Some("a"));
     }
 
     #[test]
     fn troubles_name_what_is_wrong() {
         let mut status: Status = serde_json::from_str(SAMPLE).unwrap();
+        status.majority = false;
         status.nodes[1].up = false;
         status.shards[0].in_sync.pop();
         status.shards[0].leader = Some("b".to_owned());
         let troubles = status.troubles().join("; ");
-        for part in ["node b is down", "no leader that serves", "node b is not in sync"] {
+        for part in [NO_MAJORITY, "node b is down", "no leader that serves", "node b is not in sync"] {
             assert!(troubles.contains(part), "{troubles}");
         }
     }

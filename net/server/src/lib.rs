@@ -2,7 +2,7 @@
 //!
 //! `shard_loop` drives the pure node with one io_uring ring per shard thread; `control` answers
 //! administrators; `post` is the way to a shard's thread. `config` reads the configuration file; `run` puts a node's
-//! process together. `process` is what its threads share: `notices` to the operator, `descriptors`, and what the shard
+//! process together, and `recovery` opens a shard's log for it. `process` is what its threads share: `notices` to the operator, `descriptors`, and what the shard
 //! loop gives away; `resources` looks at what all that uses.
 
 pub mod config;
@@ -12,6 +12,7 @@ pub mod error;
 pub mod notices;
 pub mod post;
 pub mod process;
+pub mod recovery;
 mod resources;
 mod run;
 pub mod shard_loop;

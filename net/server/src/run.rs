@@ -11,6 +11,7 @@ use crate::error::RunError;
 use crate::notices::About;
 use crate::post::{Mailbox, Post};
 use crate::process::Process;
+use crate::recovery;
 use crate::resources;
 use crate::shard_loop::core::Core;
 use crate::shard_loop::sockets::{self, Kind};
@@ -288,7 +289,7 @@ where
     options.segment_bytes = config.segment_bytes.0;
     options.max_value_bytes = config.max_value_bytes.0 as usize;
     options.cache_bytes = config.cache_bytes.0 as usize;
-    let (engine, files) = engine::io::open_shard(&common.dir, shard, &options, buffer, &mut |_| ())
+    let (engine, files) = recovery::recover(&common.page, &common.dir, &options, buffer)
         .map_err(|source| RunError::Open { shard: shard.0, source })?;
     let carrier =
         Medium::of(&files.pulse).map_err(|source| RunError::Medium { shard: shard.0, source })?.carrier();

@@ -4,7 +4,7 @@ use super::{CLIENT_PORTS, LOOKS_AT_REST, RunningGroup, WITNESS, send};
 use crate::processes::{self, Part};
 use bench::failover::router::Endpoint;
 use bench::failover::{Blow, Group, GroupError, SILENCE, STALL, Standing};
-use node::status::{HistoryEntry, Status};
+use node::status::{HistoryEntry, ShardStatus, Status};
 use rustix::process::Signal;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,15 +14,16 @@ use std::time::{Duration, Instant};
 pub(super) struct Dealt {
     blow: Option<Blow>,
     before: Status,
+    /// What each node said first after the group was started again, by its name.
+    first: Vec<(String, Status)>,
 }
 
-/// Reasons in the history by which a member leaves an in-sync set. Whoever led before is admitted anew after the
-/// next start, which is led by any of them: that is no such reason.
-const SET_CHANGED: [&str; 3] = ["evicted", "slow", "left"];
+/// Reasons in the history by which a member leaves an in-sync set, or comes back to one.
+const SET_CHANGED: [&str; 4] = ["evicted", "slow", "left", "admitted"];
 
 impl Dealt {
     fn before(blow: Blow, before: Status) -> Dealt {
-        Dealt { blow: Some(blow), before }
+        Dealt { blow: Some(blow), before, first: Vec::new() }
     }
 
     /// What a client cannot see and yet should not be.
@@ -48,7 +49,14 @@ impl Dealt {
         };
         let told =
             |e: &HistoryEntry| format!("shard {}: {} at {}, after an orderly stop", e.shard, e.why, e.at);
-        now.history.iter().filter(new).map(told).collect()
+        let first = self.first.iter().flat_map(|(name, status)| {
+            let lacks = |shard: &&ShardStatus| shard.in_sync.len() < self.before.nodes.len();
+            status.shards.iter().filter(lacks).map(move |shard| {
+                let (id, in_sync) = (shard.id, &shard.in_sync);
+                format!("shard {id}: in sync {in_sync:?}, says {name} first after an orderly stop")
+            })
+        });
+        now.history.iter().filter(new).map(told).chain(first).collect()
     }
 }
 
@@ -143,7 +151,7 @@ impl Group for RunningGroup {
             Blow::Disk => self.stall_disk(leader),
             Blow::StopGroup => {
                 let struck = Instant::now();
-                self.stop_and_start()?;
+                self.blow.first = self.stop_and_start()?;
                 Ok(struck)
             }
             Blow::Handoff => {
@@ -194,5 +202,25 @@ impl Group for RunningGroup {
             }
         })?;
         self.standing(&views[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orderly_stop_leaves_every_copy_in_sync() {
+        let whole: Status = serde_json::from_str(crate::status::sample::SAMPLE).unwrap();
+        let mut dealt = Dealt::before(Blow::StopGroup, whole.clone());
+        dealt.first = vec![("a".to_owned(), whole.clone()), ("b".to_owned(), whole.clone())];
+        assert_eq!(dealt.findings(&whole), Vec::<String>::new());
+        for why in ["evicted", "slow", "left", "admitted"] {
+            let mut now = whole.clone();
+            now.history[0].why = why.to_owned();
+            assert_eq!(dealt.findings(&now).len(), 1, "{why}");
+        }
+        dealt.first[1].1.shards[0].in_sync.pop();
+        assert_eq!(dealt.findings(&whole), [r#"shard 0: in sync ["a"], says b first after an orderly stop"#]);
     }
 }

@@ -14,7 +14,7 @@ mod steady;
 use crate::processes::{self, Part};
 use crate::serve::BALLAST_VARIABLE;
 use crate::start::layout::LOG;
-use crate::start::ready::Ready;
+use crate::start::ready::{Ready, ReadyNode};
 use crate::status;
 use bench::failover::{GroupError, Standing};
 use node::status::Status;
@@ -23,7 +23,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 const HTTP_LIMIT: Duration = Duration::from_millis(500);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Between two looks for the first thing that a node says.
+const FIRST_LOOK_EVERY: Duration = Duration::from_millis(1);
 /// So many looks in a row must agree before the group counts as at rest: what a node knows of another is
 /// some heartbeats old.
 const LOOKS_AT_REST: usize = 4;
@@ -227,11 +230,21 @@ impl RunningGroup {
         self.stop_processes()
     }
 
-    /// Stops it in order and starts it again on the same files.
-    fn stop_and_start(&mut self) -> Result<(), GroupError> {
+    /// Stops it in order and starts it again on the same files. What each node said first after that, by its name.
+    fn stop_and_start(&mut self) -> Result<Vec<(String, Status)>, GroupError> {
         self.stop_processes()?;
-        (self.child, self.ready) = launch(&self.setup)?;
-        Ok(())
+        let started = Arc::new(AtomicBool::new(false));
+        let look = |node: &ReadyNode| {
+            let (name, address, started) = (node.name.clone(), node.http.clone(), Arc::clone(&started));
+            thread::spawn(move || Some((name, first_status(&address, &started)?)))
+        };
+        let looks: Vec<_> = self.ready.nodes.iter().map(look).collect();
+        let launched = launch(&self.setup);
+        started.store(true, Ordering::Relaxed);
+        let first = looks.into_iter().map(|look| look.join().expect("looking does not panic"));
+        let first = first.collect::<Option<Vec<_>>>();
+        (self.child, self.ready) = launched?;
+        first.ok_or_else(|| GroupError("a node that is ready gives no status".to_owned()))
     }
 
     fn stop_processes(&mut self) -> Result<ExitStatus, GroupError> {
@@ -354,6 +367,18 @@ impl Drop for RunningGroup {
             let _ = self.child.wait();
         }
         kill_all(&self.setup.dir);
+    }
+}
+
+/// Asks a node that is being started until it answers; once after the whole group `started` at the latest.
+fn first_status(address: &str, started: &AtomicBool) -> Option<Status> {
+    loop {
+        let last = started.load(Ordering::Relaxed);
+        match status::from_node(address, HTTP_LIMIT) {
+            Ok((_, status)) => return Some(status),
+            Err(_) if last => return None,
+            Err(_) => thread::sleep(FIRST_LOOK_EVERY),
+        }
     }
 }
 

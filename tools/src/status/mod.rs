@@ -53,20 +53,22 @@ pub fn run(options: &StatusOptions) -> Result<(), Failure> {
     }
 }
 
-/// The document as text and as read, from the first node that gives it.
+/// The document as text and as read, from the first node that gives it and sees a majority; else from the first that
+/// gives it.
 pub fn fetch(ask: &Ask) -> Result<(String, Status), Failure> {
     let addresses: Vec<&str> = match &ask.http {
         Some(address) => vec![address],
         None => DEFAULT_HTTP.to_vec(),
     };
-    let mut failures = Vec::new();
+    let (mut failures, mut isolated) = (Vec::new(), None);
     for address in addresses {
         match from_node(address, LIMIT) {
-            Ok(found) => return Ok(found),
+            Ok(found) if found.1.majority => return Ok(found),
+            Ok(found) => isolated = isolated.or(Some(found)),
             Err(failure) => failures.push(failure.to_string()),
         }
     }
-    Err(not_fine(format!("no node answers ({})", failures.join("; "))))
+    isolated.ok_or_else(|| not_fine(format!("no node answers ({})", failures.join("; "))))
 }
 
 /// The document of the node with this HTTP address.

@@ -1,6 +1,6 @@
 //! The status document as a person reads it.
 
-use node::status::{HistoryEntry, Status};
+use node::status::{HistoryEntry, NO_MAJORITY, Status};
 use std::fmt::Write;
 
 /// Changes shown, newest first.
@@ -9,6 +9,9 @@ const HISTORY_SHOWN: usize = 10;
 /// The whole table.
 pub fn table(status: &Status) -> String {
     let mut out = String::new();
+    if !status.majority {
+        let _ = writeln!(out, "{NO_MAJORITY}\n");
+    }
     let up = |up: bool| if up { "up" } else { "DOWN" };
     let rows = status.nodes.iter().map(|n| {
         let pid = |pid: u32| if pid == 0 { "-".to_owned() } else { pid.to_string() };
@@ -84,6 +87,12 @@ mod tests {
         for part in ["127.0.0.1:7580", "agents: a up, b up, w up", "follower", "40 B", "22:13:20.123"] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
+        assert!(!table.contains("majority"));
+        let isolated = super::table(&Status { majority: false, ..status.clone() });
+        assert_eq!(
+            isolated,
+            format!("this node sees no majority: what it says of others may be old\n\n{table}")
+        );
         let mut entry = status.history[0].clone();
         (entry.why, entry.node, entry.count) = ("slow".to_owned(), Some("b".to_owned()), 7);
         assert_eq!(reason(&entry), "slow b, 7 times so far");

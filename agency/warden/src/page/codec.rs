@@ -20,7 +20,7 @@ pub(super) const VIEW_BYTES: usize = MAX_MEMBERS * (32 + MAX_SHARDS * PROGRESS_B
     + MAX_SHARDS * (2 + CONFIGURATION_BYTES)
     + HISTORY_LIMIT * (2 + CONFIGURATION_BYTES)
     + MAX_TALLIES * TALLY_BYTES
-    + 16;
+    + 25;
 
 const PROGRESS_BYTES: usize = PROGRESS_WORDS * 8 + 1;
 
@@ -144,6 +144,8 @@ pub(super) fn decode_request(bytes: &[u8]) -> Option<ShardRequest> {
 }
 
 pub(super) fn encode_view(view: &ClusterView, out: &mut Vec<u8>) {
+    out.put_u64(view.told_at.0);
+    out.put_flag(view.majority);
     out.put_list(&view.nodes, |out, node| {
         out.put_u8(node.id.0);
         out.put_u32(node.pid);
@@ -185,6 +187,8 @@ pub(super) fn decode_view(bytes: &[u8]) -> Option<ClusterView> {
 
 fn read_view(r: &mut Reader) -> Result<ClusterView, Malformed> {
     Ok(ClusterView {
+        told_at: Nanos(r.u64()?),
+        majority: r.flag()?,
         nodes: r.list(MAX_MEMBERS, |r| {
             Ok(NodeView {
                 id: r.node()?,
@@ -256,6 +260,8 @@ mod tests {
             Tally { shard: ShardId(63), member: NodeId(7), count: 9, first_ms: 5, newest: configuration() };
         let shard = ShardView { configuration: Some(configuration()), leader_lost: true };
         ClusterView {
+            told_at: Nanos(u64::MAX),
+            majority: true,
             nodes: vec![node; MAX_MEMBERS],
             agents: vec![AgentView { id: NodeId(2), up: true }; MAX_MEMBERS],
             shards: vec![shard; MAX_SHARDS],

@@ -32,7 +32,7 @@ use thiserror::Error;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"BatonPag");
 /// Raised with every change of what lies where.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 const VIEW_WORDS: usize = VIEW_BYTES.div_ceil(8) + 1;
 /// Longest reason kept by [`SharedPage::fail`], in bytes; longer ones are cut.
 pub const FAILURE_BYTES: usize = 504;

@@ -30,6 +30,9 @@ const FORWARDED_BYTES: usize = 16 << 20;
 /// Parts of a reply that are not larger are joined with the one before.
 const SMALL_PART_BYTES: usize = 4 << 10;
 
+/// Most room that is made for replies before they are known.
+const REPLY_ROOM_BYTES: usize = 4 << 10;
+
 /// Replies of one turn with what they depend on.
 #[derive(Debug)]
 pub(crate) struct Chunk {
@@ -46,10 +49,10 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    fn new(turn: u64, level: Ack) -> Chunk {
+    fn new(turn: u64, level: Ack, room: usize) -> Chunk {
         Chunk {
             parts: Vec::new(),
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(room),
             parts_bytes: 0,
             counted: 0,
             turn,
@@ -145,6 +148,8 @@ pub(crate) struct Client {
     outbox_bytes: usize,
     /// Those that were handed over.
     pub(super) in_flight: usize,
+    /// Bytes of the newest chunk that left, at most [`REPLY_ROOM_BYTES`].
+    last_reply_bytes: usize,
     /// Since when they are more than the soft limit.
     pub(super) soft_since: Option<Nanos>,
     /// Requests that are with other shards, and their bytes.
@@ -186,6 +191,7 @@ impl Client {
             outbox: VecDeque::new(),
             outbox_bytes: 0,
             in_flight: 0,
+            last_reply_bytes: 0,
             soft_since: None,
             remote_requests: 0,
             remote_bytes: 0,
@@ -257,8 +263,14 @@ impl Client {
                 if last.turn == turn && last.needs.level == level && !last.unfinished);
         match if shared { self.replies.pop_back() } else { None } {
             Some(Reply::Chunk(chunk)) => chunk,
-            _ => Chunk::new(turn, level),
+            _ => Chunk::new(turn, level, self.usual_room()),
         }
+    }
+
+    /// What a new chunk is given room for at once: as much as the last one needed. Only one chunk of a client is: more
+    /// wait for one who does not read, and would be counted by their bytes, not by their room.
+    fn usual_room(&self) -> usize {
+        if self.replies.is_empty() && !self.sending { self.last_reply_bytes } else { 0 }
     }
 
     /// Takes out the unfinished chunk of a long request, or makes one of its own for it.
@@ -268,7 +280,7 @@ impl Client {
             Some(other) => self.replies.push_back(other),
             None => {}
         }
-        Chunk { unfinished: true, ..Chunk::new(turn, level) }
+        Chunk { unfinished: true, ..Chunk::new(turn, level, 0) }
     }
 
     /// Puts a chunk into the order of replies, unless nothing was written to it.
@@ -355,7 +367,10 @@ pub(super) fn release(client: &mut Client, allowed: &Allowed, out: &mut Vec<Comm
         && let Some(front) = client.replies.front_mut()
     {
         let parts = match front {
-            Reply::Chunk(chunk) if !chunk.unfinished && allowed.allows(&chunk.needs) => chunk.take_parts(),
+            Reply::Chunk(chunk) if !chunk.unfinished && allowed.allows(&chunk.needs) => {
+                client.last_reply_bytes = chunk.bytes.len().min(REPLY_ROOM_BYTES);
+                chunk.take_parts()
+            }
             Reply::Remote { parts, gather: how, asked_bytes, .. } if parts.iter().all(Option::is_some) => {
                 client.remote_requests -= 1;
                 client.remote_bytes -= *asked_bytes;
@@ -383,19 +398,27 @@ pub(super) fn release(client: &mut Client, allowed: &Allowed, out: &mut Vec<Comm
             None => append(&mut waiting, parts),
         }
     }
-    client.outbox_bytes += len_of(&waiting);
-    client.outbox.extend(waiting);
-    let count = if client.sending { 0 } else { client.outbox.len().min(MAX_PARTS) };
-    let now: Vec<Part> = client.outbox.drain(..count).collect();
-    let bytes = len_of(&now);
-    client.outbox_bytes -= bytes;
-    client.in_flight += bytes;
+    let now = if client.outbox.is_empty() && waiting.len() <= MAX_PARTS {
+        waiting
+    } else {
+        client.outbox_bytes += len_of(&waiting);
+        client.outbox.extend(waiting);
+        let count = if client.sending { 0 } else { client.outbox.len().min(MAX_PARTS) };
+        let now: Vec<Part> = client.outbox.drain(..count).collect();
+        client.outbox_bytes -= len_of(&now);
+        now
+    };
+    client.in_flight += len_of(&now);
     client.count_backlog();
     now
 }
 
 /// Small parts next to each other become one.
 fn append(all: &mut Vec<Part>, parts: Vec<Part>) {
+    if all.is_empty() && parts.len() == 1 {
+        *all = parts;
+        return;
+    }
     for part in parts {
         match (all.last_mut(), part) {
             (Some(Part::Owned(last)), Part::Owned(bytes)) if bytes.len() <= SMALL_PART_BYTES => {

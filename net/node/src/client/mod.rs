@@ -47,7 +47,8 @@ const NO_MEMORY: &[u8] = b"-ERR the memory for clients of this node is used up\r
 
 /// All clients of a shard.
 pub(crate) struct Clients {
-    pub(super) map: BTreeMap<ConnId, Client>,
+    /// Boxed, because each event takes one out and puts it back: the tree would move its neighbours' bytes as well.
+    pub(super) map: BTreeMap<ConnId, Box<Client>>,
     pub(super) limits: Limits,
     pub(super) strangers: Limits,
     /// When an attack by way of a browser was told last.
@@ -103,7 +104,7 @@ impl Clients {
         let waits = |c: &Client| {
             matches!(c.wait, Wait::Copies { aof: false, .. }) || c.replies.iter().any(chunk_waits)
         };
-        self.owed.iter().chain(&self.held).filter_map(|conn| self.map.get(conn)).any(waits)
+        self.owed.iter().chain(&self.held).filter_map(|conn| self.map.get(conn)).any(|client| waits(client))
     }
 
     /// Whether something is left to be done at once.
@@ -126,7 +127,7 @@ impl Clients {
     pub fn opened(&mut self, conn: ConnId, face: Face, peer: String, local: String, at: &mut Serving<'_>) {
         let session = Session::new(conn.0, peer, local, at.cx.clock.wall_ms);
         at.cx.stats.connections_received += 1;
-        let mut client = Client::new(conn, session, face, None);
+        let mut client = Box::new(Client::new(conn, session, face, None));
         client.stranger = at.cx.options.settings.auth;
         if self.memory >= self.memory_limits.all {
             at.cx.stats.rejected_connections += 1;
@@ -191,7 +192,7 @@ impl Clients {
     }
 
     /// Takes a client out for good.
-    fn take_out(&mut self, conn: ConnId) -> Option<Client> {
+    fn take_out(&mut self, conn: ConnId) -> Option<Box<Client>> {
         let client = self.map.remove(&conn)?;
         self.memory -= client.weight;
         Some(client)
@@ -210,7 +211,7 @@ impl Clients {
     }
 
     /// Lists the client where it will be looked at again, and applies backpressure.
-    fn put_back(&mut self, mut client: Client, at: &mut Serving<'_>) {
+    fn put_back(&mut self, mut client: Box<Client>, at: &mut Serving<'_>) {
         if matches!(client.wait, Wait::Backlog) && client.has_reply_room() {
             client.wait = Wait::No;
             client.more = true;
@@ -526,12 +527,18 @@ impl Clients {
                 let (tickets, waiting) = (VecDeque::new(), VecDeque::new());
                 let origin = Forwarded { from, conn, tickets, waiting, arrived: request.arrived };
                 let client = Client::new(id, request.session.clone(), Face::AnyKey, Some(origin));
-                self.map.insert(id, client);
+                self.map.insert(id, Box::new(client));
                 self.forwarded.insert((from, conn), id);
                 id
             }
         };
         let Some(mut client) = self.map.remove(&id) else { return };
+        // What its own shard asks itself is about what that wrote for it without asking.
+        if from == at.cx.options.shard
+            && let Some(asks) = self.map.get(&conn)
+        {
+            client.last_write = client.last_write.max(asks.last_write);
+        }
         if let Some(origin) = &mut client.forwarded {
             origin.tickets.push_back(request.ticket);
             origin.waiting.push_back(request);

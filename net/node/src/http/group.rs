@@ -208,9 +208,12 @@ fn metrics(status: &Status) -> String {
     let mut gauge = |name: &str, help: &str, samples: Vec<(String, u64)>| {
         write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n").expect("writing to a String cannot fail");
         for (labels, value) in samples {
-            writeln!(text, "{name}{{{labels}}} {value}").expect("writing to a String cannot fail");
+            let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+            writeln!(text, "{name}{labels} {value}").expect("writing to a String cannot fail");
         }
     };
+    let seen = vec![(String::new(), u64::from(status.majority))];
+    gauge("baton_majority", "Whether this node's warden hears a majority of the agents.", seen);
     let nodes = status.nodes.iter().map(|node| (format!("node=\"{}\"", node.name), u64::from(node.up)));
     gauge("baton_node_up", "Whether the node lives.", nodes.collect());
     let epochs = status.shards.iter().map(|shard| (format!("shard=\"{}\"", shard.id), shard.epoch));

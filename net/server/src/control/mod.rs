@@ -183,7 +183,7 @@ impl Office {
         self.refresh();
         let own: Vec<ShardProgress> =
             self.shards().map(|shard| self.control.page.shard(shard).progress()).collect();
-        Status::new(&self.control.settings, &self.view, &own)
+        Status::new(&self.control.settings, &self.view, &own, warden::now())
     }
 
     /// The leader of each shard.
