@@ -120,7 +120,7 @@ pub const ALL: &[Known] = &[
         6,
         1,
     )),
-    known(Mutant::StoreLies.switch(), DUELS, 8, 244),
+    known(Mutant::StoreLies.switch(), DUELS, 8, 356),
     known(A::QuorumOfOne.switch(), DUELS, 8, 1),
     known(A::BreaksPromises.switch(), DUELS, 8, 50),
     known(Mutant::DiskLies.switch(), CRASHES, 8, 1),

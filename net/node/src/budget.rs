@@ -41,7 +41,7 @@ impl Budget {
 
     /// The same for one whose bytes come in while others wait, or nobody does.
     pub fn event_share(&self, others_wait: bool) -> usize {
-        let reserved = if others_wait && !lacks(Mutant::IgnoresQueue) { TURN_STEPS - EVENT_STEPS } else { 0 };
+        let reserved = if others_wait { TURN_STEPS - EVENT_STEPS } else { 0 };
         if lacks(Mutant::IgnoresBudget) {
             usize::MAX
         } else {

@@ -9,8 +9,6 @@ pub use ::mutants::lacks;
         MixesUpValues: 0,
         /// A connection is served until nothing of it is left, however long that takes.
         IgnoresBudget: 21,
-        /// Who sends much is served before those who wait for their turn.
-        IgnoresQueue: 21,
         /// What a client does not read is kept for it, however much that is.
         KeepsAllOutput: 23,
         /// What waited for too long, or for a client that has gone, is carried out all the same.

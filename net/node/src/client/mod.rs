@@ -241,11 +241,7 @@ impl Clients {
 
     fn enqueue(&mut self, client: &mut Client) {
         client.queued = true;
-        if lacks(Mutant::IgnoresQueue) {
-            self.runnable.push_front(client.conn);
-        } else {
-            self.runnable.push_back(client.conn);
-        }
+        self.runnable.push_back(client.conn);
     }
 
     /// Leaves the socket of a client unread that has sent enough for the time being. Its end is not seen then, so it is
