@@ -137,7 +137,7 @@ pub const ALL: &[Known] = &[
     known(N::ReadsWithoutLease.switch(), STILL, 8, 18),
     known(Mutant::StaleClock.switch(), STILL, 8, 76),
     known(N::ServesUncommitted.switch(), CUTS, 8, 2),
-    known(Mutant::AppliesUncommitted.switch(), CUTS, 6, 26),
+    known(Mutant::AppliesUncommitted.switch(), CUTS, 6, 42),
     known(N::DropsSilentFollowers.switch(), CUTS, 6, 1),
     known(N::TruncatesByLength.switch(), CUTS, 6, 1),
     known(E::TornTailAlways.switch(), FLIPS, 6, 23),
