@@ -98,6 +98,8 @@ pub struct Actor {
     pub links: BTreeMap<LinkId, Link>,
     pub next_accepted: u64,
     pub conns: BTreeMap<ConnId, Served>,
+    /// When a client's connection was gone last.
+    pub parted_at: u64,
     /// What the clock showed a turn whose thread then stood still.
     pub turn_began: Option<Nanos>,
     /// The turn that is under way, if it takes time.
@@ -144,7 +146,7 @@ impl Page {
 
 impl Actor {
     /// What a turn is handed, in its order.
-    pub fn receive(&mut self) -> Vec<Input> {
+    pub fn receive(&mut self, now: u64) -> Vec<Input> {
         let mut handed = Vec::new();
         for input in self.inbox.drain(..) {
             match &input {
@@ -160,6 +162,7 @@ impl Actor {
         for input in &handed {
             if let Input::ClientClosed { conn } = input {
                 self.conns.remove(conn);
+                self.parted_at = now;
             }
         }
         handed

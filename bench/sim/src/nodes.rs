@@ -75,7 +75,7 @@ impl World {
         }
         let (mut moved, mut gone) = (0, Vec::new());
         actor.began_at = self.now;
-        let handed = actor.receive();
+        let handed = actor.receive(self.now);
         let Some(core) = &mut actor.core else { return };
         let tail = core.engine().tail();
         for input in handed {
@@ -147,8 +147,9 @@ impl World {
         let Some(node) = &self.hosts[host].node else { return };
         let carried_out = node.shards[usize::from(shard.0)].carried_out + requests;
         let verdict = turns::verdict(host, shard, carried_out);
-        let memory =
-            memory::verdict(host, node, self.configs[host].memory.all, |connection| self.holder(connection));
+        let memory = memory::verdict(host, node, self.now, self.configs[host].memory.all, |connection| {
+            self.holder(connection)
+        });
         self.judge("turns", verdict);
         self.judge("memory", memory);
     }
@@ -238,6 +239,7 @@ impl World {
             }
             Command::ClientClose { conn } | Command::ClientReset { conn } => {
                 if let Some(Served { connection, .. }) = actor.conns.remove(&conn) {
+                    actor.parted_at = self.now;
                     let served = |port: &Owner| matches!(port, Owner::Served { .. });
                     if let Some(side) = self.network.side(connection, served) {
                         self.hang_up(connection, side);

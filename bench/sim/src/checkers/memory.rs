@@ -11,6 +11,9 @@ const MODEST: u64 = 256 << 10;
 /// Of one of the crowd: 4 MiB that it does not read and one reply more, 1 MiB that waits, what it has other shards do.
 const GUEST: u64 = 24 << 20;
 
+/// For so long each shard may not know yet that a client is gone: what is counted of it belongs to nobody.
+const PARTING: u64 = 20_000_000;
+
 /// Whose memory it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
@@ -23,6 +26,7 @@ pub enum Holder {
 pub fn verdict(
     host: usize,
     node: &NodeProcess,
+    now: u64,
     all: usize,
     who: impl Fn(u64) -> Holder,
 ) -> Result<(), String> {
@@ -36,7 +40,8 @@ pub fn verdict(
         }
         held += core.client_memory();
     }
-    if held <= LITTLE {
+    let parting = node.shards.iter().any(|actor| actor.parted_at > 0 && now < actor.parted_at + PARTING);
+    if held <= LITTLE || parting {
         return Ok(());
     }
     let share = |holder: Holder| match holder {
