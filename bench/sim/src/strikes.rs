@@ -68,7 +68,7 @@ impl World {
 
     /// Who leads is not killed for its disk, and where no other copy in sync moves, everybody waits as long as the
     /// disk does (rule 22). So that disk works again.
-    fn heal_needed_disks(&mut self) {
+    pub fn heal_needed_disks(&mut self) {
         for host in 0..self.scenario.data_nodes {
             let me = NodeId(host as u8);
             let moves = |node: NodeId| !self.hosts[usize::from(node.0)].disks.iter().any(SimDisk::hangs);
