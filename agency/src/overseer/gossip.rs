@@ -272,8 +272,8 @@ impl Overseer {
         if !self.node.running {
             return;
         }
-        let leads = self.shards.iter().any(|s| s.decided.is_some_and(|c| self.leads(&c)));
-        let hang = self.detector.observe(self.now, &progress, leads, &self.options.timing);
+        let needed = self.shard_ids().any(|shard| self.is_needed(shard));
+        let hang = self.detector.observe(self.now, &progress, needed, &self.options.timing);
         let me = self.options.me;
         let was_stopping = self.stopping(me);
         self.node.progress = progress;

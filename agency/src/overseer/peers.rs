@@ -144,6 +144,15 @@ impl Overseer {
         !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || waited)
     }
 
+    /// Whether the own node leads `shard` and nobody better is in place: no other member in sync that could lead and whose
+    /// disk moves.
+    pub(super) fn is_needed(&self, shard: ShardId) -> bool {
+        let me = self.options.me;
+        let better = |n: NodeId| self.may_follow_on(n, shard) && !self.waits(n, shard);
+        let led = self.shard(shard).decided.filter(|c| self.leads(c));
+        led.is_some_and(|c| !c.in_sync.without(me).iter().any(better))
+    }
+
     /// Whether the own node has been waiting for its disk.
     pub(super) fn waits_for_disk(&self) -> bool {
         self.shard_ids().any(|shard| self.waits(self.options.me, shard))
