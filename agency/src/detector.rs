@@ -109,7 +109,8 @@ impl Detector {
         Detector { shards: vec![Watch::default(); usize::from(shards)], at: None, called: false }
     }
 
-    /// Takes in what the shards say now; `needed`: the node leads one of them, and nobody better is in place. Returns the first hang
+    /// Takes in what the shards say now; `spared`: under which of them a disk may stand
+    /// still for ever. Returns the first hang
     /// of this incarnation, once.
     ///
     /// # Panics
@@ -118,7 +119,7 @@ impl Detector {
         &mut self,
         now: Nanos,
         progress: &[ShardProgress],
-        needed: bool,
+        spared: &[ShardId],
         timing: &Timing,
     ) -> Option<Hang> {
         assert_eq!(progress.len(), self.shards.len(), "every shard is looked at");
@@ -142,7 +143,7 @@ impl Detector {
             }
             watch.last = *p;
             let (shard, starting) = (ShardId(i as u16), p.health == Health::Starting);
-            let spared = needed && !lacks(Mutant::KillsLeadersForTheirDisk);
+            let spared = spared.contains(&shard) && !lacks(Mutant::KillsLeadersForTheirDisk);
             if watch.still.hangs(starting, timing) {
                 hang = hang.or(Some(Hang::Loop(shard)));
             } else if watch.disk >= timing.disk_hang_after && !starting && !spared {
@@ -206,14 +207,14 @@ mod tests {
     /// Ticks until the first hang of a node that leads nothing is called, at most `limit`.
     fn ticks_to_hang(limit: u64, step: u64, mut at: impl FnMut(u64) -> ShardProgress) -> Option<(u64, Hang)> {
         let (mut d, timing) = (Detector::new(1), Timing::default());
-        (0..limit).find_map(|t| d.observe(Nanos(t * step), &[at(t)], false, &timing).map(|h| (t, h)))
+        (0..limit).find_map(|t| d.observe(Nanos(t * step), &[at(t)], &[], &timing).map(|h| (t, h)))
     }
 
     /// For how many ticks the lease of a shard that does this is renewed, at most `limit`.
     fn ticks_of_lease(limit: u64, at: impl Fn(u64) -> ShardProgress) -> u64 {
         let (mut d, timing) = (Detector::new(1), Timing::default());
         let renewed = |t: &u64| {
-            d.observe(Nanos(t * TICK), &[at(*t)], true, &timing);
+            d.observe(Nanos(t * TICK), &[at(*t)], &[ShardId(0)], &timing);
             d.standstill(Nanos(t * TICK), ShardId(0), &timing).is_none()
         };
         (1..limit).take_while(renewed).count() as u64
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(ticks_to_hang(50, TICK, ready), None);
         let mut d = Detector::new(1);
         let calls =
-            (0..100).filter(|t| d.observe(Nanos(t * TICK), &[ready(1)], false, &Timing::default()).is_some());
+            (0..100).filter(|t| d.observe(Nanos(t * TICK), &[ready(1)], &[], &Timing::default()).is_some());
         assert_eq!(calls.count(), 1);
     }
 
@@ -280,12 +281,12 @@ mod tests {
         let mut leads = Detector::new(1);
         for t in 0..20_000 {
             assert_eq!(
-                leads.observe(Nanos(t * TICK), &[stuck(t)], true, &timing),
+                leads.observe(Nanos(t * TICK), &[stuck(t)], &[ShardId(0)], &timing),
                 None,
                 "a leader is spared"
             );
         }
-        let demoted = leads.observe(Nanos(20_000 * TICK), &[stuck(20_000)], false, &timing);
+        let demoted = leads.observe(Nanos(20_000 * TICK), &[stuck(20_000)], &[], &timing);
         assert_eq!(demoted, Some(Hang::Disk(ShardId(0))), "somebody else leads now");
     }
 

@@ -78,6 +78,8 @@ pub struct NodeReport {
     pub dead: Incarnation,
     /// Whether the warden had to kill that one.
     pub hung: bool,
+    /// Its disk stands still, or did a while ago: others lead better.
+    pub waits: bool,
     /// Identity of the node's disk; 0 for a witness.
     pub disk_id: u128,
 }
@@ -94,8 +96,6 @@ pub struct ShardBeat {
     /// The sender's node leads and its warden, which could, does not ask for the lease any more: the node was
     /// killed to no effect, gets no CPU, or its disk stands still. Once the lease is over nobody leads.
     pub withheld: bool,
-    /// The disk of the sender's node stands still under this shard: others lead better.
-    pub waits: bool,
     /// What the shard says of itself.
     pub progress: ShardProgress,
 }

@@ -66,8 +66,8 @@ pub struct Timing {
     pub drift_fixed: Duration,
     /// A shard whose loop stands still this long, in the warden's own ticks, hangs.
     pub hang_after: Duration,
-    /// A node that nobody needs as a leader is killed when a log write of it is outstanding this long, in the warden's own
-    /// ticks. A leader is not: who leads in its place is settled by yielding, and by its lease.
+    /// A node is killed when a log write of a shard that it does not lead is outstanding this long, in the warden's own
+    /// ticks, if it is not needed for another. Who leads in a leader's place is settled by yielding, and by its lease.
     pub disk_hang_after: Duration,
     /// A leader's lease is not renewed while a log write of it is outstanding for longer than this (rule 15). Far longer
     /// than it takes to yield: that goes by what the followers' disks do, this by nothing else.

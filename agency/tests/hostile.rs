@@ -63,12 +63,12 @@ fn configuration() -> impl Strategy<Value = Configuration> {
 
 fn beat() -> impl Strategy<Value = ShardBeat> {
     let asks = prop::option::of(small(u64::MAX).prop_map(Epoch));
-    (small(u64::MAX), small(u64::MAX), asks, any::<[bool; 4]>()).prop_map(
-        |(accepted, decided, asks, [ready, withheld, waits, stopping])| {
+    (small(u64::MAX), small(u64::MAX), asks, any::<[bool; 3]>()).prop_map(
+        |(accepted, decided, asks, [ready, withheld, stopping])| {
             let health = if ready { Health::Ready } else { Health::Damaged };
             let progress = ShardProgress { health, stopping, ..ShardProgress::default() };
             let (accepted, decided) = (Version(accepted), Version(decided));
-            ShardBeat { accepted, decided, asks, withheld, waits, progress }
+            ShardBeat { accepted, decided, asks, withheld, progress }
         },
     )
 }
@@ -83,14 +83,15 @@ fn proof() -> impl Strategy<Value = Option<Proof>> {
 }
 
 fn report() -> impl Strategy<Value = NodeReport> {
-    (incarnation(), incarnation(), any::<[bool; 2]>(), 0..3u128).prop_map(
-        |(incarnation, dead, [running, hung], disk_id)| NodeReport {
+    (incarnation(), incarnation(), any::<[bool; 3]>(), 0..3u128).prop_map(
+        |(incarnation, dead, [running, hung, waits], disk_id)| NodeReport {
             pid: 1,
             warden_pid: 1,
             incarnation,
             running,
             dead,
             hung,
+            waits,
             disk_id,
         },
     )

@@ -191,7 +191,7 @@ impl Overseer {
         c.in_sync.iter().filter(|n| self.may_follow_on(*n, shard) && reign_over(*n)).max_by_key(|n| {
             let p = self.progress_of(*n, shard);
             let preferred = self.options.prefer_leader == Some(*n);
-            (!self.waits(*n, shard), p.last_epoch, p.written, preferred, *n == c.leader, Reverse(*n))
+            (!self.waits(*n), p.last_epoch, p.written, preferred, *n == c.leader, Reverse(*n))
         })
     }
 

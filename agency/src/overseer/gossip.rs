@@ -85,7 +85,6 @@ impl Overseer {
                 decided: s.decided.map_or(Version(0), |c| c.version),
                 asks: self.asks(shard),
                 withheld: self.withholds(shard),
-                waits: self.waits(me, shard),
                 progress: self.progress_of(me, shard),
             }
         };
@@ -105,6 +104,7 @@ impl Overseer {
                 running: self.node.running,
                 dead: self.node.dead,
                 hung: self.node.hung,
+                waits: self.waited(),
                 disk_id: self.node.disk_id,
             },
             hears: hears.fold(NodeSet::default(), NodeSet::with),
@@ -200,7 +200,6 @@ impl Overseer {
         peer.report = NodeReport { dead, hung, running, ..report };
         peer.accepted = beats.iter().map(|b| b.accepted).collect();
         peer.withheld = beats.iter().map(|b| b.withheld).collect();
-        peer.waits = beats.iter().map(|b| b.waits).collect();
         peer.progress = beats.iter().map(|b| b.progress).collect();
         let deaf = peer.deaf;
         self.view_dirty |= changed || self.stopping(from) != was_stopping;
@@ -272,8 +271,8 @@ impl Overseer {
         if !self.node.running {
             return;
         }
-        let needed = self.shard_ids().any(|shard| self.is_needed(shard));
-        let hang = self.detector.observe(self.now, &progress, needed, &self.options.timing);
+        let spared = self.shard_ids().filter(|shard| self.is_spared(*shard)).collect::<Vec<_>>();
+        let hang = self.detector.observe(self.now, &progress, &spared, &self.options.timing);
         let me = self.options.me;
         let was_stopping = self.stopping(me);
         self.node.progress = progress;

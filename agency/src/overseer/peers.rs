@@ -35,8 +35,6 @@ pub(super) struct Peer {
     pub accepted: Vec<Version>,
     /// Of which shards it leads it withholds the lease.
     pub withheld: Vec<bool>,
-    /// Under which shards its disk stands still.
-    pub waits: Vec<bool>,
     pub progress: Vec<ShardProgress>,
 }
 
@@ -140,31 +138,37 @@ impl Overseer {
     pub(super) fn hampered(&self, shard: ShardId) -> bool {
         let stands = !self.detector.is_lively(shard, &self.options.timing);
         // The leader's disk may be back as well, a moment later: it is given the time to have its lease renewed.
-        let waited = self.node.waited_at.is_some_and(|at| self.now.since(at) < DISK_CALM);
-        !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || waited)
+        !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || self.waited())
     }
 
-    /// Whether the own node leads `shard` and nobody better is in place: no other member in sync that could lead and whose
-    /// disk moves.
-    pub(super) fn is_needed(&self, shard: ShardId) -> bool {
+    /// Whether the own node is not to be ended for a disk that stands still under `hanging`: it leads that shard, which
+    /// yields then, or another in which nobody better is in place, no other member in sync that could lead and whose disk
+    /// moves.
+    pub(super) fn is_spared(&self, hanging: ShardId) -> bool {
         let me = self.options.me;
-        let better = |n: NodeId| self.may_follow_on(n, shard) && !self.waits(n, shard);
-        let led = self.shard(shard).decided.filter(|c| self.leads(c));
-        led.is_some_and(|c| !c.in_sync.without(me).iter().any(better))
+        let better = |n: NodeId, shard| self.may_follow_on(n, shard) && !self.waits(n);
+        self.shard_ids().any(|shard| {
+            let led = self.shard(shard).decided.filter(|c| self.leads(c));
+            led.is_some_and(|c| shard == hanging || !c.in_sync.without(me).iter().any(|n| better(n, shard)))
+        })
     }
 
     /// Whether the own node has been waiting for its disk.
     pub(super) fn waits_for_disk(&self) -> bool {
-        self.shard_ids().any(|shard| self.waits(self.options.me, shard))
+        let waits = |p: &ShardProgress| {
+            p.disk_waiting_since != Nanos(0) && self.now.since(p.disk_waiting_since) > DISK_STALL
+        };
+        self.node.progress.iter().any(waits)
     }
 
-    /// Whether the disk of `node` stands still under `shard`, as far as known.
-    pub(super) fn waits(&self, node: NodeId, shard: ShardId) -> bool {
-        if node != self.options.me {
-            return self.peer(node).waits.get(usize::from(shard.0)) == Some(&true);
-        }
-        let since = self.progress_of(node, shard).disk_waiting_since;
-        since != Nanos(0) && self.now.since(since) > DISK_STALL
+    /// The same of a while ago.
+    pub(super) fn waited(&self) -> bool {
+        self.node.waited_at.is_some_and(|at| self.now.since(at) < DISK_CALM)
+    }
+
+    /// Whether the disk of `node` stands still, or did a while ago, as far as known.
+    pub(super) fn waits(&self, node: NodeId) -> bool {
+        if node == self.options.me { self.waited() } else { self.peer(node).report.waits }
     }
 
     /// Whether the leader of `configuration` is alive as far as its warden says, and its lease is withheld by it.
