@@ -229,6 +229,7 @@ fn put_beat(out: &mut Vec<u8>, beat: &ShardBeat) {
     out.put_flag(beat.asks.is_some());
     out.put_u64(beat.asks.unwrap_or_default().0);
     out.put_flag(beat.withheld);
+    out.put_flag(beat.waits);
     let p = &beat.progress;
     out.put_u8(p.health as u8);
     out.put_u8(p.standing as u8);
@@ -250,7 +251,7 @@ fn put_beat(out: &mut Vec<u8>, beat: &ShardBeat) {
 fn beat(r: &mut Reader) -> Result<ShardBeat, Malformed> {
     let (accepted, decided) = (Version(r.u64()?), Version(r.u64()?));
     let (has_asks, epoch) = (r.flag()?, Epoch(r.u64()?));
-    let withheld = r.flag()?;
+    let (withheld, waits) = (r.flag()?, r.flag()?);
     let health = match r.u8()? {
         0 => Health::Starting,
         1 => Health::Ready,
@@ -270,7 +271,7 @@ fn beat(r: &mut Reader) -> Result<ShardBeat, Malformed> {
         committed: r.u64()?,
         applied: r.u64()?,
     };
-    Ok(ShardBeat { accepted, decided, asks: has_asks.then_some(epoch), withheld, progress })
+    Ok(ShardBeat { accepted, decided, asks: has_asks.then_some(epoch), withheld, waits, progress })
 }
 
 fn decode_body(kind: u8, body: &[u8]) -> Result<Message, Malformed> {

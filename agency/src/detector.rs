@@ -2,7 +2,7 @@
 //! stall of the whole host does not look like a stall of the node, and from what their threads do meanwhile: a
 //! thread that works is not one that hangs (rule 21).
 //!
-//! Promises to call a hang once per incarnation, and to call nobody that leads for its disk. Reads no clock and
+//! Promises to call a hang once per incarnation, and to call nobody for its disk that is needed. Reads no clock and
 //! kills nobody.
 
 use crate::ids::{Nanos, ShardId};
@@ -109,7 +109,7 @@ impl Detector {
         Detector { shards: vec![Watch::default(); usize::from(shards)], at: None, called: false }
     }
 
-    /// Takes in what the shards say now; `leads`: the node leads one of them, as far as known. Returns the first hang
+    /// Takes in what the shards say now; `needed`: the node leads one of them, and nobody better is in place. Returns the first hang
     /// of this incarnation, once.
     ///
     /// # Panics
@@ -118,7 +118,7 @@ impl Detector {
         &mut self,
         now: Nanos,
         progress: &[ShardProgress],
-        leads: bool,
+        needed: bool,
         timing: &Timing,
     ) -> Option<Hang> {
         assert_eq!(progress.len(), self.shards.len(), "every shard is looked at");
@@ -142,7 +142,7 @@ impl Detector {
             }
             watch.last = *p;
             let (shard, starting) = (ShardId(i as u16), p.health == Health::Starting);
-            let spared = leads && !lacks(Mutant::KillsLeadersForTheirDisk);
+            let spared = needed && !lacks(Mutant::KillsLeadersForTheirDisk);
             if watch.still.hangs(starting, timing) {
                 hang = hang.or(Some(Hang::Loop(shard)));
             } else if watch.disk >= timing.disk_hang_after && !starting && !spared {

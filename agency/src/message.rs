@@ -94,6 +94,8 @@ pub struct ShardBeat {
     /// The sender's node leads and its warden, which could, does not ask for the lease any more: the node was
     /// killed to no effect, gets no CPU, or its disk stands still. Once the lease is over nobody leads.
     pub withheld: bool,
+    /// The disk of the sender's node stands still under this shard: others lead better.
+    pub waits: bool,
     /// What the shard says of itself.
     pub progress: ShardProgress,
 }

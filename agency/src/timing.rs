@@ -66,7 +66,7 @@ pub struct Timing {
     pub drift_fixed: Duration,
     /// A shard whose loop stands still this long, in the warden's own ticks, hangs.
     pub hang_after: Duration,
-    /// A node that leads no shard is killed when a log write of it is outstanding this long, in the warden's own
+    /// A node that nobody needs as a leader is killed when a log write of it is outstanding this long, in the warden's own
     /// ticks. A leader is not: who leads in its place is settled by yielding, and by its lease.
     pub disk_hang_after: Duration,
     /// A leader's lease is not renewed while a log write of it is outstanding for longer than this (rule 15). Far longer

@@ -44,8 +44,8 @@ fn configuration() -> impl Strategy<Value = Configuration> {
 fn beat() -> impl Strategy<Value = ShardBeat> {
     let health = prop::sample::select(vec![Health::Starting, Health::Ready, Health::Damaged]);
     let standing = prop::sample::select(Standing::ALL.to_vec());
-    (any::<[u64; 10]>(), any::<Option<u64>>(), any::<[bool; 2]>(), health, standing).prop_map(
-        |(w, asks, [stopping, withheld], health, standing)| {
+    (any::<[u64; 10]>(), any::<Option<u64>>(), any::<[bool; 3]>(), health, standing).prop_map(
+        |(w, asks, [stopping, withheld, waits], health, standing)| {
             let progress = ShardProgress {
                 turns: w[2],
                 disk_ok_at: Nanos(w[3]),
@@ -60,7 +60,7 @@ fn beat() -> impl Strategy<Value = ShardBeat> {
                 applied: w[9],
             };
             let (accepted, decided) = (Version(w[0]), Version(w[1]));
-            ShardBeat { accepted, decided, asks: asks.map(Epoch), withheld, progress }
+            ShardBeat { accepted, decided, asks: asks.map(Epoch), withheld, waits, progress }
         },
     )
 }

@@ -63,11 +63,12 @@ fn configuration() -> impl Strategy<Value = Configuration> {
 
 fn beat() -> impl Strategy<Value = ShardBeat> {
     let asks = prop::option::of(small(u64::MAX).prop_map(Epoch));
-    (small(u64::MAX), small(u64::MAX), asks, any::<[bool; 3]>()).prop_map(
-        |(accepted, decided, asks, [ready, withheld, stopping])| {
+    (small(u64::MAX), small(u64::MAX), asks, any::<[bool; 4]>()).prop_map(
+        |(accepted, decided, asks, [ready, withheld, waits, stopping])| {
             let health = if ready { Health::Ready } else { Health::Damaged };
             let progress = ShardProgress { health, stopping, ..ShardProgress::default() };
-            ShardBeat { accepted: Version(accepted), decided: Version(decided), asks, withheld, progress }
+            let (accepted, decided) = (Version(accepted), Version(decided));
+            ShardBeat { accepted, decided, asks, withheld, waits, progress }
         },
     )
 }

@@ -166,6 +166,25 @@ fn a_follower_whose_disk_is_back_first_leaves_the_leader_its_time() {
 }
 
 #[test]
+fn who_waits_for_its_disk_leaves_a_new_reign_to_who_does_not() {
+    let mut g = Group::founded();
+    for n in [A, B, W] {
+        g.kill_host(n);
+    }
+    g.run(ms(5));
+    for n in [A, B, W] {
+        g.start_warden(n);
+    }
+    // Who led before would lead again, but for its disk.
+    disk_stands(&mut g, A);
+    g.run(ms(50));
+    g.start_node(A);
+    g.start_node(B);
+    g.time_until(|g| g.newest().epoch > Epoch(1));
+    assert_eq!((g.newest().leader, g.newest().why), (B, Why::LeaderDied));
+}
+
+#[test]
 fn who_waits_for_its_disk_takes_over_on_proof_of_death() {
     let mut g = Group::founded();
     disk_stands(&mut g, B);

@@ -182,15 +182,16 @@ impl Overseer {
         !dead && (!self.node_up(node) || starting)
     }
 
-    /// The in-sync member whose log reaches farthest, of those known to be able to lead. Among equals, and where none is
-    /// preferred, who led before: its in-sync set stays as it is.
+    /// The in-sync member whose log reaches farthest, of those known to be able to lead; one whose disk stands still only
+    /// where every other's does. Among equals, and where none is preferred, who led before: its in-sync set stays as it is.
     pub(super) fn best_candidate(&self, shard: ShardId, c: &Configuration) -> Option<NodeId> {
         let reign_over = |n: NodeId| {
             n != c.leader || self.running_incarnation(n).is_some_and(|i| i != c.leader_incarnation)
         };
         c.in_sync.iter().filter(|n| self.may_follow_on(*n, shard) && reign_over(*n)).max_by_key(|n| {
             let p = self.progress_of(*n, shard);
-            (p.last_epoch, p.written, self.options.prefer_leader == Some(*n), *n == c.leader, Reverse(*n))
+            let preferred = self.options.prefer_leader == Some(*n);
+            (!self.waits(*n, shard), p.last_epoch, p.written, preferred, *n == c.leader, Reverse(*n))
         })
     }
 

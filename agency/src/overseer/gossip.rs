@@ -85,6 +85,7 @@ impl Overseer {
                 decided: s.decided.map_or(Version(0), |c| c.version),
                 asks: self.asks(shard),
                 withheld: self.withholds(shard),
+                waits: self.waits(me, shard),
                 progress: self.progress_of(me, shard),
             }
         };
@@ -199,6 +200,7 @@ impl Overseer {
         peer.report = NodeReport { dead, hung, running, ..report };
         peer.accepted = beats.iter().map(|b| b.accepted).collect();
         peer.withheld = beats.iter().map(|b| b.withheld).collect();
+        peer.waits = beats.iter().map(|b| b.waits).collect();
         peer.progress = beats.iter().map(|b| b.progress).collect();
         let deaf = peer.deaf;
         self.view_dirty |= changed || self.stopping(from) != was_stopping;
@@ -270,8 +272,8 @@ impl Overseer {
         if !self.node.running {
             return;
         }
-        let leads = self.shards.iter().any(|s| s.decided.is_some_and(|c| self.leads(&c)));
-        let hang = self.detector.observe(self.now, &progress, leads, &self.options.timing);
+        let needed = self.shard_ids().any(|shard| self.is_needed(shard));
+        let hang = self.detector.observe(self.now, &progress, needed, &self.options.timing);
         let me = self.options.me;
         let was_stopping = self.stopping(me);
         self.node.progress = progress;

@@ -35,6 +35,8 @@ pub(super) struct Peer {
     pub accepted: Vec<Version>,
     /// Of which shards it leads it withholds the lease.
     pub withheld: Vec<bool>,
+    /// Under which shards its disk stands still.
+    pub waits: Vec<bool>,
     pub progress: Vec<ShardProgress>,
 }
 
@@ -142,12 +144,27 @@ impl Overseer {
         !lacks(Mutant::CampaignsOnAStalledDisk) && (stands || waited)
     }
 
+    /// Whether the own node leads `shard` and nobody better is in place: no other member in sync that could lead and whose
+    /// disk moves.
+    pub(super) fn is_needed(&self, shard: ShardId) -> bool {
+        let me = self.options.me;
+        let better = |n: NodeId| self.may_follow_on(n, shard) && !self.waits(n, shard);
+        let led = self.shard(shard).decided.filter(|c| self.leads(c));
+        led.is_some_and(|c| !c.in_sync.without(me).iter().any(better))
+    }
+
     /// Whether the own node has been waiting for its disk.
     pub(super) fn waits_for_disk(&self) -> bool {
-        let waits = |p: &ShardProgress| {
-            p.disk_waiting_since != Nanos(0) && self.now.since(p.disk_waiting_since) > DISK_STALL
-        };
-        self.node.progress.iter().any(waits)
+        self.shard_ids().any(|shard| self.waits(self.options.me, shard))
+    }
+
+    /// Whether the disk of `node` stands still under `shard`, as far as known.
+    pub(super) fn waits(&self, node: NodeId, shard: ShardId) -> bool {
+        if node != self.options.me {
+            return self.peer(node).waits.get(usize::from(shard.0)) == Some(&true);
+        }
+        let since = self.progress_of(node, shard).disk_waiting_since;
+        since != Nanos(0) && self.now.since(since) > DISK_STALL
     }
 
     /// Whether the leader of `configuration` is alive as far as its warden says, and its lease is withheld by it.

@@ -75,9 +75,9 @@ impl Client {
         }
     }
 
-    /// It waits for the answer to what a connection begins with.
-    pub fn greets(&self) -> bool {
-        matches!(&self.standing, Standing::Waiting { asked, .. } if asked[0].1 == Asked::ReadOnly)
+    /// It waits for the answer to something else than what a connection begins with.
+    pub fn wants_the_leader(&self) -> bool {
+        matches!(&self.standing, Standing::Waiting { asked, .. } if asked[0].1 != Asked::ReadOnly)
     }
 
     /// Nothing more is to be read.

@@ -158,6 +158,7 @@ impl World {
     }
 
     fn fail_disk(&mut self, kind: Fault, host: usize, shard: ShardId, span: u64) {
+        let runs = self.hosts[host].node.is_some();
         let disk = &mut self.hosts[host].disks[usize::from(shard.0)];
         let shard = shard.0;
         match kind {
@@ -165,6 +166,8 @@ impl World {
                 disk.stalled_until = disk.stalled_until.max(self.now + span);
                 self.say(host, format_args!("fault: disk of shard {shard} stalls for {} ms", span / MS));
             }
+            // Whatever hangs is a matter of a process's requests.
+            Fault::HangDisk if !runs => {}
             Fault::HangDisk => {
                 disk.hang();
                 self.say(host, format_args!("fault: disk of shard {shard} hangs"));

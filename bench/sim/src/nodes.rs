@@ -316,9 +316,9 @@ impl World {
     /// A client is told something other than an error.
     fn note_answer(&mut self, host: usize, shard: ShardId, connection: u64) {
         let of_client = |port: &Owner| match port {
-            // Who logs in is answered by anybody.
+            // Who logs in is answered by anybody, also after it gave up.
             Owner::Client { client } => {
-                *client >= self.scenario.stale_clients && !self.clients[*client].greets()
+                *client >= self.scenario.stale_clients && self.clients[*client].wants_the_leader()
             }
             _ => false,
         };

@@ -69,7 +69,7 @@ impl World {
     /// Who leads is not killed for its disk, and where no other copy in sync moves, everybody waits as long as the
     /// disk does (rule 22). So that disk works again. A damaged copy is none that moves: its node does not lead, and is
     /// put out of the in-sync set as soon as that is seen.
-    fn heal_needed_disks(&mut self) {
+    pub fn heal_needed_disks(&mut self) {
         for host in 0..self.scenario.data_nodes {
             let me = NodeId(host as u8);
             let moves = |node: NodeId| {

@@ -88,7 +88,10 @@ fn run(world: &mut World) {
     // Where two copies are asked for, somebody has to be admitted first.
     let within = if world.scenario.min_in_sync > 1 { WHOLE_WITHIN } else { SERVES_WITHIN };
     let end = world.now + within;
-    let served = world.run_until(end, |world| serving_since(world, &before));
+    let served = world.run_until(peace + within / 2, |world| serving_since(world, &before)) || {
+        world.heal_needed_disks();
+        world.run_until(end, |world| serving_since(world, &before))
+    };
     if world.trace.stops() {
         return;
     }
