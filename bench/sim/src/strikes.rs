@@ -67,11 +67,15 @@ impl World {
     }
 
     /// Who leads is not killed for its disk, and where no other copy in sync moves, everybody waits as long as the
-    /// disk does (rule 22). So that disk works again.
+    /// disk does (rule 22). So that disk works again. A damaged copy is none that moves: its node does not lead, and is
+    /// put out of the in-sync set as soon as that is seen.
     pub fn heal_needed_disks(&mut self) {
         for host in 0..self.scenario.data_nodes {
             let me = NodeId(host as u8);
-            let moves = |node: NodeId| !self.hosts[usize::from(node.0)].disks.iter().any(SimDisk::hangs);
+            let moves = |node: NodeId| {
+                let host = usize::from(node.0);
+                !self.hosts[host].disks.iter().any(SimDisk::hangs) && !self.checkers.damage.stands(host)
+            };
             let needed = (0..self.scenario.shards).any(|shard| {
                 let newest = self.checkers.configurations.newest(shard);
                 newest.is_none_or(|c| !c.in_sync.without(me).iter().any(moves))

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// A request that nobody can serve is parked this long before it is refused: long enough for a failover.
 pub(crate) const PARK_LIMIT: Duration = Duration::from_millis(200);
-/// The same at a leader that is starting or handing over.
+/// The same at a leader that is starting, handing over, or whose disk stands still.
 const LEADER_PARK_LIMIT: Duration = Duration::from_secs(3);
 
 /// A leader that got no lease and could not commit what it wrote for this long answers that it cannot.
@@ -107,11 +107,11 @@ impl Serving<'_> {
                 }
                 if (write && !lacks(Mutant::StopsWithoutMajority)) || self.lease_holds() {
                     Standing::Execute(View::Newest)
-                } else if cx.clock.disk_stands_since.is_some() {
-                    // The lease comes back with the disk.
-                    Standing::Park(LEADER_PARK_LIMIT)
-                } else {
+                } else if self.lease_is_not_to_be_had() {
                     Standing::Park(PARK_LIMIT)
+                } else {
+                    // It may yet come, within a failover's time; where the disk stands still, after the disk does.
+                    Standing::Park(LEADER_PARK_LIMIT)
                 }
             }
             Role::Leader(_) => Standing::Park(LEADER_PARK_LIMIT),

@@ -123,7 +123,7 @@ pub(crate) struct Shared {
     pub faces: Faces,
     /// As it was when the last turn ended.
     pub lease: Lease,
-    /// It leads, and has had no lease since then.
+    /// It leads, and has had no lease since then, though its disk moves.
     pub leaseless_since: Option<Nanos>,
     /// It leads, and for long neither got a lease nor could commit what it wrote.
     pub isolated: bool,

@@ -4,6 +4,7 @@ use crate::{in_sync, settled};
 use agency::configuration::{Change, EvictReason};
 use agency::ids::NodeSet;
 use engine::ids::Lsn;
+use node::events::ConnId;
 use sim::pair::{A, B, Pair};
 
 const MS: u64 = 1_000_000;
@@ -211,6 +212,44 @@ fn a_disk_that_stands_still_has_not_failed() {
     }
     within(&mut pair, 120_000, "the replies", |pair| pair.hosts[0].replies.len() >= 15);
     assert_eq!(pair.hosts[0].failed, None);
+}
+
+/// A leader whose disk stood still, as its follower's did, for longer than its lease was renewed. Both are back just now;
+/// the lease is not yet. Meanwhile this client came to read.
+fn back_from_a_long_stall() -> (Pair, ConnId) {
+    let mut pair = Pair::up();
+    pair.ask(A, "SET k v");
+    pair.run_until("both to settle", settled);
+    pair.hosts[0].disk_delay = 1_500 * MS;
+    pair.hosts[1].disk_delay = 1_500 * MS;
+    pair.send(A, "SET other w");
+    pair.run_ms(1);
+    pair.hosts[0].disk_delay = 50_000;
+    pair.run_ms(500);
+    pair.hosts[0].lease_until = pair.now;
+    let reader = pair.open_resp(A);
+    pair.send_on(A, reader, b"GET k\r\n");
+    let stood = within(&mut pair, 2_000, "the disks", is_answered);
+    assert!(stood > 900, "{stood} ms");
+    assert!(pair.asked.is_empty(), "{:?}", pair.asked);
+    (pair, reader)
+}
+
+#[test]
+fn who_waited_for_a_disk_is_served_when_the_lease_comes_back_after_it() {
+    let (mut pair, reader) = back_from_a_long_stall();
+    pair.run_ms(20);
+    pair.hosts[0].lease_until = u64::MAX;
+    pair.run_ms(20);
+    assert_eq!(String::from_utf8_lossy(&pair.take_told(A, reader)), "$1\r\nv\r\n");
+}
+
+#[test]
+fn who_waited_for_a_disk_waits_no_longer_than_others_for_a_lease_that_does_not_come() {
+    let (mut pair, reader) = back_from_a_long_stall();
+    let waited = within(&mut pair, 250, "the refusal", |pair| !pair.hosts[0].told[&reader].is_empty());
+    assert!(waited > 180, "{waited} ms");
+    assert!(pair.take_told(A, reader).starts_with(b"-TRYAGAIN"));
 }
 
 #[test]
