@@ -4,6 +4,7 @@ use crate::checkers::history::Asked;
 use crate::scenario::Scenario;
 use engine::ids::ShardId;
 use node::events::Face;
+use std::collections::BTreeSet;
 
 /// What a request asks of each of its keys.
 pub type Questions = Vec<(Vec<u8>, Asked)>;
@@ -44,6 +45,8 @@ pub struct Client {
     pub known: bool,
     /// To be sent again.
     pub again: Option<Again>,
+    /// Connections on which it asked for more than what one begins with, whether it gave them up or not.
+    pub used: BTreeSet<u64>,
     /// A key to be written once more, because nobody answered.
     pub rewrite: Option<Vec<u8>>,
     /// Keys still to be read at the end.
@@ -68,6 +71,7 @@ impl Client {
             greeted: false,
             known: false,
             again: None,
+            used: BTreeSet::new(),
             rewrite: None,
             audit: Vec::new(),
             answered_writes: vec![0; usize::from(scenario.shards)],
@@ -75,9 +79,12 @@ impl Client {
         }
     }
 
-    /// It waits for the answer to something else than what a connection begins with.
-    pub fn wants_the_leader(&self) -> bool {
-        matches!(&self.standing, Standing::Waiting { asked, .. } if asked[0].1 != Asked::ReadOnly)
+    /// It waits, on this connection.
+    pub fn waits_on(&mut self, connection: u64, asked: Questions, since: u64, again: Option<Vec<u8>>) {
+        if asked[0].1 != Asked::ReadOnly {
+            self.used.insert(connection);
+        }
+        self.standing = Standing::Waiting { connection, asked, since, again };
     }
 
     /// Nothing more is to be read.

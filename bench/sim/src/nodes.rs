@@ -318,7 +318,7 @@ impl World {
         let of_client = |port: &Owner| match port {
             // Who logs in is answered by anybody, also after it gave up.
             Owner::Client { client } => {
-                *client >= self.scenario.stale_clients && self.clients[*client].wants_the_leader()
+                *client >= self.scenario.stale_clients && self.clients[*client].used.contains(&connection)
             }
             _ => false,
         };

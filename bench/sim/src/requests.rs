@@ -148,7 +148,7 @@ impl World {
             self.trace.say(self.now, format_args!("client {client}"), what);
         }
         let again = once.then(|| bytes.clone());
-        self.clients[client].standing = Standing::Waiting { connection, asked, since: self.now, again };
+        self.clients[client].waits_on(connection, asked, self.now, again);
         let patience =
             if self.scenario.impatient { IMPATIENCE } else { self.dice.between(PATIENCE.0, PATIENCE.1) };
         self.next_step(client, patience);
