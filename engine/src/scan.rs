@@ -155,6 +155,10 @@ impl<'a> Scanner<'a> {
         if crc32fast::hash(bytes) != footer.entries_crc {
             return Ok(None);
         }
+        // The first frame of a log begins an epoch.
+        if last == Epoch(0) && footer.epochs.first().is_none_or(|&(_, start)| start != base) {
+            return Ok(None);
+        }
         let (mut before, mut least) = (last, base);
         for &(epoch, start) in &footer.epochs {
             if epoch <= before || start < least || start >= footer.end {
