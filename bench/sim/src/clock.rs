@@ -1,6 +1,7 @@
 //! A host's `CLOCK_BOOTTIME`: the simulator's true time, shifted and at its own speed.
 //!
-//! Promises that local time never falls. A reboot makes a new clock that starts near zero.
+//! Promises that local time never falls. A reboot makes a new clock that starts near zero. A clock stands as long as
+//! its host does: then nothing on the host runs, whatever is started there meanwhile.
 
 use agency::ids::Nanos;
 
@@ -9,6 +10,7 @@ const MILLION: i128 = 1_000_000;
 /// One host's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
+    /// The true time at which it showed `local`, or will: until then it stands.
     truth: u64,
     local: u64,
     /// How much faster than true time it runs, in millionths.
@@ -35,9 +37,19 @@ impl Clock {
         self.truth.saturating_add(u64::try_from(truth).unwrap_or(u64::MAX))
     }
 
-    /// Goes on at another speed from the true time `truth`.
+    /// Goes on at another speed from the true time `truth`, or from when it no longer stands.
     pub fn set_drift(&mut self, truth: u64, drift_ppm: i64) {
-        *self = Clock::new(truth, self.local(truth).0, drift_ppm);
+        *self = Clock::new(truth.max(self.truth), self.local(truth).0, drift_ppm);
+    }
+
+    /// Until which true time it stands; one that is over where it goes.
+    pub fn stands_until(&self) -> u64 {
+        self.truth
+    }
+
+    /// Stands no longer than until the true time `truth`.
+    pub fn go_on(&mut self, truth: u64) {
+        self.truth = self.truth.min(truth);
     }
 }
 
@@ -54,5 +66,18 @@ mod tests {
                 assert!(clock.truth(local) <= truth && clock.local(clock.truth(local)) >= local);
             }
         }
+    }
+
+    #[test]
+    fn a_clock_that_stands_goes_on_from_where_it_stood() {
+        let mut clock = Clock::new(5_000, 77, 0);
+        assert_eq!((clock.stands_until(), clock.local(4_000)), (5_000, Nanos(77)));
+        clock.set_drift(3_000, 0);
+        assert_eq!((clock.stands_until(), clock.local(4_000)), (5_000, Nanos(77)));
+        clock.go_on(4_000);
+        assert_eq!((clock.stands_until(), clock.local(4_500)), (4_000, Nanos(577)));
+        // One that goes is not touched.
+        clock.go_on(6_000);
+        assert_eq!(clock.local(7_000), Nanos(3_077));
     }
 }

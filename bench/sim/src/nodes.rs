@@ -29,9 +29,9 @@ impl World {
     pub fn shard_turn(&mut self, host: usize, life: u64, shard: ShardId) {
         let now = self.now;
         let me = &mut self.hosts[host];
-        let local = me.clock.local(now);
+        let (local, host_stands) = (me.clock.local(now), me.clock.stands_until());
         let Some(node) = me.living(life) else { return };
-        let paused = node.paused_until;
+        let paused = node.paused_until.max(host_stands);
         let actor = &mut node.shards[usize::from(shard.0)];
         if actor.turn_at != now {
             return;

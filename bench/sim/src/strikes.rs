@@ -37,6 +37,7 @@ impl World {
         for host in 0..self.hosts.len() {
             let me = &mut self.hosts[host];
             me.crowded_until = 0;
+            me.clock.go_on(self.now);
             for disk in &mut me.disks {
                 disk.make_peace();
             }

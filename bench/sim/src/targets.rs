@@ -28,6 +28,7 @@ impl World {
             let warden = host.warden.as_ref().is_some_and(|warden| !still(warden.paused_until));
             let node = host.node.as_ref().is_some_and(|node| node.listens() && !still(node.paused_until));
             warden
+                && !still(host.clock.stands_until())
                 && (node || place >= self.scenario.data_nodes)
                 && host.disks.iter().all(|disk| disk.works(self.now))
         }) && self.network.whole(self.hosts.len(), self.now)

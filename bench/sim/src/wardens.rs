@@ -115,14 +115,15 @@ impl World {
 
     pub fn warden_turn(&mut self, host: usize, life: u64) {
         let now = self.now;
+        let host_stands = self.hosts[host].clock.stands_until();
         let Some(warden) = self.hosts[host].watching(life) else { return };
         if warden.turn_at != now {
             return;
         }
         warden.turn_at = u64::MAX;
-        if warden.paused_until > now {
-            let until = warden.paused_until;
-            return self.wake_warden(host, until);
+        let paused = warden.paused_until.max(host_stands);
+        if paused > now {
+            return self.wake_warden(host, paused);
         }
         if now >= warden.tick_at {
             self.warden_tick(host);
