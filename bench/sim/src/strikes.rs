@@ -53,13 +53,8 @@ impl World {
             if self.hosts[host].node.as_ref().is_some_and(|node| node.killed) {
                 self.kill_node(host, "the kill takes effect");
             }
-            let life = self.hosts[host].node_life;
+            self.end_flights(host);
             for shard in (0..self.scenario.shards).map(ShardId) {
-                if host < self.scenario.data_nodes && !self.hosts[host].disks[usize::from(shard.0)].hangs() {
-                    for flight in self.hosts[host].disks[usize::from(shard.0)].under_way() {
-                        self.later(MS, What::Disk { host, life, shard, flight });
-                    }
-                }
                 self.wake_shard(host, shard, MS);
             }
             self.ring_warden(host);
@@ -67,10 +62,34 @@ impl World {
         self.trace.say(self.now, format_args!("peace"), format_args!("no more faults"));
     }
 
+    /// What a host's disks have under way ends, but for what hangs.
+    fn end_flights(&mut self, host: usize) {
+        if host >= self.scenario.data_nodes {
+            return;
+        }
+        let life = self.hosts[host].node_life;
+        for shard in (0..self.scenario.shards).map(ShardId) {
+            let disk = &self.hosts[host].disks[usize::from(shard.0)];
+            if !disk.hangs() {
+                for flight in disk.under_way() {
+                    self.later(MS, What::Disk { host, life, shard, flight });
+                }
+            }
+        }
+    }
+
+    /// The same as [`World::heal_needed_disks`] once who is needed has changed: somebody replaced those disks.
+    pub fn replace_needed_disks(&mut self) {
+        let hung = |host: &usize| self.hosts[*host].disks.iter().any(SimDisk::hangs);
+        let hung: Vec<usize> = (0..self.scenario.data_nodes).filter(hung).collect();
+        self.heal_needed_disks();
+        hung.into_iter().for_each(|host| self.end_flights(host));
+    }
+
     /// Who leads is not killed for its disk, and where no other copy in sync moves, everybody waits as long as the
     /// disk does (rule 22). So that disk works again. A damaged copy is none that moves: its node does not lead, and is
     /// put out of the in-sync set as soon as that is seen.
-    pub fn heal_needed_disks(&mut self) {
+    fn heal_needed_disks(&mut self) {
         for host in 0..self.scenario.data_nodes {
             let me = NodeId(host as u8);
             let moves = |node: NodeId| {

@@ -124,13 +124,13 @@ impl World {
             .collect();
         let patient = self.scenario.timing.disk_hang_after.as_nanos() as u64 > SHARED_STALL + STAGGER;
         let span = if patient { SHARED_STALL } else { SHORTER_STALL };
-        self.checkers.steady.holds = patient;
+        (self.checkers.steady.holds, self.checkers.steady.disks_stand) = (patient, true);
         for host in 0..self.scenario.data_nodes {
             let longer = self.dice.below(STAGGER);
             self.stall(host..=host, span + longer);
         }
         self.run_until(self.now + span + SECOND, |_| false);
-        self.checkers.steady.holds = false;
+        (self.checkers.steady.holds, self.checkers.steady.disks_stand) = (false, false);
         for (leader, life) in lives {
             if self.hosts[leader].node_life != life && self.violation.is_none() {
                 self.violated("stalled disk", format!("host {leader}, a leader, was killed for its disk"));

@@ -89,7 +89,7 @@ fn run(world: &mut World) {
     let within = if world.scenario.min_in_sync > 1 { WHOLE_WITHIN } else { SERVES_WITHIN };
     let end = world.now + within;
     let served = world.run_until(peace + within / 2, |world| serving_since(world, &before)) || {
-        world.heal_needed_disks();
+        world.replace_needed_disks();
         world.run_until(end, |world| serving_since(world, &before))
     };
     if world.trace.stops() {
