@@ -301,7 +301,9 @@ impl<B: Brain> EventLoop<B> {
         if life.exit.is_some() {
             return Ok(());
         }
-        let Some(exit) = life.child.try_wait().map_err(system("wait for the node"))? else { return Ok(()) };
+        // To take a process out of /proc the kernel waits, turning, for the threads of it that are being taken out.
+        let ended = sched::as_ordinary(|| life.child.try_wait());
+        let Some(exit) = ended.map_err(system("wait for the node"))? else { return Ok(()) };
         epoll::delete(&*self.epoll, &life.child).map_err(system("use an epoll"))?;
         life.exit = Some(exit);
         let incarnation = life.incarnation;

@@ -96,6 +96,8 @@ pub(super) fn prioritize(priority: i32, log: Option<&Log>) {
 /// Leaves a dead process only the CPU time that nobody else wants. What its threads still do is give back
 /// its memory, for milliseconds to seconds; a successor on the same host must not wait for that.
 pub(super) fn let_others_run(pid: u32) {
+    // Its session is ahead of others no longer, either.
+    let _ = std::fs::write(format!("/proc/{pid}/autogroup"), "19");
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return };
     // SAFETY: all-zero is a valid `sched_param`, and the one for SCHED_IDLE.
     let param: libc::sched_param = unsafe { std::mem::zeroed() };
@@ -103,6 +105,26 @@ pub(super) fn let_others_run(pid: u32) {
         // SAFETY: the parameter lives through the call. A thread that is gone is an error without consequence.
         let _ = unsafe { libc::sched_setscheduler(thread, libc::SCHED_IDLE, &param) };
     }
+}
+
+/// Does `work` without a real-time priority, for calls in which the kernel turns in a circle until an ordinary thread
+/// got on: where that one waits for the same core, it would not before the kernel takes the core away, 950 ms later.
+pub(super) fn as_ordinary<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: all-zero is a valid `sched_param`.
+    let (mut before, ordinary) = unsafe { std::mem::zeroed::<(libc::sched_param, libc::sched_param)>() };
+    // SAFETY: 0 is the calling thread; the parameters live through the calls.
+    let policy = unsafe {
+        libc::sched_getparam(0, &mut before);
+        let policy = libc::sched_getscheduler(0);
+        libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &ordinary);
+        policy
+    };
+    let done = work();
+    if policy >= 0 {
+        // SAFETY: as above. What was permitted once is permitted again.
+        unsafe { libc::sched_setscheduler(0, policy | libc::SCHED_RESET_ON_FORK, &before) };
+    }
+    done
 }
 
 fn fifo(priority: i32) -> io::Result<()> {
