@@ -276,7 +276,10 @@ impl Replication {
     /// What is due at a turn's end before the disk is asked. `quiet`: everything that was carried out has been
     /// answered.
     pub fn turn(&mut self, quiet: bool, cx: &mut Context<'_>) {
-        let refills = self.damaged && matches!(self.role, Role::Idle) && self.landing.is_none();
+        // Where others are in sync, one of those leads and feeds this one: what was written after the newest pulse is known
+        // to nobody here, and may be there.
+        let alone = cx.group.configuration().is_some_and(|c| c.in_sync.without(cx.options.me).is_empty());
+        let refills = self.damaged && alone && matches!(self.role, Role::Idle) && self.landing.is_none();
         if self.refilling.turn(refills && cx.shard.lost().is_some(), cx) {
             self.whole_again(cx);
         }
